@@ -1,0 +1,19 @@
+"""jabberd: a federated XMPP server on Twisted.
+
+The map (``docs/tour.md`` has it with pictures):
+
+- ``interfaces``  all the seams between the parts, on one page
+- ``xmpp/``       what XMPP is, without input or output
+- ``streams/``    how bytes arrive and leave: client streams, server streams, TLS, DNS
+- ``router``      whose domain is it?
+- ``jsm/``        what a domain does for its users: accounts, sessions, roster, presence, delivery
+- ``api``         all that a module imports;  ``loader``, ``registry``  find modules and bind them
+- ``modules/``    one file per extension
+- ``storage/``    two kinds of store, on SQLite, PostgreSQL or memory
+- ``config``      TOML to typed settings
+- ``service``     puts everything together;  ``tap``  what ``twistd jabberd`` starts
+- ``admin``       the operator's verbs;  ``ctl``  the ``jabberctl`` command
+- ``testing``     servers in memory, for authors of clients and modules
+"""
+
+__version__ = "0.1.0"

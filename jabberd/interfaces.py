@@ -1,0 +1,191 @@
+"""All the seams between the parts of jabberd, on one page.
+
+Who meets whom: a *stream* (``streams/``) sees `SessionHost`, `Session` and `Links`; a *session*
+(``jsm/``) sees `Outlet`; the *router* sees `Route`; modules see what `jabberd.api` offers.  Nobody
+knows the concrete classes behind these but `jabberd.service`, which puts them together.
+
+**Home.**  Whatever hands a stanza on returns ``Deferred[None] | None``: None when the stanza has a
+*home* already (it was sent, stored or answered), else a Deferred that fires with None when it has.
+It never fails: an error was told to the stanza's sender by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from twisted.internet.defer import Deferred
+
+    from jabberd.xmpp.errors import StreamError
+    from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.scram import ScramKeys
+    from jabberd.xmpp.stanza import Stanza
+
+T = TypeVar("T")
+
+__all__ = [
+    "Archive",
+    "ArchiveRow",
+    "Credentials",
+    "Keyed",
+    "Outlet",
+    "Route",
+    "Security",
+    "Session",
+    "SessionHost",
+    "Storage",
+]
+
+
+class Route(Protocol):
+    """Whoever takes the stanzas for a domain: a domain service, a component, or federation."""
+
+    def deliver(self, stanza: Stanza) -> Deferred[None] | None:
+        """Give the stanza to the one it is addressed to.  See *Home*; never raises for a bad stanza."""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What is known of a connection's security: filled by ``streams/tls`` alone, read by anybody.
+
+    :ivar version: ``TLSv1.3``, ``TLSv1.2``, or empty when the connection is not encrypted.
+    :ivar bindings: channel-binding data by type (``tls-exporter``, ``tls-server-end-point``).
+    :ivar peer_chain: the peer's certificates in DER, leaf first; empty if it sent none.
+    """
+
+    version: str = ""
+    cipher: str = ""
+    alpn: str = ""
+    bindings: Mapping[str, bytes] = field(default_factory=dict)
+    peer_chain: tuple[bytes, ...] = ()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS protects this connection."""
+        return bool(self.version)
+
+
+class Credentials(Protocol):
+    """What a SASL mechanism may ask about the accounts of one domain (``username`` is a localpart)."""
+
+    async def keys(self, username: str, hash_name: str) -> ScramKeys:
+        """The account's SCRAM keys for ``SHA-1``, ``SHA-256`` or ``SHA-512``.
+
+        For an unknown or disabled account: keys with ``genuine=False`` and a salt that stays the same
+        from call to call, after the same look-ups (RFC 5802 §9; abuse row B9).
+        """
+
+    async def check(self, username: str, password: str) -> bool:
+        """Whether this is the password; costs the same for an unknown account."""
+
+
+class Outlet(Protocol):
+    """A session's way out: the stream that its client reads."""
+
+    security: Security
+    address: str  #: the peer's IP address, for operators
+
+    def send(self, stanza: Stanza) -> None:
+        """Put the stanza on the stream.  Order is kept; what is sent in one turn leaves as one write."""
+
+    def close(self, error: StreamError | None = None) -> None:
+        """Say why (if there is a why), end the stream and then the connection."""
+
+
+class Session(Protocol):
+    """A bound resource, as its stream sees it."""
+
+    jid: JID
+
+    def receive(self, stanza: Stanza) -> Deferred[None] | None:
+        """The client said this.  See *Home*."""
+
+    def lost(self) -> None:
+        """The stream is gone, with or without a goodbye."""
+
+
+class SessionHost(Protocol):
+    """A domain that clients log in to, as a c2s stream sees it."""
+
+    domain: JID
+    credentials: Credentials
+    anonymous: bool  #: whether SASL ANONYMOUS is offered (XEP-0175)
+
+    async def open(self, username: str, resource: str, outlet: Outlet) -> Session:
+        """Bind a resource (RFC 6120 §7) for an authenticated account; ``resource`` empty: make one up.
+
+        :raises StanzaError: ``bad-request``, ``conflict``, ``resource-constraint`` or ``not-allowed``.
+        """
+
+    async def open_anonymous(self, outlet: Outlet) -> Session:
+        """Bind a session without an account (XEP-0175): it and its data end with the stream."""
+
+
+# --- storage: the two kinds of store -------------------------------------------------------------
+
+
+class Keyed(Protocol[T]):
+    """A store of values by owner and key: roster items, block lists, vCards, accounts.
+
+    ``owner`` is a bare JID (or a domain), ``key`` any string.  Every change has been committed
+    durably when its Deferred fires.
+    """
+
+    def get(self, owner: str, key: str = "") -> Deferred[T | None]: ...
+
+    def all(self, owner: str) -> Deferred[dict[str, T]]: ...
+
+    def put(self, owner: str, key: str, value: T) -> Deferred[None]: ...
+
+    def change(self, owner: str, changes: Mapping[str, T | None]) -> Deferred[None]:
+        """Put and (for None) remove several keys at once: all of it or nothing."""
+
+    def owners(self, domain: str) -> Deferred[list[str]]:
+        """Everybody at that domain who has at least one value here, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRow:
+    """One archived stanza: its id (increasing within the store), when it was taken, and its bytes.
+
+    :ivar stanza: a whole stanza in ``jabber:client``, as `Stanza.to_bytes` gives it.
+    :ivar peer: the other side's bare JID.
+    """
+
+    id: int
+    stamp: datetime
+    peer: str
+    stanza: bytes
+
+
+class Archive(Protocol):
+    """A store of stanzas in the order they came, by owner: offline messages, message archives."""
+
+    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
+        """Add a row; fires with its id when it is durable."""
+
+    def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
+        """The oldest rows with an id above ``after``, in order."""
+
+    def count(self, owner: str) -> Deferred[int]: ...
+
+    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]: ...
+
+
+class Storage(Protocol):
+    """Where everything durable lives; one per process."""
+
+    def keyed(self, name: str, of: type[T]) -> Keyed[T]:
+        """The keyed store of that name.  ``of``: a type that pydantic can read and write as JSON."""
+
+    def archive(self, name: str) -> Archive: ...
+
+    def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
+        """Everything an owner has in those keyed stores, ``{store: {key: value}}``, in *one* query."""
+
+    def forget(self, owner: str) -> Deferred[None]:
+        """Remove every value and every archived row of that owner, in one transaction."""

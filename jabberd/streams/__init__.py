@@ -1,0 +1,1 @@
+"""How bytes arrive and leave: client and server streams, TLS, DNS."""
