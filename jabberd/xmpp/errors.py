@@ -110,7 +110,7 @@ class StreamError(XMPPError):
         self.application = application
 
 
-class SASLFailure(XMPPError):
+class SASLFailure(XMPPError):  # noqa: N818  # RFC 6120 calls it a failure
     """Authentication failed (RFC 6120 §6.5): the peer gets ``<failure/>`` and may try again.
 
     :param condition: one of §6.5, such as ``not-authorized``.

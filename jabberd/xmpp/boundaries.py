@@ -1,0 +1,176 @@
+"""Where elements begin and end: expat reads ahead of everybody else and tells the byte offsets.
+
+One `Boundaries` reads the inside of one element (a stream, or the payload of a stanza).  It
+records the elements directly inside it, each with its attributes, the names of its own children
+and its place in the bytes; what stands deeper is only checked.  Everything that XMPP restricts
+(RFC 6120 §11.1) is refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+from xml.parsers import expat
+
+from jabberd.xmpp.errors import StreamError
+
+#: A start tag with everything up to its real ``>``; quoted values may hold ``>``.
+START_TAG = re.compile(rb"""<[^>'"]*(?:(?:"[^"]*"|'[^']*')[^>'"]*)*>""")
+
+_CONDITIONS = {
+    expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]: "restricted-xml",
+    expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING]: "unsupported-encoding",
+    expat.errors.codes[expat.errors.XML_ERROR_INCORRECT_ENCODING]: "unsupported-encoding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one first-level element may be at most.
+
+    :ivar size: bytes from ``<`` to ``>`` of the whole element.
+    :ivar tag: bytes of one tag; kept far below ``size`` because expat reads an unfinished tag again
+        and again.
+    :ivar depth: elements inside each other, the first-level one counting as 1.
+    :ivar elements: elements in all.
+    """
+
+    size: int = 262_144
+    tag: int = 16_384
+    depth: int = 128
+    elements: int = 10_000
+
+
+class Found(NamedTuple):
+    """A first-level element: ``name`` and ``children`` in Clark notation.
+
+    ``start`` is the offset of its ``<`` (the primer does not count); ``mark`` is where expat saw
+    its end: *before* ``</name>``, but *after* ``<name/>``, so `end_of` looks at the bytes to know.
+    """
+
+    name: str
+    attrs: dict[str, str]
+    children: list[str]
+    start: int
+    mark: int
+
+
+class Boundaries:
+    """Finds first-level elements in pieces of bytes; ``primer`` is the start tag they stand inside."""
+
+    __slots__ = (
+        "_attrs",
+        "_children",
+        "_elements",
+        "_expat",
+        "_limits",
+        "_primed",
+        "_start",
+        "depth",
+        "fed",
+        "found",
+        "prefixes",
+        "root",
+    )
+
+    def __init__(self, limits: Limits, primer: bytes = b"") -> None:
+        """Make a parser; without a primer the root element itself is still to come (and is recorded)."""
+        self._limits = limits
+        self._elements = 0
+        self.depth = 0
+        self.fed = 0
+        self.found: list[Found] = []
+        self.root: tuple[str, dict[str, str], int] | None = None
+        self.prefixes: list[tuple[str | None, str]] = []
+        self._expat = self._parser()
+        self._primed = len(primer)
+        if primer:
+            self._expat.Parse(primer, False)
+        else:
+            self._expat.XmlDeclHandler = _declaration
+            self._expat.StartNamespaceDeclHandler = self._declared
+
+    def _parser(self) -> expat.XMLParserType:
+        parser = expat.ParserCreate("UTF-8", "}", intern=None)  # type: ignore[arg-type]  # None: no names kept
+        parser.StartElementHandler = self._started
+        parser.EndElementHandler = self._ended
+        parser.CommentHandler = parser.ProcessingInstructionHandler = _restricted
+        parser.StartDoctypeDeclHandler = _restricted
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            # else expat >= 2.6 withholds the end of a stanza that came in pieces until more comes
+            parser.SetReparseDeferralEnabled(False)
+        return parser
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Read on.  What was completed is in `found`, also when an error is raised.
+
+        :raises StreamError: ``not-well-formed``, ``restricted-xml``, ``unsupported-encoding`` or
+            ``policy-violation`` (too deep, too many elements).
+        """
+        self.fed += len(data)
+        try:
+            self._expat.Parse(data, False)
+        except expat.ExpatError as why:
+            raise StreamError(_CONDITIONS.get(why.code, "not-well-formed")) from None
+
+    @property
+    def position(self) -> int:
+        """Where the first thing begins whose end expat has not seen, such as half a tag."""
+        return self._expat.CurrentByteIndex - self._primed
+
+    def forget(self) -> None:
+        """Let go of expat; it and this object hold each other, which only a collection would end."""
+        parser = self._expat
+        parser.StartElementHandler = parser.EndElementHandler = parser.StartNamespaceDeclHandler = None
+
+    def _started(self, name: str, attrs: dict[str, str]) -> None:
+        depth = self.depth
+        self.depth = depth + 1
+        if depth == 2:
+            self._children.append("{" + name if "}" in name else name)
+        elif depth == 1:
+            self._attrs = attrs
+            self._children: list[str] = []
+            self._start = self._expat.CurrentByteIndex - self._primed
+            self._elements = 0
+        elif depth == 0:
+            self.root = "{" + name if "}" in name else name, attrs, self._expat.CurrentByteIndex
+            self._expat.StartNamespaceDeclHandler = None
+        elif depth > self._limits.depth:
+            raise StreamError("policy-violation", "elements are nested too deeply")
+        self._elements += 1
+        if self._elements > self._limits.elements:
+            raise StreamError("policy-violation", "too many elements")
+
+    def _ended(self, name: str) -> None:
+        self.depth -= 1
+        if self.depth == 1:
+            mark = self._expat.CurrentByteIndex - self._primed
+            clark = "{" + name if "}" in name else name
+            self.found.append(Found(clark, self._attrs, self._children, self._start, mark))
+
+    def _declared(self, prefix: str | None, uri: str | None) -> None:
+        self.prefixes.append((prefix, uri or ""))
+
+
+def end_of(data: bytes | bytearray, start: int, mark: int) -> tuple[int, int, int]:
+    """The places of a first-level element in its bytes: end of its start tag, of its content, of all.
+
+    ``start`` and ``mark`` are as in `Found`, counted from the beginning of ``data``.
+    """
+    tag = START_TAG.match(data, start)
+    assert tag is not None  # expat has seen this tag
+    opened = tag.end()
+    if data.endswith(b"/>", 0, opened):  # the start tag is all there is
+        return opened, opened, opened
+    return opened, mark, data.index(b">", mark) + 1
+
+
+def _restricted(*_: object) -> None:
+    raise StreamError("restricted-xml")
+
+
+def _declaration(_version: str, encoding: str | None, _standalone: int) -> None:
+    if encoding is not None and encoding.lower() != "utf-8":
+        raise StreamError("unsupported-encoding")

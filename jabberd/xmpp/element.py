@@ -1,0 +1,172 @@
+"""XML trees: building, reading and writing them.
+
+An element is the standard library's `xml.etree.ElementTree.Element`, its names in Clark notation
+(``{namespace}local``).  Not lxml: it keeps every name that it ever saw for the life of the
+process, which a hostile peer can use to fill the memory.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from jabberd.xmpp import ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Element = ET.Element
+
+_XML_PREFIX = f"{{{ns.XML}}}"
+_IN_TEXT = re.compile(r"[&<>\r]")
+_IN_ATTRIBUTE = re.compile(r"[&<>'\"\t\n\r]")
+_ENTITIES = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "'": "&apos;",
+        '"': "&quot;",
+        "\t": "&#9;",
+        "\n": "&#10;",
+        "\r": "&#13;",
+    }
+)
+_TEXT_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+
+
+def E(
+    namespace: str, name: str, attrs: Mapping[str, str | None] | None = None, *content: Element | str
+) -> Element:
+    """Build an element: ``E(ns.ROSTER, "query", {"ver": "3"}, item, "text")``.
+
+    Attributes whose value is None are left out.  Strings among the content become text.
+    """
+    element = ET.Element(f"{{{namespace}}}{name}", {k: v for k, v in (attrs or {}).items() if v is not None})
+    last: Element | None = None
+    for part in content:
+        if not isinstance(part, str):
+            element.append(part)
+            last = part
+        elif last is None:
+            element.text = (element.text or "") + part
+        else:
+            last.tail = (last.tail or "") + part
+    return element
+
+
+def split(name: str) -> tuple[str, str]:
+    """Split a Clark name into namespace (empty for none) and local name."""
+    namespace, _, local = name.rpartition("}")
+    return namespace[1:], local
+
+
+def escape_attribute(value: str) -> str:
+    """The value as it may stand between quotes of either kind."""
+    return value.translate(_ENTITIES) if _IN_ATTRIBUTE.search(value) else value
+
+
+def escape_text(text: str) -> str:
+    """The text as it may stand between tags."""
+    return text.translate(_TEXT_ENTITIES) if _IN_TEXT.search(text) else text
+
+
+def parse(data: bytes, default_ns: str = ns.CLIENT) -> Element:
+    """Open one element that stands where ``default_ns`` is the default namespace.
+
+    Only for bytes that the stream parser has passed or that we wrote: limits are checked there.
+
+    :raises ValueError: it is not exactly one well-formed element.
+    """
+    children = parse_content(data, default_ns)
+    if len(children) != 1:
+        raise ValueError(f"expected one element, found {len(children)}")
+    children[0].tail = None
+    return children[0]
+
+
+def parse_content(data: bytes, default_ns: str = ns.CLIENT) -> Element:
+    """Open what stands inside an element, wrapped in a nameless one.
+
+    :raises ValueError: it is not well-formed.
+    """
+    return parse_document(b"<_ xmlns='%s'>" % escape_attribute(default_ns).encode() + data + b"</_>")
+
+
+def parse_document(data: bytes) -> Element:
+    """Open a whole document, its root element.
+
+    :raises ValueError: it is not well-formed.
+    """
+    parser = ET.XMLParser(encoding="utf-8")  # noqa: S314  # only what expat passed: no entity is left to expand
+    try:
+        parser.feed(data)
+        root: Element = parser.close()
+    except ET.ParseError as why:
+        raise ValueError(f"not well-formed: {why}") from None
+    return root
+
+
+def serialize(element: Element, default_ns: str = ns.CLIENT) -> bytes:
+    """Write an element so that it can stand where ``default_ns`` is the default namespace.
+
+    Namespaces are declared as defaults (``xmlns='...'``), never with prefixes that clients would
+    have to look up; only attributes with a namespace of their own get a prefix.  The tail is left out.
+    """
+    out: list[str] = []
+    _write(element, default_ns, out)
+    return "".join(out).encode()
+
+
+def serialize_content(elements: Iterable[Element], default_ns: str = ns.CLIENT) -> bytes:
+    """Write several elements side by side, without the text between them."""
+    out: list[str] = []
+    for element in elements:
+        _write(element, default_ns, out)
+    return "".join(out).encode()
+
+
+def content_of(element: Element, default_ns: str = ns.CLIENT) -> bytes:
+    """Write what stands inside an element, text and all, for a place where ``default_ns`` is the default."""
+    out = [escape_text(element.text or "")]
+    for child in element:
+        _write(child, default_ns, out)
+        out.append(escape_text(child.tail or ""))
+    return "".join(out).encode()
+
+
+def _write(element: Element, default_ns: str, out: list[str]) -> None:
+    namespace, local = split(element.tag)
+    out.append(f"<{local}")
+    if namespace != default_ns:
+        out.append(f" xmlns='{escape_attribute(namespace)}'")
+    if element.attrib:
+        out.append(attributes(element.attrib))
+    if not element.text and not len(element):
+        out.append("/>")
+        return
+    out.append(">")
+    if element.text:
+        out.append(escape_text(element.text))
+    for child in element:
+        _write(child, namespace, out)
+        if child.tail:
+            out.append(escape_text(child.tail))
+    out.append(f"</{local}>")
+
+
+def attributes(attrs: Mapping[str, str]) -> str:
+    """Write attributes, each with a blank before it; those with a namespace get a prefix of their own."""
+    out: list[str] = []
+    for name, value in attrs.items():
+        shown = name
+        if name.startswith(_XML_PREFIX):
+            shown = "xml:" + name[len(_XML_PREFIX) :]
+        elif name.startswith("{"):
+            namespace, local = split(name)
+            prefix = f"ns{len(out)}"
+            out.append(f" xmlns:{prefix}='{escape_attribute(namespace)}'")
+            shown = f"{prefix}:{local}"
+        out.append(f" {shown}='{escape_attribute(value)}'")
+    return "".join(out)
