@@ -1,0 +1,66 @@
+"""The router tells whose domain it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from jabberd.xmpp.errors import StanzaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twisted.internet.defer import Deferred
+
+    from jabberd.interfaces import Route
+    from jabberd.xmpp.stanza import Stanza
+
+log = Logger()
+
+
+class Router:
+    """Hands every stanza to the route of the domain that it is addressed to.
+
+    What is not ours goes the default route, federation.  The table of routes is replaced, never
+    edited, so that a domain can come and go between two stanzas.
+    """
+
+    def __init__(self, default: Route) -> None:
+        self._routes: Mapping[str, Route] = {}
+        self._default = default
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domainparts that have a route of their own, sorted."""
+        return tuple(sorted(self._routes))
+
+    def add(self, domain: str, route: Route) -> None:
+        """From now on this route takes what is addressed to the domain (by its domainpart)."""
+        self._routes = {**self._routes, domain: route}
+
+    def remove(self, domain: str) -> None:
+        """From now on the domain is none of ours."""
+        self._routes = {name: route for name, route in self._routes.items() if name != domain}
+
+    def route(self, stanza: Stanza) -> Deferred[None] | None:
+        """Send an addressed stanza on its way; see *Home* in `jabberd.interfaces`.
+
+        An error on the way goes back to the sender, unless the stanza is itself an answer
+        (RFC 6120 §8.3.1).
+        """
+        to = stanza.to
+        assert to is not None  # who receives a stanza sees to it (RFC 6120 §10.3, §8.1.1.2)
+        try:
+            return self._routes.get(to.domainpart, self._default).deliver(stanza)
+        except StanzaError as error:
+            return self.bounce(stanza, error)
+        except Exception:  # noqa: BLE001  # one of the four places where errors are caught
+            log.failure("cannot deliver a {name} to {to!r}", name=stanza.name, to=to)
+            return self.bounce(stanza, StanzaError("internal-server-error"))
+
+    def bounce(self, stanza: Stanza, error: StanzaError) -> Deferred[None] | None:
+        """Tell the sender why its stanza was not delivered; silence for what must not be answered."""
+        if stanza.type in ("error", "result") or not stanza.attrs.get("from"):
+            return None
+        return self.route(stanza.error(error))
