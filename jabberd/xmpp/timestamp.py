@@ -1,0 +1,34 @@
+"""Moments as XMPP writes them: the DateTime profile of XEP-0082."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+__all__ = ["from_stamp", "to_stamp"]
+
+_DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def to_stamp(moment: datetime) -> str:
+    """A moment in UTC to the second, such as ``2002-09-10T23:08:25Z``.
+
+    :raises ValueError: if it does not know its time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone is no moment")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def from_stamp(text: str) -> datetime:
+    """The moment in UTC, with its fraction of a second down to microseconds.
+
+    :raises ValueError: if the text is not a DateTime of XEP-0082.
+    """
+    if not _DATETIME.fullmatch(text):
+        raise ValueError("not a DateTime of XEP-0082")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError:  # the first or last hours of the calendar, in another time zone
+        raise ValueError("not a DateTime within the calendar") from None
