@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from twisted.internet.defer import Deferred
 
+    from jabberd.xmpp.element import Element
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.scram import ScramKeys
@@ -32,12 +34,14 @@ __all__ = [
     "ArchiveRow",
     "Credentials",
     "Keyed",
+    "LoginPolicy",
     "Outlet",
     "Route",
     "Security",
     "Session",
     "SessionHost",
     "Storage",
+    "StorageError",
 ]
 
 
@@ -86,8 +90,12 @@ class Credentials(Protocol):
 class Outlet(Protocol):
     """A session's way out: the stream that its client reads."""
 
-    security: Security
-    address: str  #: the peer's IP address, for operators
+    @property
+    def security(self) -> Security: ...
+
+    @property
+    def address(self) -> str:
+        """The peer's IP address, for operators."""
 
     def send(self, stanza: Stanza) -> None:
         """Put the stanza on the stream.  Order is kept; what is sent in one turn leaves as one write."""
@@ -99,21 +107,51 @@ class Outlet(Protocol):
 class Session(Protocol):
     """A bound resource, as its stream sees it."""
 
-    jid: JID
+    @property
+    def jid(self) -> JID:
+        """Its full JID."""
 
     def receive(self, stanza: Stanza) -> Deferred[None] | None:
         """The client said this.  See *Home*."""
 
-    def lost(self) -> None:
-        """The stream is gone, with or without a goodbye."""
+    def lost(self, unsent: Sequence[Stanza] = ()) -> None:
+        """The stream is gone, with or without a goodbye; these stanzas never left for its client."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginPolicy:
+    """How a domain lets clients in.
+
+    :ivar require_tls: nothing but STARTTLS is offered before the connection is encrypted.
+    :ivar plain: offer SASL PLAIN on encrypted connections.
+    :ivar anonymous: offer SASL ANONYMOUS (XEP-0175).
+    :ivar hashes: for SCRAM, strongest first.
+    """
+
+    require_tls: bool = True
+    plain: bool = True
+    anonymous: bool = False
+    hashes: tuple[str, ...] = ("SHA-512", "SHA-256", "SHA-1")
 
 
 class SessionHost(Protocol):
     """A domain that clients log in to, as a c2s stream sees it."""
 
-    domain: JID
-    credentials: Credentials
-    anonymous: bool  #: whether SASL ANONYMOUS is offered (XEP-0175)
+    @property
+    def jid(self) -> JID:
+        """The domain."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """Whom to ask about passwords."""
+
+    @property
+    def policy(self) -> LoginPolicy:
+        """How clients get in."""
+
+    @property
+    def stream_features(self) -> Sequence[Element]:
+        """What the stream advertises after login beside resource binding."""
 
     async def open(self, username: str, resource: str, outlet: Outlet) -> Session:
         """Bind a resource (RFC 6120 §7) for an authenticated account; ``resource`` empty: make one up.
@@ -128,18 +166,31 @@ class SessionHost(Protocol):
 # --- storage: the two kinds of store -------------------------------------------------------------
 
 
+class StorageError(Exception):
+    """Something could not be stored or read; one line says why and, at start, what to do about it.
+
+    It never quotes what was to be stored.
+    """
+
+
 class Keyed(Protocol[T]):
     """A store of values by owner and key: roster items, block lists, vCards, accounts.
 
-    ``owner`` is a bare JID (or a domain), ``key`` any string.  Every change has been committed
-    durably when its Deferred fires.
+    ``owner`` is a bare JID (or a domain), ``key`` any string; the two together at most 2,600 bytes.
+    A change has been committed durably when its Deferred fires, and every read asked for after that
+    sees it.  Changes are made in the order they were asked for.  Every Deferred here may fail with
+    `StorageError`; the change was not made then (or, if the database went away just while
+    committing, perhaps was).
     """
 
-    def get(self, owner: str, key: str = "") -> Deferred[T | None]: ...
+    def get(self, owner: str, key: str = "") -> Deferred[T | None]:
+        """The value, or None."""
 
-    def all(self, owner: str) -> Deferred[dict[str, T]]: ...
+    def all(self, owner: str) -> Deferred[dict[str, T]]:
+        """All values of the owner by key, in no order."""
 
-    def put(self, owner: str, key: str, value: T) -> Deferred[None]: ...
+    def put(self, owner: str, key: str, value: T) -> Deferred[None]:
+        """Store the value in place of what was there."""
 
     def change(self, owner: str, changes: Mapping[str, T | None]) -> Deferred[None]:
         """Put and (for None) remove several keys at once: all of it or nothing."""
@@ -150,10 +201,12 @@ class Keyed(Protocol[T]):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRow:
-    """One archived stanza: its id (increasing within the store), when it was taken, and its bytes.
+    """One archived stanza: its id, when it was taken, and its bytes.
 
-    :ivar stanza: a whole stanza in ``jabber:client``, as `Stanza.to_bytes` gives it.
+    :ivar id: increasing, never given twice (microseconds since 1970, below 2**53).
+    :ivar stamp: aware, in UTC.
     :ivar peer: the other side's bare JID.
+    :ivar stanza: a whole stanza in ``jabber:client``, as `Stanza.to_bytes` gives it.
     """
 
     id: int
@@ -163,29 +216,51 @@ class ArchiveRow:
 
 
 class Archive(Protocol):
-    """A store of stanzas in the order they came, by owner: offline messages, message archives."""
+    """A store of stanzas in the order they came, by owner: offline messages, message archives.
+
+    Durability, order and errors are those of `Keyed`.
+    """
 
     def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
-        """Add a row; fires with its id when it is durable."""
+        """Add a row; fires with its id when it is durable.
+
+        :param stamp: aware (of any zone).
+        """
 
     def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
         """The oldest rows with an id above ``after``, in order."""
 
-    def count(self, owner: str) -> Deferred[int]: ...
+    def count(self, owner: str) -> Deferred[int]:
+        """How many rows the owner has."""
 
-    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]: ...
+    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
+        """Remove these rows of the owner, all or none; ids that are not there are passed over."""
 
 
 class Storage(Protocol):
     """Where everything durable lives; one per process."""
 
     def keyed(self, name: str, of: type[T]) -> Keyed[T]:
-        """The keyed store of that name.  ``of``: a type that pydantic can read and write as JSON."""
+        """The keyed store of that name; all who ask for it share it.
 
-    def archive(self, name: str) -> Archive: ...
+        :param of: a type that pydantic can write as JSON and read back (``bytes`` that are not text
+            need ``ser_json_bytes`` and ``val_json_bytes`` in the type's config).
+        :raises ValueError: the store holds another type already.
+        """
+
+    def archive(self, name: str) -> Archive:
+        """The archive of that name; all who ask for it share it."""
 
     def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
-        """Everything an owner has in those keyed stores, ``{store: {key: value}}``, in *one* query."""
+        """Everything an owner has in those keyed stores, ``{store: {key: value}}``, in *one* query.
+
+        Every name asked for is in the result.
+
+        :raises KeyError: nobody asked for that `keyed` store yet.
+        """
 
     def forget(self, owner: str) -> Deferred[None]:
         """Remove every value and every archived row of that owner, in one transaction."""
+
+    def close(self) -> Deferred[None]:
+        """Commit what is waiting, answer what was asked, let go of the database.  Ask nothing afterwards."""

@@ -1,0 +1,283 @@
+"""Client-to-server streams (RFC 6120): TLS, SASL, binding, and then stanzas."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from jabberd.streams.protocol import StreamProtocol
+from jabberd.xmpp import ns, sasl, stream
+from jabberd.xmpp.element import E, Element, serialize
+from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError
+from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+
+    from jabberd.interfaces import Security, Session, SessionHost
+    from jabberd.streams.protocol import StreamSettings
+    from jabberd.xmpp.parser import Header, Nonza
+    from jabberd.xmpp.stanza import Stanza
+
+log = Logger()
+
+_COMPRESS: Final = "http://jabber.org/protocol/compress"
+_BIND: Final = f"{{{ns.BIND}}}bind"
+_MOST_FAILURES: Final = 4  # RFC 6120 §6.4.5: between 2 and 5 tries
+
+
+class Door(Protocol):
+    """What client streams share: who is hosted, with which certificates, who is connected."""
+
+    def host(self, domain: str) -> SessionHost | None:
+        """The host of that domainpart; for an empty one the only host, if there is only one."""
+
+    def creator(self, domain: str) -> IOpenSSLServerConnectionCreator | None:
+        """TLS with the certificate of that domain; None if there is none."""
+
+    def security(self, transport: object) -> Security:
+        """What is known of a connection whose TLS handshake is done."""
+
+    def may_try(self, address: str) -> bool:
+        """Whether that address may still guess passwords."""
+
+    def failed(self, address: str) -> None:
+        """A login from that address failed."""
+
+    def closed(self, stream: C2SStream) -> None:
+        """That stream is gone."""
+
+
+class C2SStream(StreamProtocol):
+    """One client's stream."""
+
+    content_ns: ClassVar[str] = ns.CLIENT
+
+    def __init__(self, door: Door, settings: StreamSettings, clock: IReactorTime) -> None:
+        super().__init__(settings, clock)
+        self.door = door
+        self.host: SessionHost | None = None
+        self.session: Session | None = None
+        self.username: str | None = None  # once authenticated; empty for ANONYMOUS
+        self.asked = False  # whether a silent client was asked if it is still there
+        self._offered: tuple[str, ...] = ()
+        self._mechanism: sasl.Mechanism | None = None
+        self._failures = 0
+        self._nonzas: dict[str, Callable[[Nonza], Deferred[None] | None]] = {
+            f"{{{ns.TLS}}}starttls": self._starttls,
+            f"{{{ns.SASL}}}auth": self._auth,
+            f"{{{ns.SASL}}}response": self._response,
+            f"{{{ns.SASL}}}abort": self._sasl_abort,
+            f"{{{_COMPRESS}}}compress": self._compress,
+        }
+
+    # -- the stream's life --------------------------------------------------------------------------
+
+    def handshakeCompleted(self) -> None:
+        self.security = self.door.security(self.transport)
+
+    def on_end(self, why: str) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.lost(self.unsent())
+        self.door.closed(self)
+        log.debug("{stream}: gone ({why})", stream=self, why=why)
+
+    def our_header(self) -> bytes:
+        if not self.id:
+            self.id = secrets.token_hex(8)
+        self.header_sent = True
+        return stream.header(ns.CLIENT, sender=self.host.jid if self.host else "", id=self.id)
+
+    def on_header(self, header: Header) -> None:
+        host = self._host_for(header.to)
+        if host is None:
+            raise StreamError("host-unknown")
+        if self.username is not None and host is not self.host:
+            raise StreamError("not-authorized", "you are logged in to another domain")
+        self.host = host
+        self.id = ""
+        self.write(self.our_header())
+        if not header.version:
+            raise StreamError("unsupported-version")  # RFC 6120 §4.7.5, rule 5
+        self.write(stream.features(self._features(host)))
+
+    def _host_for(self, to: str) -> SessionHost | None:
+        try:
+            return self.door.host(JID.parse(to).domainpart if to else "")
+        except InvalidJID:
+            return None
+
+    def _features(self, host: SessionHost) -> list[Element]:
+        if self.username is not None:
+            return [E(ns.BIND, "bind"), *host.stream_features]
+        policy = host.policy
+        offer: list[Element] = []
+        if not self.security.encrypted and self.door.creator(host.jid):
+            offer.append(
+                E(ns.TLS, "starttls", None, *([E(ns.TLS, "required")] if policy.require_tls else []))
+            )
+        if self.security.encrypted or not policy.require_tls:
+            self._offered = sasl.offered(
+                self.security,
+                plain=policy.plain,
+                plain_unencrypted=policy.plain and not policy.require_tls,
+                anonymous=policy.anonymous,
+                hashes=policy.hashes,
+            )
+            offer += self._mechanisms()
+        return offer
+
+    def _mechanisms(self) -> list[Element]:
+        """The mechanisms, and the channel bindings that -PLUS can use (XEP-0440)."""
+        names = [E(ns.SASL, "mechanism", None, name) for name in self._offered]
+        offer = [E(ns.SASL, "mechanisms", None, *names)]
+        if self.security.bindings:
+            types = [E(ns.SASL_CB, "channel-binding", {"type": name}) for name in self.security.bindings]
+            offer.append(E(ns.SASL_CB, "sasl-channel-binding", None, *types))
+        return offer
+
+    # -- negotiation --------------------------------------------------------------------------------
+
+    def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
+        negotiate = self._nonzas.get(nonza.name)
+        if negotiate is None:
+            raise StreamError("unsupported-stanza-type")
+        return negotiate(nonza)
+
+    def _starttls(self, _: Nonza) -> None:
+        host = self.host
+        assert host is not None
+        creator = self.door.creator(host.jid)
+        if self.security.encrypted or creator is None or self.username is not None:
+            self.write(serialize(E(ns.TLS, "failure")))
+            self.close()  # RFC 6120 §5.4.2.2
+            return
+        self.write(serialize(E(ns.TLS, "proceed")))
+        self.restart()  # whatever came in the clear behind <starttls/> is thrown away (§5.4.3.3)
+        self.transport.startTLS(creator)
+
+    def _compress(self, _: Nonza) -> None:
+        self.write(serialize(E(_COMPRESS, "failure", None, E(_COMPRESS, "setup-failed"))))
+
+    def _auth(self, nonza: Nonza) -> Deferred[None] | None:
+        host = self.host
+        assert host is not None
+        if self.username is not None:
+            raise StreamError("policy-violation", "already logged in")
+        self._mechanism = None
+        if not self._offered:
+            self._refuse(SASLFailure("encryption-required"))
+            return None
+        if not self.door.may_try(self.address):
+            self._refuse(SASLFailure("temporary-auth-failure"))
+            return None
+        try:
+            self._mechanism = sasl.mechanism(
+                nonza.attrs.get("mechanism", ""),
+                self._offered,
+                security=self.security,
+                domain=host.jid,
+                credentials=host.credentials,
+            )
+            initial = sasl.decode_base64(nonza.element().text or "")
+        except SASLFailure as failure:
+            self._refuse(failure)
+            return None
+        return Deferred.fromCoroutine(self._step(self._mechanism.begin(initial)))
+
+    def _response(self, nonza: Nonza) -> Deferred[None] | None:
+        if self._mechanism is None:
+            self._refuse(SASLFailure("malformed-request"))
+            return None
+        try:
+            data = sasl.decode_base64(nonza.element().text or "")
+        except SASLFailure as failure:
+            self._refuse(failure)
+            return None
+        return Deferred.fromCoroutine(self._step(self._mechanism.respond(data or b"")))
+
+    def _sasl_abort(self, _: Nonza) -> None:
+        self._mechanism = None
+        self.write(serialize(stream.sasl_failure(SASLFailure("aborted"))))
+
+    async def _step(self, doing: Awaitable[sasl.Challenge | sasl.Success]) -> None:
+        try:
+            step = await doing
+        except SASLFailure as failure:
+            self._refuse(failure)
+            return
+        if isinstance(step, sasl.Challenge):
+            self._say_sasl("challenge", step.data)
+            return
+        self._mechanism = None
+        self.username = step.username
+        self._say_sasl("success", step.data)
+        self.restart()
+
+    def _say_sasl(self, name: str, data: bytes | None) -> None:
+        text = "" if data is None else b64encode(data).decode() or "="
+        self.write(serialize(E(ns.SASL, name, None, text)))
+
+    def _refuse(self, failure: SASLFailure) -> None:
+        self._mechanism = None
+        self._failures += 1
+        self.door.failed(self.address)
+        log.info("{stream}: login refused: {condition}", stream=self, condition=failure.condition)
+        self.write(serialize(stream.sasl_failure(failure)))
+        if self._failures > _MOST_FAILURES:
+            self.close(StreamError("policy-violation", "too many failed logins"))
+
+    # -- stanzas ------------------------------------------------------------------------------------
+
+    def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
+        if self.session is not None:
+            return self.session.receive(stanza)
+        if self.username is None:
+            raise StreamError("not-authorized")
+        if stanza.name == "iq" and stanza.type == "set" and _BIND in stanza.children:
+            return Deferred.fromCoroutine(self._bind(stanza))
+        raise StreamError("not-authorized", "bind a resource first")  # RFC 6120 §7.1
+
+    async def _bind(self, request: Stanza) -> None:
+        """RFC 6120 §7.6, §7.7."""
+        assert self.host is not None
+        try:
+            resource = _asked_for(request)
+            if self.username:
+                self.session = await self.host.open(self.username, resource, self)
+            else:
+                self.session = await self.host.open_anonymous(self)
+        except StanzaError as error:
+            self.write(request.error(error).to_bytes())
+            return
+        if self.ended:  # the client left while it was bound
+            self.session.lost()
+            self.session = None
+            return
+        self.negotiated()
+        self.allow(self.settings.after)
+        bound = E(ns.BIND, "bind", None, E(ns.BIND, "jid", None, self.session.jid))
+        self.write(request.reply(bound).to_bytes())
+        log.info("{stream}: {jid!r} is bound", stream=self, jid=self.session.jid)
+
+    def send(self, stanza: Stanza) -> None:
+        """See `jabberd.interfaces.Outlet`."""
+        self.write(stanza.to_bytes(), stanza)
+
+
+def _asked_for(request: Stanza) -> str:
+    bind = request.child(_BIND)
+    resource = (bind.findtext(f"{{{ns.BIND}}}resource") or "") if bind is not None else ""
+    if not resource:
+        return ""
+    try:
+        return prepare_resourcepart(resource)
+    except InvalidJID as why:
+        raise StanzaError("bad-request", str(why)) from None

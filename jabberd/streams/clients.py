@@ -1,0 +1,173 @@
+"""The door that clients come through: who is hosted, how many from where, who has gone silent."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from jabberd.streams.c2s import C2SStream
+from jabberd.xmpp.element import E
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
+
+    from jabberd.interfaces import Security, SessionHost
+    from jabberd.streams.protocol import StreamSettings
+
+log = Logger()
+
+_PING: Final = "urn:xmpp:ping"
+_MOST_ADDRESSES: Final = 10_000  # whose failures are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """Limits of all client connections together.
+
+    :ivar per_address: connections from one IP address at a time.
+    :ivar failures: failed logins from one address within ``forgiven`` seconds before it has to wait.
+    :ivar silence: seconds after which a silent client is asked whether it is still there; it has
+        ``patience`` seconds to answer (RFC 6120 §4.6.3).
+    """
+
+    per_address: int = 100
+    failures: int = 30
+    forgiven: float = 300.0
+    silence: float = 300.0
+    patience: float = 60.0
+
+
+class ClientFactory(Factory):
+    """Makes a `C2SStream` for every client, and keeps the limits that concern several of them."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        streams: StreamSettings,
+        settings: DoorSettings,
+        creators: Callable[[str], IOpenSSLServerConnectionCreator | None],
+        security: Callable[[object], Security],
+    ) -> None:
+        self.clock = clock
+        self.hosts: Mapping[str, SessionHost] = {}
+        self.streams: set[C2SStream] = set()
+        self._stream_settings = streams
+        self._settings = settings
+        self._creators = creators
+        self._security = security
+        self._connections: Counter[str] = Counter()
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._sweep = LoopingCall(self.sweep)
+        self._sweep.clock = clock
+
+    # -- from Twisted -------------------------------------------------------------------------------
+
+    def doStart(self) -> None:
+        super().doStart()  # type: ignore[no-untyped-call]  # Twisted's
+        if not self._sweep.running:
+            self._sweep.start(min(self._settings.silence, self._settings.patience) / 4, now=False)
+
+    def doStop(self) -> None:
+        super().doStop()  # type: ignore[no-untyped-call]  # Twisted's
+        if self.numPorts == 0 and self._sweep.running:
+            self._sweep.stop()
+
+    def buildProtocol(self, addr: IAddress | None) -> C2SStream | None:
+        host = unmapped(getattr(addr, "host", "") or "")
+        if self._connections[host] >= self._settings.per_address:
+            log.info("too many connections from {address}: one more refused", address=host)
+            return None
+        stream = C2SStream(self, self._stream_settings, self.clock)
+        stream.address = host
+        self._connections[host] += 1
+        self.streams.add(stream)
+        return stream
+
+    # -- the door -----------------------------------------------------------------------------------
+
+    def host(self, domain: str) -> SessionHost | None:
+        """See `jabberd.streams.c2s.Door`."""
+        if domain:
+            return self.hosts.get(domain)
+        return next(iter(self.hosts.values())) if len(self.hosts) == 1 else None
+
+    def creator(self, domain: str) -> IOpenSSLServerConnectionCreator | None:
+        """See `jabberd.streams.c2s.Door`."""
+        return self._creators(domain)
+
+    def security(self, transport: object) -> Security:
+        """See `jabberd.streams.c2s.Door`."""
+        return self._security(transport)
+
+    def may_try(self, address: str) -> bool:
+        """See `jabberd.streams.c2s.Door`."""
+        count, since = self._failures.get(address, (0, 0.0))
+        return count < self._settings.failures or self.clock.seconds() - since > self._settings.forgiven
+
+    def failed(self, address: str) -> None:
+        """See `jabberd.streams.c2s.Door`."""
+        count, since = self._failures.pop(address, (0, self.clock.seconds()))
+        if self.clock.seconds() - since > self._settings.forgiven:
+            count, since = 0, self.clock.seconds()
+        self._failures[address] = (count + 1, since)
+        if len(self._failures) > _MOST_ADDRESSES:
+            self._failures.popitem(last=False)
+
+    def closed(self, stream: C2SStream) -> None:
+        """See `jabberd.streams.c2s.Door`."""
+        self.streams.discard(stream)
+        self._connections[stream.address] -= 1
+        if self._connections[stream.address] <= 0:
+            del self._connections[stream.address]
+
+    # -- silence ------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Ask clients that have been silent for long; drop those that were asked and stayed silent."""
+        now = self.clock.seconds()
+        for stream in list(self.streams):
+            if stream.session is None or stream.ended:
+                continue
+            quiet = now - stream.heard
+            if quiet < self._settings.silence:
+                stream.asked = False
+            elif not stream.asked:
+                stream.asked = True
+                self._ask(stream)
+            elif quiet >= self._settings.silence + self._settings.patience:
+                stream.close(StreamError("connection-timeout"))
+
+    def _ask(self, stream: C2SStream) -> None:
+        """Ping (XEP-0199 §4.1); any answer shows that the client is there."""
+        assert stream.session is not None
+        assert stream.host is not None
+        ping = Stanza.of(
+            "iq",
+            E(_PING, "ping"),
+            to=stream.session.jid,
+            sender=stream.host.jid,
+            type="get",
+            id=f"alive-{stream.id}",
+        )
+        stream.write(ping.to_bytes())
+
+    def close_all(self, error: StreamError) -> None:
+        """Tell every client why, and end its stream."""
+        for stream in list(self.streams):
+            stream.close(error)
+
+
+def unmapped(address: str) -> str:
+    """An IPv4 address as itself, also where a dual-stack listener shows it as ``::ffff:192.0.2.1``."""
+    return address.removeprefix("::ffff:") if "." in address else address

@@ -1,0 +1,296 @@
+"""What client and server streams have in common: bytes in, events out, an ordered end.
+
+Subclasses say what a header, a stanza or a nonza means to them.  What comes while an answer is
+still being worked out waits in a bounded inbox; when that is full, reading from the connection
+pauses.  What goes out to a peer that does not read waits in a bounded outbox; when that is full,
+the connection is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from jabberd.interfaces import Security
+from jabberd.xmpp import stream
+from jabberd.xmpp.boundaries import Limits
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.parser import Event, Header, Nonza, StreamEnd, StreamParser
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+
+log = Logger()
+
+_GOODBYE: Final = 5.0  # seconds that a peer has for its own </stream:stream> and TLS close
+_MOST_WAITING: Final = 64  # events in an inbox before reading pauses
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What every stream needs to know.
+
+    :ivar before: limits until the peer is authenticated; ``after``: from then on.
+    :ivar negotiation: seconds from connection to a finished negotiation.
+    :ivar unread: bytes that may wait for a peer that does not read.
+    """
+
+    before: Limits = Limits(size=8_192, tag=8_192, depth=16, elements=32)
+    after: Limits = Limits()
+    negotiation: float = 60.0
+    unread: int = 1_048_576
+
+
+@implementer(IPushProducer, IHandshakeListener)
+class StreamProtocol(Protocol):
+    """One XML stream over one connection."""
+
+    content_ns: ClassVar[str]
+
+    #: Set before the connection is made.
+    settings: StreamSettings
+    clock: IReactorTime
+    transport: Any  # Twisted has no one interface with producers, TLS and abortConnection
+
+    def __init__(self, settings: StreamSettings, clock: IReactorTime) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.security = Security()
+        self.address = ""
+        self.id = ""  # of the stream, chosen by whoever receives it
+        self.heard = 0.0  # when the peer last sent anything, by `clock`
+        self.ended = False  # nothing is sent or handled any more
+        self.header_sent = False
+        self._parser = StreamParser(self.content_ns, settings.before)
+        self._inbox: deque[Event] = deque()
+        self._inflight = 0
+        self._holding = 0
+        self._stopped_reading = False
+        self._blocked = False
+        self._outbox: deque[tuple[bytes, Stanza | None]] = deque()
+        self._unread = 0
+        self._timer: IDelayedCall | None = None
+
+    # -- for subclasses -----------------------------------------------------------------------------
+
+    def on_header(self, header: Header) -> Deferred[None] | None:
+        """The peer opened its stream."""
+        raise NotImplementedError
+
+    def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
+        """The peer sent a stanza.  A Deferred: it has no home yet."""
+        raise NotImplementedError
+
+    def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
+        """The peer sent another first-level element.  A Deferred: what follows waits for it."""
+        raise NotImplementedError
+
+    def on_end(self, why: str) -> None:
+        """The connection is gone; told exactly once."""
+
+    def our_header(self) -> bytes:
+        """Our stream header, as it must come before an error if none was sent yet (RFC 6120 §4.9.1.2)."""
+        raise NotImplementedError
+
+    # -- from Twisted -------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.heard = self.clock.seconds()
+        self._timer = self.clock.callLater(self.settings.negotiation, self._too_slow)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is on; subclasses fill `security`."""
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.ended:
+            return
+        self.heard = self.clock.seconds()
+        events = self._parser.feed(data)
+        if self._inbox or self._held:
+            self._inbox.extend(events)
+        else:
+            self._take(events)
+        if self._inbox and not self._stopped_reading and self._is_full():
+            self._stopped_reading = True
+            self.transport.pauseProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended = True
+        self._cancel_timer()
+        self._inbox.clear()
+        self._parser = StreamParser(self.content_ns, self.settings.before)
+        self.on_end(reason.getErrorMessage())
+
+    # -- coming in ----------------------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        for at, event in enumerate(events):
+            if self._held or self.ended:
+                self._inbox.extend(events[at:])
+                break
+            self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        try:
+            if isinstance(event, Stanza):
+                self._wait_for(self.on_stanza(event), hold=event.name == "iq")
+            elif isinstance(event, Nonza):
+                self._wait_for(self.on_nonza(event), hold=True)
+            elif isinstance(event, Header):
+                self._wait_for(self.on_header(event), hold=True)
+            elif isinstance(event, StreamEnd):
+                self.close()
+            else:
+                self.close(event)
+        except StreamError as error:
+            self.close(error)
+        except Exception:  # noqa: BLE001  # one bad stanza ends its stream, not the server
+            log.failure("{stream}: cannot handle what the peer sent", stream=self)
+            self.close(StreamError("internal-server-error"))
+
+    def _wait_for(self, home: Deferred[None] | None, *, hold: bool) -> None:
+        """Go on when it is done: at once for a message in flight, as long as there are few of them."""
+        if home is None:
+            return
+        self._inflight += 1
+        self._holding += hold
+        home.addErrback(self._failed)
+        home.addCallback(self._homed, hold)
+
+    @property
+    def _held(self) -> bool:
+        return self._holding > 0 or self._inflight >= _MOST_WAITING
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.check(StreamError)
+        if error is None:
+            log.failure("{stream}: cannot handle what the peer sent", failure, stream=self)
+        self.close(cast("StreamError", failure.value) if error else StreamError("internal-server-error"))
+
+    def _homed(self, _: object, hold: bool) -> None:
+        self._inflight -= 1
+        self._holding -= hold
+        if self._inbox or self._stopped_reading:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._inbox and not self._held and not self.ended:
+            self._handle(self._inbox.popleft())
+        if self._stopped_reading and not self._inbox and not self.ended:
+            self._stopped_reading = False
+            self.transport.resumeProducing()
+
+    def _is_full(self) -> bool:
+        if len(self._inbox) >= _MOST_WAITING:
+            return True
+        held = sum(len(event.payload) for event in self._inbox if isinstance(event, Stanza))
+        return held > self.settings.after.size
+
+    def restart(self, limits: Limits | None = None) -> None:
+        """Expect a new header (RFC 6120 §4.3.3); what the peer sent ahead of it is thrown away."""
+        self._parser = StreamParser(self.content_ns, limits or self.settings.before)
+        self._inbox.clear()
+        self.header_sent = False
+
+    def negotiated(self) -> None:
+        """The negotiation is over: its timer stops, and a slow reader is noticed from now on."""
+        self._cancel_timer()
+        self.transport.registerProducer(self, True)
+
+    def allow(self, limits: Limits) -> None:
+        """From the next stanza on these limits hold."""
+        self._parser.limits = limits
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        self.close(StreamError("connection-timeout"))
+
+    # -- going out ----------------------------------------------------------------------------------
+
+    def write(self, data: bytes, stanza: Stanza | None = None) -> None:
+        """Send bytes, in order.  ``stanza``: what they are, to save it if the peer never reads."""
+        if self.ended:
+            return
+        if not self._blocked:
+            self.transport.write(data)
+            return
+        self._outbox.append((data, stanza))
+        self._unread += len(data)
+        if self._unread > self.settings.unread:
+            log.info("{stream}: the peer does not read; dropped", stream=self)
+            self.abort()
+
+    def unsent(self) -> list[Stanza]:
+        """The stanzas that wait for a peer that does not read; they are the caller's now."""
+        stanzas = [stanza for _, stanza in self._outbox if stanza is not None]
+        self._outbox.clear()
+        return stanzas
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        while self._outbox and not self._blocked:
+            data, _ = self._outbox.popleft()
+            self._unread -= len(data)
+            self.transport.write(data)
+
+    def stopProducing(self) -> None:
+        """The connection is about to be lost; `connectionLost` does the rest."""
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def close(self, error: StreamError | None = None) -> None:
+        """Say why, if there is a why, say goodbye, and end the connection (RFC 6120 §4.4, §4.9)."""
+        if self.ended:
+            return
+        parts = [] if self.header_sent else [self.our_header()]
+        if error is not None:
+            parts.append(stream.error(error))
+            log.info(
+                "{stream}: closed with {condition} {text}",
+                stream=self,
+                condition=error.condition,
+                text=error.text,
+            )
+        parts.append(stream.CLOSE)
+        if self._blocked:
+            self.abort()
+            return
+        self.transport.write(b"".join(parts))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.ended = True
+        self._cancel_timer()
+        self._timer = self.clock.callLater(_GOODBYE, self._abort_transport)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """End the connection at once; what is still in the buffers is lost to the peer."""
+        self.ended = True
+        self._cancel_timer()
+        self._abort_transport()
+
+    def _abort_transport(self) -> None:
+        self._timer = None
+        self.transport.abortConnection()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.id or '-'} {self.address}"
