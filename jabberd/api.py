@@ -22,9 +22,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar, cast, overload
 
-from pydantic import BaseModel, ConfigDict
-
 from jabberd import interfaces
+from jabberd.settings import Duration, Settings, Size
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
@@ -51,6 +50,7 @@ __all__ = [
     "BecameAvailable",
     "BecameUnavailable",
     "Domain",
+    "Duration",
     "E",
     "Element",
     "Keyed",
@@ -60,6 +60,7 @@ __all__ = [
     "SessionClosed",
     "SessionOpened",
     "Settings",
+    "Size",
     "Stage",
     "Stanza",
     "StanzaError",
@@ -72,13 +73,6 @@ __all__ = [
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Settings(BaseModel):
-    """A module's settings, the table ``[domains."DOMAIN".modules.NAME]``: every field has a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 # --- what a module sees of its domain --------------------------------------------------------------
 

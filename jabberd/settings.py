@@ -44,6 +44,7 @@ __all__ = [
 class Settings(BaseModel):
     """The base of all settings: frozen, and a key that nobody reads is refused.
 
+    In a module every field has a default; they stand in ``[domains."DOMAIN".modules.NAME]``.
     A validator may raise ``ValueError("what is wrong; what to do")``: what it got is put in by `explain`.
     """
 
