@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import binascii
+import re
+from abc import ABC, abstractmethod
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from jabberd.xmpp.errors import SASLFailure
 from jabberd.xmpp.jid import JID, InvalidJID, prepare_localpart
-from jabberd.xmpp.scram import HASHES, ScramExchange
+from jabberd.xmpp.scram import BASE64, HASHES, ScramExchange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -45,7 +46,7 @@ class Success:
     mechanism: str
 
 
-class Mechanism:
+class Mechanism(ABC):
     """One run of a mechanism.  All of these are client-first (RFC 4422 §5).
 
     :ivar name: as offered, such as ``SCRAM-SHA-256-PLUS``.
@@ -72,9 +73,9 @@ class Mechanism:
             raise SASLFailure("malformed-request", "there was no challenge")
         return await step(data)
 
+    @abstractmethod
     async def _first(self, data: bytes) -> Challenge | Success:
         """Judge the client's first message."""
-        raise NotImplementedError
 
 
 class Scram(Mechanism):
@@ -227,10 +228,9 @@ def decode_base64(text: str) -> bytes | None:
         return None
     if text == "=":
         return b""
-    try:
-        return b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise SASLFailure("incorrect-encoding") from None
+    if not re.fullmatch(BASE64, text):
+        raise SASLFailure("incorrect-encoding")
+    return b64decode(text)
 
 
 def _authorized(authcid: str, authzid: str, domain: str) -> str:

@@ -1,0 +1,186 @@
+"""Accounts and their credentials: SCRAM keys only, never a password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeVar
+
+from pydantic import ConfigDict
+from twisted.internet.defer import DeferredLock
+
+from jabberd.jsm.threads import Overloaded
+from jabberd.xmpp.errors import SASLFailure
+from jabberd.xmpp.jid import JID, prepare_localpart
+from jabberd.xmpp.scram import HASHES, ITERATIONS, ScramKeys, derive, stand_in, verify_password
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from jabberd.interfaces import Keyed
+
+T = TypeVar("T")
+
+__all__ = ["AccountExists", "AccountRecord", "Accounts", "NoSuchAccount"]
+
+#: Which keys a PLAIN password is compared with.
+_CHECKED: Final = "SHA-256"
+_LEAST_SECRET: Final = 16
+
+
+class AccountExists(Exception):  # noqa: N818  # the operator asked for what there is already
+    """There is an account of that name; the argument is its bare JID."""
+
+
+class NoSuchAccount(Exception):  # noqa: N818  # as above
+    """There is no account of that name; the argument is the bare JID that it would have."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """What is stored of an account, under its bare JID.
+
+    :ivar keys: one for each hash function; ``bytes`` are base64 in JSON.
+    :ivar disabled: since when nobody can log in to it; None if one can.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    keys: tuple[ScramKeys, ...]
+    created: datetime
+    disabled: datetime | None = None
+
+
+class Run(Protocol):
+    """Does work where it may take its time, as `BoundedThreads.run` does."""
+
+    def __call__(self, work: Callable[[], T], /) -> Deferred[T]: ...
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Accounts:
+    """The accounts of one domain; implements `jabberd.interfaces.Credentials`.
+
+    Localparts are prepared here; one that cannot be raises `jabberd.xmpp.jid.InvalidJID`.
+
+    :param secret: from which the keys of unknown accounts come; at least 16 octets, kept over restarts.
+    :param run: where PBKDF2 is computed.
+    :param iterations: for new keys.
+    """
+
+    def __init__(
+        self,
+        domain: JID,
+        store: Keyed[AccountRecord],
+        run: Run,
+        secret: bytes,
+        *,
+        iterations: int = ITERATIONS,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        if len(secret) < _LEAST_SECRET:
+            raise ValueError(f"a secret of {len(secret)} octets can be guessed")
+        self._domain = domain
+        self._store = store
+        self._run = run
+        self._secret = secret
+        self._iterations = iterations
+        self._now = now
+        self._changing = DeferredLock()  # what is read must still be so when it is written back
+
+    async def keys(self, username: str, hash_name: str) -> ScramKeys:
+        """See `jabberd.interfaces.Credentials.keys`."""
+        owner = self._owner(username)
+        unknown = stand_in(self._secret, owner, hash_name, self._iterations)
+        record = await self._store.get(owner)
+        if record is None or record.disabled:
+            return unknown
+        return next((keys for keys in record.keys if keys.hash_name == hash_name), unknown)
+
+    async def check(self, username: str, password: str) -> bool:
+        """See `jabberd.interfaces.Credentials.check`.
+
+        :raises SASLFailure: ``temporary-auth-failure`` while too many passwords wait to be checked.
+        """
+        keys = await self.keys(username, _CHECKED)
+        try:
+            return await self._run(partial(verify_password, keys, password))
+        except Overloaded:
+            raise SASLFailure("temporary-auth-failure") from None
+
+    async def exists(self, localpart: str) -> bool:
+        """Whether there is such an account, disabled or not."""
+        return await self._store.get(self._owner(localpart)) is not None
+
+    async def create(self, localpart: str, password: str) -> JID:
+        """Make an account.
+
+        :returns: its bare JID.
+        :raises AccountExists: and leaves that account alone.
+        :raises InvalidPassword: see `jabberd.xmpp.scram.prepare_password`.
+        :raises Overloaded: see `BoundedThreads.run`.
+        """
+        owner = self._owner(localpart)
+        async with self._changing:
+            if await self._store.get(owner) is not None:
+                raise AccountExists(owner)
+            await self._store.put(owner, "", AccountRecord(await self._derived(password), self._now()))
+        return JID.parse(owner)
+
+    async def set_password(self, localpart: str, password: str) -> None:
+        """Replace the keys; sessions that are open stay open.
+
+        :raises NoSuchAccount: see also `create`.
+        """
+        keys = await self._derived(password)
+        await self._change(localpart, lambda record: replace(record, keys=keys))
+
+    async def disable(self, localpart: str) -> None:
+        """Let nobody log in any more, and keep everything.
+
+        :raises NoSuchAccount:
+        """
+        await self._change(localpart, lambda record: replace(record, disabled=record.disabled or self._now()))
+
+    async def enable(self, localpart: str) -> None:
+        """Undo `disable`.
+
+        :raises NoSuchAccount:
+        """
+        await self._change(localpart, lambda record: replace(record, disabled=None))
+
+    async def delete(self, localpart: str) -> None:
+        """Remove the account's record; everything else it owns is for `Storage.forget`.
+
+        :raises NoSuchAccount:
+        """
+        await self._change(localpart, lambda _record: None)
+
+    async def list(self) -> list[str]:
+        """The localparts of all accounts, sorted."""
+        return sorted(JID.parse(owner).localpart for owner in await self._store.owners(self._domain))
+
+    async def _change(self, localpart: str, change: Callable[[AccountRecord], AccountRecord | None]) -> None:
+        """Replace a record by what ``change`` makes of it, or remove it for None."""
+        owner = self._owner(localpart)
+        async with self._changing:
+            record = await self._store.get(owner)
+            if record is None:
+                raise NoSuchAccount(owner)
+            await self._store.change(owner, {"": change(record)})
+
+    async def _derived(self, password: str) -> tuple[ScramKeys, ...]:
+        return await self._run(partial(_derive_each, password, self._iterations))
+
+    def _owner(self, localpart: str) -> str:
+        return f"{prepare_localpart(localpart)}@{self._domain}"
+
+
+def _derive_each(password: str, iterations: int) -> tuple[ScramKeys, ...]:
+    return tuple(derive(password, hash_name, iterations=iterations) for hash_name in HASHES)
