@@ -39,6 +39,16 @@ def test_the_exchange_of_rfc_5802_section_5() -> None:
     assert final == b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ="
 
 
+def test_an_exchange_judges_one_final_message() -> None:
+    server = exchange()
+    server.receive_first(b"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL")
+    server.challenge(KEYS)
+    final = b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="
+    server.receive_final(final)
+    with pytest.raises(SASLFailure, match="malformed-request"):
+        server.receive_final(final)
+
+
 def test_the_exchange_of_rfc_7677_section_3() -> None:
     keys = derive("pencil", "SHA-256", b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096)
     server = exchange("%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0")
