@@ -108,10 +108,10 @@ class Address(NamedTuple):
     port: int
 
 
-def _address(value: object) -> object:
-    if not isinstance(value, str):
+def _address(value: object) -> Address:
+    if isinstance(value, Address):
         return value
-    host, _, port = value.rpartition(":")
+    host, _, port = str(value).rpartition(":")
     try:
         return Address(_ip(host.removeprefix("[").removesuffix("]")), int(port))
     except ValueError:
@@ -123,6 +123,16 @@ def _ip(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError('is not an IP address; write it like "127.0.0.1" or "::"') from None
+
+
+def _authority(value: object, info: ValidationInfo) -> Path | str:
+    if value == "system":
+        return "system"
+    try:
+        path = Path(value)  # type: ignore[arg-type]  # which is what is being found out
+    except TypeError:
+        raise ValueError('is not a text; name a PEM file or "system"') from None
+    return _beside_the_file(path, info)
 
 
 def _domain(text: str) -> JID:
@@ -166,6 +176,7 @@ def _some(wanted: str) -> AfterValidator:
 
 IP = Annotated[str, AfterValidator(_ip)]
 HostAndPort = Annotated[Address, PlainValidator(_address)]
+Authority = Annotated[Path | Literal["system"], PlainValidator(_authority)]
 DomainName = Annotated[JID, PlainValidator(_domain)]
 Count = Annotated[int, Field(ge=1)]
 Level = Literal["debug", "info", "warn", "error", "critical"]
@@ -192,18 +203,18 @@ class TLS(Settings):
     """``[tls]``.
 
     :ivar certificates: the folder from which each domain takes the certificate that names it.
-    :ivar client_authorities: a PEM file: clients may log in by certificates that these vouch for.
+    :ivar client_authorities: clients may log in by certificates that these vouch for; see `Federation`.
     """
 
     certificates: FilePath | None = None
     minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
-    client_authorities: FilePath | None = None
+    client_authorities: tuple[Authority, ...] = ()
 
 
 class Federation(Settings):
     """``[federation]``: links to other servers.
 
-    :ivar authorities: a PEM file of the trusted CAs; None: the system's.
+    :ivar authorities: PEM files of the trusted CAs, and ``"system"`` for those that the platform trusts.
     :ivar resolver: the name server to ask; None: the system's.
     :ivar hosts: where a domain's server is, instead of asking DNS.
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
@@ -211,7 +222,7 @@ class Federation(Settings):
     :ivar idle_timeout: after which a link without traffic is closed.
     """
 
-    authorities: FilePath | None = None
+    authorities: tuple[Authority, ...] = ("system",)
     resolver: HostAndPort | None = None
     hosts: dict[DomainName, HostAndPort] = Field(default={})
     connect_timeout: Duration = 30.0

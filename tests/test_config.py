@@ -87,11 +87,13 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text(
         MINIMAL.replace('"memory"', '"sqlite:../var/montague.db"')
-        + '[tls]\ncertificates = "../certs"\nclient_authorities = "/etc/ca.pem"\n'
+        + '[tls]\ncertificates = "../certs"\nclient_authorities = ["system", "ca.pem"]\n'
         + '[control]\nsocket = "m.sock"\n'
     )
     read = Config.read(file).settings
-    assert read.tls == TLS(certificates=tmp_path / "certs", client_authorities=Path("/etc/ca.pem"))
+    assert read.tls == TLS(
+        certificates=tmp_path / "certs", client_authorities=("system", tmp_path / "etc" / "ca.pem")
+    )
     assert read.control == Control(socket=tmp_path / "etc" / "m.sock")
     assert read.storage.url == f"sqlite:///{tmp_path}/var/montague.db"
 
@@ -189,6 +191,17 @@ federation = "maybe"
                 'federation.hosts."capulet.lit": is not an address (got "localhost:5269");'
                 ' write it like "127.0.0.1:5369" or "[::1]:5369"'
             ),
+        ),
+        (
+            "[federation]\nresolver = 53",
+            (
+                "federation.resolver: is not an address (got 53);"
+                ' write it like "127.0.0.1:5369" or "[::1]:5369"'
+            ),
+        ),
+        (
+            "[federation]\nauthorities = [5]",
+            'federation.authorities[0]: is not a text (got 5); name a PEM file or "system"',
         ),
         (
             '[domains."Capulet.lit"]',

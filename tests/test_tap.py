@@ -1,0 +1,103 @@
+"""``twistd jabberd``: its options, its log levels and its file limit, without a process."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.logger import ILogObserver, Logger, LogPublisher
+from twisted.scripts._twistd_unix import ServerOptions
+from zope.interface import implementer
+
+from jabberd.settings import Log
+from jabberd.tap import Options, filtered, raise_file_limit
+from twisted.plugins.jabberd_plugin import jabberd
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from twisted.logger import LogEvent
+
+CONFIG = """
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+[domains."montague.lit"]
+[storage]
+url = "memory"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading all others brings warnings of theirs; that twistd finds ours is seen in test_launch."""
+    monkeypatch.setattr(ServerOptions, "_getPlugins", lambda *_: [jabberd])
+
+
+def parsed(*arguments: str) -> ServerOptions:
+    """What twistd makes of its command line."""
+    options = ServerOptions()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def test_twistd_knows_jabberd_and_its_option(tmp_path: Path) -> None:
+    file = tmp_path / "montague.toml"
+    file.write_text(CONFIG)
+    ours = parsed("--nodaemon", "jabberd", "--config", str(file)).subOptions
+    assert isinstance(ours, Options)
+    assert list(ours.config.settings.domains) == ["montague.lit"]
+
+
+@pytest.mark.parametrize(
+    ("options", "pidfile"),
+    [(["--nodaemon"], False), (["--nodaemon", "--pidfile", "montague.pid"], True), ([], True)],
+)
+def test_in_the_foreground_no_pid_file_is_kept_unless_asked_for(
+    tmp_path: Path, options: list[str], pidfile: bool
+) -> None:
+    file = tmp_path / "montague.toml"
+    file.write_text(CONFIG)
+    assert bool(parsed(*options, "jabberd", "--config", str(file))["pidfile"]) is pidfile
+
+
+def test_a_missing_option_or_file_ends_the_start_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="--config FILE is missing"):
+        parsed("--nodaemon", "jabberd")
+    with pytest.raises(SystemExit, match=r"nowhere.toml: cannot be read: No such file or directory$"):
+        parsed("--nodaemon", "jabberd", "--config", str(tmp_path / "nowhere.toml"))
+
+
+def test_each_part_of_the_server_may_have_its_own_log_level() -> None:
+    seen: list[str] = []
+
+    @implementer(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        seen.append(f"{event['log_namespace']} {event['log_level'].name}")
+
+    levels = Log.model_validate({"level": "warn", "levels": {"jabberd.streams": "debug"}})
+    publisher = LogPublisher(filtered(observer, levels))
+    for namespace in ("jabberd.streams.c2s", "jabberd.jsm", "twisted"):
+        logger = Logger(namespace, observer=publisher)
+        logger.debug("")
+        logger.warn("")
+    assert seen == [
+        "jabberd.streams.c2s debug",
+        "jabberd.streams.c2s warn",
+        "jabberd.jsm warn",
+        "twisted warn",
+    ]
+
+
+def test_the_soft_limit_of_files_is_raised_to_the_hard_one() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        raise_file_limit()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert hard == before[1]
+    assert soft == (1 << 20 if hard == resource.RLIM_INFINITY else min(hard, 1 << 20))
