@@ -89,8 +89,8 @@ class Session(Protocol):
         """Its last available presence; None while it is not available (RFC 6121 §4)."""
 
     @property
-    def priority(self) -> int:
-        """What its last presence said (RFC 6121 §4.7.2.3), -128 to 127."""
+    def priority(self) -> int | None:
+        """What its presence says (RFC 6121 §4.7.2.3), -128 to 127; None while it is not available."""
 
     def send(self, stanza: Stanza) -> None:
         """Put a stanza on its stream."""
@@ -197,7 +197,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class BecameAvailable:
-    """A session sent its initial presence (RFC 6121 §4.2)."""
+    """A session can be sent messages: it is available, with a priority that was negative or none before."""
 
     account: Account
     session: Session

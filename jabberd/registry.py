@@ -32,8 +32,17 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 
-class Conflict(Exception):  # noqa: N818  # that is what it is
-    """Two modules claim the same thing."""
+class LoadError(Exception):
+    """A module cannot serve its domain.
+
+    :ivar module: its name.
+    :ivar said: ``what is wrong; what to do``.
+    """
+
+    def __init__(self, module: str, said: str) -> None:
+        super().__init__(f"module {module}: {said}")
+        self.module = module
+        self.said = said
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +59,29 @@ class Filters:
     Those that named no children see every stanza; the others only those that carry one of theirs.
     """
 
-    __slots__ = ("_always", "_by_child")
+    __slots__ = ("_all", "_always", "_children")
 
     def __init__(self, declared: Iterable[tuple[FilterDeclared, Callable[..., Stanza | None]]]) -> None:
-        self._always: tuple[Callable[..., Stanza | None], ...] = ()
-        self._by_child: dict[str, tuple[Callable[..., Stanza | None], ...]] = {}
-        for declaration, method in declared:
-            if not declaration.children:
-                self._always += (method,)
-            for child in declaration.children:
-                self._by_child[child] = (*self._by_child.get(child, ()), method)
-
-    def __bool__(self) -> bool:
-        return bool(self._always or self._by_child)
+        self._all = [(frozenset(declaration.children), method) for declaration, method in declared]
+        self._always = [method for children, method in self._all if not children]
+        self._children = frozenset[str]().union(*(children for children, _ in self._all))
 
     def run(self, stanza: Stanza, *context: Any) -> Stanza | None:
-        """Let all that are concerned see the stanza; None when one of them dropped it."""
-        for method in self._concerned(stanza):
+        """Let all that are concerned see the stanza, in order; None when one of them dropped it."""
+        methods = self._always if self._children.isdisjoint(stanza.children) else self._concerned(stanza)
+        for method in methods:
             passed = method(stanza, *context)
             if passed is None:
                 return None
             stanza = passed
         return stanza
 
-    def _concerned(self, stanza: Stanza) -> Iterable[Callable[..., Stanza | None]]:
-        if not self._by_child:
-            return self._always
-        found = dict.fromkeys(self._always)
-        for child in stanza.children:
-            found.update(dict.fromkeys(self._by_child.get(child, ())))
-        return found
+    def _concerned(self, stanza: Stanza) -> list[Callable[..., Stanza | None]]:
+        return [
+            method
+            for children, method in self._all
+            if not children or not children.isdisjoint(stanza.children)
+        ]
 
 
 class Registry:
@@ -88,12 +90,12 @@ class Registry:
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         """Bind; modules come in the order in which they were started.
 
-        :raises Conflict: two modules answer the same question, or two take undelivered messages.
+        :raises LoadError: two modules answer the same question, or two take undelivered messages.
         """
         self.modules = {module.name: module for module in modules}
         self.undelivered: Callable[[Stanza, Account], Deferred[None] | None] | None = None
         self._answers: dict[tuple[str, str, Target], BoundAnswer] = {}
-        self._owner: dict[object, str] = {}
+        self._owner: dict[str, str] = {}
         listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
         found: dict[tuple[Stage, str], list[Any]] = defaultdict(list)
         for module in self.modules.values():
@@ -137,10 +139,12 @@ class Registry:
 
     def _bind_answer(self, module: Module, declared: AnswerDeclared, method: Callable[[IQ], Any]) -> None:
         key = (declared.type, declared.payload, declared.to)
-        self._claim(key, module)
+        self._claim(f"iq {declared.type} {declared.payload} for {declared.to.value}s", module)
         self._answers[key] = BoundAnswer(method, declared.by)
 
-    def _claim(self, what: object, module: Module) -> None:
+    def _claim(self, what: str, module: Module) -> None:
         if what in self._owner:
-            raise Conflict(f"modules {self._owner[what]} and {module.name} both take {what}")
+            raise LoadError(
+                module.name, f"takes {what}, and so does {self._owner[what]}; switch one of them off"
+            )
         self._owner[what] = module.name

@@ -276,3 +276,17 @@ def _address(text: str | None) -> JID | None:
 
 def _qualified(name: str) -> str:
     return f"{{{ns.XML}}}lang" if name == LANG else name
+
+
+def check_iq(stanza: Stanza) -> None:
+    """Refuse an iq that is not one (RFC 6120 §8.2.3).
+
+    :raises StanzaError: ``bad-request``.
+    """
+    if not stanza.id:
+        raise StanzaError("bad-request", "an iq needs an id")
+    if stanza.type in ("get", "set"):
+        if len(stanza.children) != 1:
+            raise StanzaError("bad-request", "a question has exactly one child element")
+    elif stanza.type not in ("result", "error"):
+        raise StanzaError("bad-request", "an iq is a get, set, result or error")

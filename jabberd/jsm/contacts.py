@@ -1,0 +1,142 @@
+"""Rosters as accounts use them: queries and changes by clients, pushes, subscriptions (RFC 6121 §2, §3)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from jabberd.jsm import roster, subscription
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jabberd.api import IQ
+    from jabberd.jsm.account import Account, Residents
+    from jabberd.jsm.manager import SessionManager
+    from jabberd.jsm.roster import RosterItem
+    from jabberd.jsm.session import Session
+    from jabberd.jsm.subscription import Transition
+    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.jid import JID
+
+
+class Contacts:
+    """The rosters of one domain's accounts, and what changes them."""
+
+    def __init__(self, manager: SessionManager, store: Residents[RosterItem], limits: roster.Limits) -> None:
+        self._manager = manager
+        self._store = store
+        self._limits = limits
+
+    # -- what clients ask ---------------------------------------------------------------------------
+
+    def get(self, request: IQ) -> Element | None:
+        """A roster get (§2.2), with versioning (§2.6): an empty result, then pushes of what changed."""
+        account, session = self._asker(request)
+        session.interested = True
+        ver = request.payload.get("ver")
+        changed = None if ver is None else roster.changed_since(account.roster, ver)
+        if changed is None:
+            return roster.result(account.roster)
+        for item in changed:  # in the next turn: behind the result
+            self._manager.clock.callLater(0, self._push_to, session, roster.push(item))
+        return None
+
+    async def set(self, request: IQ) -> None:
+        """A roster set: add or change (§2.3, §2.4) or remove (§2.5) one contact."""
+        account, _ = self._asker(request)
+        wanted = roster.parse_set(request.payload, account.jid, self._limits)
+        if wanted.remove:
+            await self._remove(account, wanted.jid)
+            return
+        changes = roster.updated(account.roster, wanted, self._limits)
+        await self._store.change(account.jid, changes)
+        item = changes[wanted.jid]
+        assert item is not None  # it was updated
+        self._push(account, roster.push(item))
+
+    async def _remove(self, account: Account, contact: JID) -> None:
+        """Remove a contact, and end what there was between the two (§2.5.2)."""
+        changes = roster.removed(account.roster, contact)
+        state = account.roster[contact].state
+        await self._store.change(account.jid, changes)
+        last = changes[roster.LAST_REMOVAL]
+        assert last is not None  # there is one now
+        self._push(account, roster.removal_push(contact, last.version))
+        for type, step in subscription.removal(state):
+            if step.presence:
+                self._manager.presence.show(account, contact, step.presence)
+            self._manager.route(Stanza.of("presence", sender=account.jid, to=contact, type=type))
+
+    def _asker(self, request: IQ) -> tuple[Account, Session]:
+        account = self._manager.accounts.get(request.sender.bare)
+        session = account.sessions.get(request.sender.resourcepart) if account else None
+        if account is None or session is None:
+            raise StanzaError("service-unavailable")
+        return account, session
+
+    # -- subscriptions ------------------------------------------------------------------------------
+
+    async def outbound(self, account: Account, stanza: Stanza, contact: JID) -> None:
+        """The user sends a subscription stanza (§3, A.2)."""
+        rows = account.roster
+        step = _step(subscription.outbound, stanza, rows.get(contact))
+        changes = roster.moved(rows, contact, step, self._limits)
+        await self._store.change(account.jid, changes)
+        if step.presence == "unavailable":
+            self._manager.presence.show(account, contact, step.presence)
+        if step.forward:
+            self._manager.route(stanza.stamped(account.jid, contact))
+        self._announce(account, step, changes.get(contact))
+        if step.presence == "available":
+            self._manager.presence.show(account, contact, step.presence)
+
+    async def inbound(self, account: Account, stanza: Stanza, contact: JID) -> None:
+        """The contact sends a subscription stanza (§3, A.3)."""
+        rows = account.roster
+        step = _step(subscription.inbound, stanza, rows.get(contact))
+        if step.state.pending_in and not roster.may_ask(rows, contact, self._limits):
+            return
+        stanza = stanza.stamped(contact, account.jid)
+        request = roster.request_bytes(stanza, self._limits) if stanza.type == "subscribe" else b""
+        changes = roster.moved(rows, contact, step, self._limits, request)
+        await self._store.change(account.jid, changes)
+        if step.forward:
+            self._deliver(account, stanza)
+        self._announce(account, step, changes.get(contact))
+        if step.reply:
+            reply = Stanza.of("presence", sender=account.jid, to=contact, type=step.reply, id=stanza.id)
+            self._manager.route(reply)
+        if step.presence:
+            self._manager.presence.show(account, contact, step.presence)
+
+    @staticmethod
+    def _deliver(account: Account, stanza: Stanza) -> None:
+        """A request goes to the available resources (§3.1.3), the others to the interested ones."""
+        for session in list(account.sessions.values()):
+            if session.presence is not None if stanza.type == "subscribe" else session.interested:
+                session.send(stanza)
+
+    # -- pushes -------------------------------------------------------------------------------------
+
+    def _announce(self, account: Account, step: Transition, item: RosterItem | None) -> None:
+        if step.push and item is not None:
+            self._push(account, roster.push(item))
+
+    def _push(self, account: Account, query: Element) -> None:
+        for session in list(account.sessions.values()):
+            if session.interested:
+                self._push_to(session, query)
+
+    @staticmethod
+    def _push_to(session: Session, query: Element) -> None:
+        session.send(Stanza.of("iq", query, to=session.jid, type="set", id=f"push{secrets.token_hex(4)}"))
+
+
+def _step(side: Callable[..., Transition], stanza: Stanza, item: RosterItem | None) -> Transition:
+    """What the stanza does to a subscription; one with somebody not in the roster is in state "None"."""
+    if item is None:
+        return side(stanza.type, subscription.State.NONE)
+    return side(stanza.type, item.state, approved=item.approved)

@@ -1,0 +1,318 @@
+"""The session manager of one domain: it delivers what is for its accounts, and speaks for them.
+
+It implements three seams: `interfaces.Route` for the router, `interfaces.SessionHost` for
+client streams, and `api.Domain` for modules.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, SessionClosed, SessionOpened, Stage
+from jabberd.interfaces import LoginPolicy
+from jabberd.jsm import delivery, roster
+from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
+from jabberd.jsm.contacts import Contacts
+from jabberd.jsm.credentials import AccountRecord
+from jabberd.jsm.delivery import Plan
+from jabberd.jsm.presence import Presence
+from jabberd.jsm.session import Session
+from jabberd.registry import BoundAnswer, Registry
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import E, Element
+from jabberd.xmpp.errors import StanzaError, StreamError
+from jabberd.xmpp.jid import JID
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Sequence
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from jabberd import api, interfaces
+    from jabberd.router import Router
+    from jabberd.xmpp.stanza import Stanza
+
+log = Logger()
+
+_ROSTER: Final = f"{{{ns.ROSTER}}}query"
+_OWN_FEATURES: Final = (
+    E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
+    E(ns.PRE_APPROVAL, "sub"),  # RFC 6121 §3.4.1
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one domain gives its accounts.
+
+    :ivar sessions: resources of one account at a time.
+    :ivar directed: addresses that one session may send directed presence to.
+    :ivar cached: accounts kept in memory beside those that are online.
+    """
+
+    sessions: int = 10
+    directed: int = 1000
+    cached: int = 10_000
+    roster: roster.Limits = field(default_factory=roster.Limits)
+
+
+class SessionManager:
+    """What a domain does for its users (RFC 6121)."""
+
+    def __init__(
+        self,
+        jid: JID,
+        router: Router,
+        storage: interfaces.Storage,
+        clock: IReactorTime,
+        credentials: interfaces.Credentials,
+        *,
+        policy: LoginPolicy | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.jid = jid
+        self.clock = clock
+        self.storage = storage
+        self.credentials = credentials
+        self.policy = policy or LoginPolicy()
+        self.registry = Registry()
+        self._limits = limits or Limits()
+        self._router = router
+        storage.keyed(ACCOUNTS, AccountRecord)
+        self.accounts = AccountCache(storage, self._limits.cached)
+        rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
+        self.contacts = Contacts(self, rosters, self._limits.roster)
+        self.presence = Presence(self, self._limits.directed)
+        self._own_answers = {
+            ("get", _ROSTER): BoundAnswer(self.contacts.get, OWNER),
+            ("set", _ROSTER): BoundAnswer(self.contacts.set, OWNER),
+        }
+
+    # -- api.Domain ---------------------------------------------------------------------------------
+
+    @property
+    def modules(self) -> Iterable[api.Module]:
+        """See `jabberd.api.Domain`."""
+        return self.registry.modules.values()
+
+    def module(self, name: str) -> api.Module:
+        """See `jabberd.api.Domain`."""
+        return self.registry.modules[name]
+
+    def route(self, stanza: Stanza) -> Deferred[None] | None:
+        """See `jabberd.api.Domain`."""
+        return self._router.route(stanza)
+
+    def account(self, jid: JID) -> Deferred[Account]:
+        """See `jabberd.api.Domain`."""
+        return self.accounts.load(jid.bare)
+
+    def bind(self, store: api.Keyed[Any] | api.Archive) -> object:
+        """See `jabberd.api.Domain`."""
+        if isinstance(store, Keyed):
+            keyed = self.storage.keyed(store.name, store.type)
+            return Residents(self.accounts, keyed, store.name) if store.resident else keyed
+        return self.storage.archive(store.name)
+
+    def fire(self, event: object) -> None:
+        """See `jabberd.api.Domain`; one of the four places where errors are caught."""
+        for listener in self.registry.listeners.get(type(event), ()):
+            done = maybeDeferred(listener, event)
+            done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
+
+    def is_local(self, jid: JID) -> bool:
+        """Whether this server answers for the address."""
+        return jid.domainpart in self._router.domains
+
+    # -- interfaces.SessionHost ---------------------------------------------------------------------
+
+    @property
+    def stream_features(self) -> Sequence[Element]:
+        """See `jabberd.interfaces.SessionHost`."""
+        return (*_OWN_FEATURES, *self.registry.stream_features)
+
+    async def open(self, username: str, resource: str, outlet: interfaces.Outlet) -> Session:
+        """See `jabberd.interfaces.SessionHost`."""
+        account = await self.accounts.load(JID.of(username, self.jid))
+        if not account.exists:
+            raise StanzaError("not-allowed", "the account is gone")
+        return self._open(account, resource, outlet)
+
+    async def open_anonymous(self, outlet: interfaces.Outlet) -> Session:
+        """See `jabberd.interfaces.SessionHost`."""
+        account = Account(JID.of(secrets.token_hex(8), self.jid), exists=True, anonymous=True)
+        self.accounts.add(account)
+        return self._open(account, "", outlet)
+
+    def _open(self, account: Account, resource: str, outlet: interfaces.Outlet) -> Session:
+        resource = resource or secrets.token_urlsafe(9)
+        old = account.sessions.get(resource)
+        if old is not None:  # RFC 6120 §7.7.2.2: the new one wins, as after a lost connection
+            old.close(StreamError("conflict", "replaced by a new connection"))
+        elif len(account.sessions) >= self._limits.sessions:
+            raise StanzaError(
+                "resource-constraint",
+                f"an account has at most {self._limits.sessions} resources",
+                application=("http://jabber.org/protocol/errors", "resource-limit-exceeded"),
+            )
+        session = Session(self, account, account.jid.with_resource(resource), outlet)
+        account.sessions[resource] = session
+        self.accounts.add(account)  # it may have made room meanwhile
+        self.fire(SessionOpened(account, session))
+        return session
+
+    def closed(self, session: Session, unsent: Sequence[Stanza]) -> None:
+        """A session has ended: subscribers learn it, and what never left for its client goes elsewhere."""
+        account = session.account
+        if account.sessions.get(session.jid.resourcepart) is session:
+            del account.sessions[session.jid.resourcepart]
+        self.presence.gone(session)
+        self.fire(SessionClosed(account, session))
+        if account.anonymous:
+            self.accounts.drop(account.jid)
+        for stanza in unsent:
+            if stanza.name == "message" and not account.anonymous:
+                self.route(stanza.with_attrs(to=account.jid))
+
+    # -- interfaces.Route ---------------------------------------------------------------------------
+
+    def deliver(self, stanza: Stanza) -> Deferred[None] | None:
+        """See `jabberd.interfaces.Route`."""
+        to = stanza.to
+        assert to is not None  # the router looked at it
+        account = self.accounts.get(to.bare)
+        if account is not None:
+            return self._deliver(account, stanza, to)
+        if not to.localpart:
+            return self._to_domain(stanza, to)
+        return self.caught(stanza, self._delivered(stanza, to))
+
+    async def _delivered(self, stanza: Stanza, to: JID) -> None:
+        home = self._deliver(await self.accounts.load(to.bare), stanza, to)
+        if home is not None:
+            await home
+
+    def _undeliverable(self, why: Failure, stanza: Stanza) -> None:
+        error = why.value
+        if not isinstance(error, StanzaError):
+            log.failure("cannot deliver a {name} to {to!r}", why, name=stanza.name, to=stanza.to)
+            error = StanzaError("internal-server-error")
+        self._router.bounce(stanza, error)
+
+    def _deliver(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
+        filters = self.registry.filters(Stage.REFUSE, stanza.name)
+        if filters is not None:
+            passed = filters.run(stanza, account)
+            if passed is None:
+                return None
+            stanza = passed
+        sessions = account.sessions if account.exists else None
+        resource = to.resourcepart
+        shares = stanza.name == "iq" and self._shares_presence(account, stanza, resource)
+        plan = delivery.plan(stanza.name, stanza.type, sessions, resource, shares_presence=shares)
+        recipients = delivery.recipients(plan, account.sessions, resource)
+        if recipients:
+            self._send(account, stanza, recipients)
+            return None
+        return self._act(plan, account, stanza)
+
+    def _send(self, account: Account, stanza: Stanza, recipients: list[Session]) -> None:
+        for stage in (Stage.REWRITE, Stage.COPY):
+            filters = self.registry.filters(stage, stanza.name)
+            if filters is not None:
+                context = (account, recipients) if stage is Stage.COPY else (account,)
+                passed = filters.run(stanza, *context)
+                if passed is None:
+                    return
+                stanza = passed
+        for session in recipients:
+            session.send(stanza)
+
+    def _act(self, plan: Plan, account: Account, stanza: Stanza) -> Deferred[None] | None:
+        """Follow a plan that delivers to nobody."""
+        if plan is Plan.ANSWER:
+            return self._ask(stanza, account)
+        if plan is Plan.SUBSCRIPTION:
+            assert stanza.sender is not None  # the stream saw to it
+            return self.caught(stanza, self.contacts.inbound(account, stanza, stanza.sender.bare))
+        if plan is Plan.PROBE:
+            self.presence.probe(account, stanza)
+        elif plan is Plan.STORE:
+            return self._store(account, stanza)
+        elif plan is Plan.BOUNCE:
+            raise StanzaError("service-unavailable")
+        elif plan is Plan.REFUSE:
+            raise StanzaError("bad-request")
+        return None
+
+    def _store(self, account: Account, stanza: Stanza) -> Deferred[None] | None:
+        if not delivery.worth_storing(stanza):
+            return None
+        take = self.registry.undelivered
+        if take is None or account.anonymous:
+            raise StanzaError("service-unavailable")
+        stored = take(stanza, account)
+        if stored is not None:
+            stored.addErrback(self._undeliverable, stanza)
+        return stored
+
+    def _shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
+        """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
+        sender = stanza.sender
+        session = account.sessions.get(resource)
+        if sender is None or session is None or sender.bare == account.jid or not sender.localpart:
+            return True
+        directed = session.directed
+        return account.trusts(sender) or sender in directed or sender.bare in directed
+
+    # -- questions ----------------------------------------------------------------------------------
+
+    def _to_domain(self, stanza: Stanza, to: JID) -> Deferred[None] | None:
+        """What is addressed to the domain itself (RFC 6120 §10.5.2)."""
+        if stanza.type in ("error", "result") or stanza.name == "presence":
+            return None
+        if stanza.name == "message" or to.resourcepart:
+            raise StanzaError("service-unavailable")
+        return self._ask(stanza, None)
+
+    def _ask(self, stanza: Stanza, account: Account | None) -> Deferred[None] | None:
+        """Have a question answered: by a core feature or a module that declared it."""
+        sender = stanza.sender
+        bound = self._bound(stanza, account)
+        if bound is None or sender is None or not self._may_ask(bound, sender, account):
+            raise StanzaError("service-unavailable")  # RFC 6121 §8.5.2.1.3; the same for who may not know
+        answer = bound.method(IQ(stanza, sender, account, stanza.element()[0]))
+        if inspect.isawaitable(answer):
+            return self.caught(stanza, self._answered(stanza, answer))
+        return self._reply(stanza, answer)
+
+    def _bound(self, stanza: Stanza, account: Account | None) -> BoundAnswer | None:
+        payload = stanza.children[0]
+        if account is not None and (stanza.type, payload) in self._own_answers:
+            return self._own_answers[stanza.type, payload]
+        return self.registry.answer(stanza.type, payload, DOMAIN if account is None else ACCOUNT)
+
+    def _may_ask(self, bound: BoundAnswer, sender: JID, account: Account | None) -> bool:
+        if bound.by is ANYONE or (account is not None and sender.bare == account.jid):
+            return True
+        if bound.by is LOCAL:
+            return sender.domainpart == self.jid
+        return bound.by is not OWNER and account is not None and account.trusts(sender)
+
+    async def _answered(self, stanza: Stanza, answer: Any) -> None:
+        self._reply(stanza, await answer)
+
+    def _reply(self, stanza: Stanza, answer: api.Answer) -> Deferred[None] | None:
+        children = () if answer is None else answer if isinstance(answer, tuple) else (answer,)
+        return self.route(stanza.reply(*children))
+
+    def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
+        """Do asynchronous work for a stanza; an error becomes the answer to it."""
+        return Deferred.fromCoroutine(work).addErrback(self._undeliverable, stanza)

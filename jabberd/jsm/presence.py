@@ -1,0 +1,166 @@
+"""Presence: who is told that a resource is there, has changed, is gone (RFC 6121 §4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.logger import Logger
+
+from jabberd.api import BecameAvailable, BecameUnavailable
+from jabberd.jsm import roster, subscription
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import parse
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from jabberd.jsm.account import Account
+    from jabberd.jsm.manager import SessionManager
+    from jabberd.jsm.session import Session
+
+log = Logger()
+
+_PRIORITY: Final = f"{{{ns.CLIENT}}}priority"
+_STATUS: Final = f"{{{ns.CLIENT}}}status"
+
+
+class Presence:
+    """The presence of one domain's accounts."""
+
+    def __init__(self, manager: SessionManager, most_directed: int = 1000) -> None:
+        self._manager = manager
+        self._most_directed = most_directed
+
+    # -- a client of ours says --------------------------------------------------------------------
+
+    def said(self, session: Session, stanza: Stanza) -> Deferred[None] | None:
+        """A client sent presence."""
+        to, type = stanza.to, stanza.type
+        if type in subscription.STANZAS:
+            if to is None:
+                raise StanzaError("bad-request", "a subscription is with somebody")
+            contacts = self._manager.contacts
+            return self._manager.caught(stanza, contacts.outbound(session.account, stanza, to.bare))
+        if to is not None:
+            return self._directed(session, stanza, to)
+        if type == "":
+            self._available(session, stanza)
+        elif type == "unavailable":
+            self.gone(session, stanza)
+        elif type not in ("error", "probe"):
+            raise StanzaError("bad-request")
+        return None
+
+    def _available(self, session: Session, stanza: Stanza) -> None:
+        """Initial presence or an update (§4.2, §4.4)."""
+        before = session.priority
+        session.priority = _priority(stanza)
+        session.presence = stanza
+        account = session.account
+        self._tell_subscribers(account, stanza)
+        if before is None:
+            self._begin(account, session)
+        if session.priority >= 0 and (before is None or before < 0):
+            self._manager.fire(BecameAvailable(account, session))
+
+    def _begin(self, account: Account, session: Session) -> None:
+        """What an initial presence asks for: who else is there, and who wants to subscribe."""
+        for other in account.available:
+            if other is not session and other.presence is not None:
+                session.send(other.presence.with_attrs(to=session.jid))
+        for item in list(account.roster.values()):
+            if item.subscription in ("to", "both"):
+                probe = Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type="probe")
+                self._manager.route(probe)
+        for request in roster.requests(account.roster):
+            session.send(_restored(request))
+
+    def gone(self, session: Session, stanza: Stanza | None = None) -> None:
+        """It is unavailable: it said so, or (without a stanza) it was lost (§4.5, §4.6)."""
+        if stanza is None:
+            stanza = Stanza.of("presence", sender=session.jid, type="unavailable")
+        was_available = session.presence is not None
+        session.presence = session.priority = None
+        account = session.account
+        directed, session.directed = session.directed, set()
+        if was_available:
+            self._tell_subscribers(account, stanza)
+        for jid in directed:
+            if not (was_available and account.trusts(jid)):
+                self._manager.route(stanza.stamped(session.jid, jid))
+        if was_available:
+            element = stanza.element() if stanza.payload else None
+            status = element.findtext(_STATUS, "") if element is not None else ""
+            self._manager.fire(BecameUnavailable(account, session, status))
+
+    def _tell_subscribers(self, account: Account, stanza: Stanza) -> None:
+        """Everybody who is subscribed, and the account's own available resources."""
+        sender = stanza.sender
+        assert sender is not None  # it was stamped
+        for item in list(account.roster.values()):
+            if item.subscription in ("from", "both"):
+                self._manager.route(stanza.stamped(sender, JID.parse(item.jid)))
+        for other in account.available:
+            other.send(stanza.stamped(sender, account.jid))
+
+    def _directed(self, session: Session, stanza: Stanza, to: JID) -> Deferred[None] | None:
+        """Directed presence (§4.6): remembered, so that its receiver learns of the end as well."""
+        if stanza.type == "" and not session.account.trusts(to):
+            if len(session.directed) >= self._most_directed:
+                raise StanzaError("resource-constraint", "too much directed presence")
+            session.directed.add(to)
+        elif stanza.type == "unavailable":
+            session.directed.discard(to)
+        return self._manager.route(stanza)
+
+    # -- somebody wants to know ---------------------------------------------------------------------
+
+    def probe(self, account: Account, stanza: Stanza) -> None:
+        """Answer a probe (§4.3.2); an account that hides looks like one that does not exist."""
+        asker = stanza.sender
+        assert asker is not None  # the stream saw to it
+        if not account.exists or not (account.trusts(asker) or asker.bare == account.jid):
+            self._answer(account, asker, "unsubscribed", stanza.id)
+            return
+        present = [session.presence for session in account.available]
+        if not present:
+            self._answer(account, asker, "unavailable", stanza.id)
+        for presence in present:
+            assert presence is not None  # the session is available
+            assert presence.sender is not None
+            self._manager.route(presence.stamped(presence.sender, asker.bare))
+
+    def _answer(self, account: Account, asker: JID, type: str, id: str) -> None:
+        answer = Stanza.of("presence", sender=account.jid, to=asker.bare, type=type, id=id)
+        self._manager.route(answer)
+
+    def show(self, account: Account, contact: JID, presence: str) -> None:
+        """Tell one contact of every available resource: its presence, or that it is ``unavailable``."""
+        for session in account.available:
+            assert session.presence is not None
+            stanza = session.presence
+            if presence == "unavailable":
+                stanza = Stanza.of("presence", type="unavailable")
+            self._manager.route(stanza.stamped(session.jid, contact))
+
+
+def _priority(stanza: Stanza) -> int:
+    """RFC 6121 §4.7.2.3: -128 to 127, 0 if absent."""
+    if _PRIORITY not in stanza.children:
+        return 0
+    text = (stanza.element().findtext(_PRIORITY) or "").strip()
+    if not text.lstrip("+-").isdecimal() or not -128 <= int(text) <= 127:  # the RFC's figures
+        raise StanzaError("bad-request", "the priority must be between -128 and 127")
+    return int(text)
+
+
+def _restored(data: bytes) -> Stanza:
+    """A stanza that was kept as bytes."""
+    element = parse(data)
+    attrs = {("xml:lang" if name.startswith("{") else name): value for name, value in element.attrib.items()}
+    stanza = Stanza.of("presence", *element)
+    stanza.attrs.update(attrs)
+    return stanza

@@ -1,0 +1,124 @@
+"""A session: one bound resource, from its client's first stanza to its last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from jabberd.api import Stage
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.stanza import check_iq
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.internet.defer import Deferred
+
+    from jabberd.interfaces import Outlet
+    from jabberd.jsm.account import Account
+    from jabberd.jsm.manager import SessionManager
+    from jabberd.xmpp.errors import StreamError
+    from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.stanza import Stanza
+
+log = Logger()
+
+
+class Session:
+    """A client of ours, as the domain sees it.
+
+    :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
+    :ivar priority: of that presence; None while it is not available.
+    :ivar interested: whether it asked for the roster and so gets roster pushes (RFC 6121 §2.1.6).
+    :ivar directed: to whom it sent presence directly and who must learn that it is gone (§4.6).
+    """
+
+    __slots__ = (
+        "account",
+        "closed",
+        "directed",
+        "interested",
+        "jid",
+        "manager",
+        "outlet",
+        "presence",
+        "priority",
+    )
+
+    def __init__(self, manager: SessionManager, account: Account, jid: JID, outlet: Outlet) -> None:
+        self.manager = manager
+        self.account = account
+        self.jid = jid
+        self.outlet = outlet
+        self.presence: Stanza | None = None
+        self.priority: int | None = None
+        self.interested = False
+        self.directed: set[JID] = set()
+        self.closed = False
+
+    # -- from the client ----------------------------------------------------------------------------
+
+    def receive(self, stanza: Stanza) -> Deferred[None] | None:
+        """See `jabberd.interfaces.Session`.  One of the four places where errors are caught."""
+        try:
+            return self._receive(stanza)
+        except StanzaError as error:
+            self._refuse(stanza, error)
+        except Exception:  # noqa: BLE001  # a bug of ours must not cost the client its stream
+            log.failure("a {name} of {jid!r} failed", name=stanza.name, jid=self.jid)
+            self._refuse(stanza, StanzaError("internal-server-error"))
+        return None
+
+    def _receive(self, said: Stanza) -> Deferred[None] | None:
+        manager = self.manager
+        name = said.name
+        to = said.to
+        if to is None and name != "presence":
+            to = self.account.jid  # RFC 6120 §10.3: on behalf of the account
+        if name == "iq":
+            check_iq(said)
+        stanza = said.stamped(self.jid, to)
+        filters = manager.registry.filters(Stage.SAID, name)
+        if filters is not None:
+            passed = filters.run(stanza, self)
+            if passed is None:
+                return None
+            stanza = passed
+        if to is not None and self.account.anonymous and not manager.is_local(to):
+            raise StanzaError("not-allowed", "anonymous sessions stay on this server")  # XEP-0175 §3
+        if name == "presence":
+            return manager.presence.said(self, stanza)
+        return manager.route(stanza)
+
+    def _refuse(self, stanza: Stanza, error: StanzaError) -> None:
+        """Tell the client; never for an answer (RFC 6120 §8.3.1)."""
+        if stanza.type in ("error", "result"):
+            return
+        refusal = stanza.error(error)
+        refusal.attrs.setdefault("from", self.account.jid)
+        refusal.attrs["to"] = self.jid
+        self.outlet.send(refusal)
+
+    def lost(self, unsent: Sequence[Stanza] = ()) -> None:
+        """See `jabberd.interfaces.Session`."""
+        if not self.closed:
+            self.closed = True
+            self.manager.closed(self, unsent)
+
+    # -- to the client ------------------------------------------------------------------------------
+
+    def send(self, stanza: Stanza) -> None:
+        """Put a stanza on the client's stream."""
+        filters = self.manager.registry.filters(Stage.SENDING, stanza.name)
+        if filters is not None:
+            passed = filters.run(stanza, self)
+            if passed is None:
+                return
+            stanza = passed
+        self.outlet.send(stanza)
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End the stream, and so the session."""
+        self.outlet.close(error)
+        self.lost()
