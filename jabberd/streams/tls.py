@@ -1,0 +1,214 @@
+"""TLS for streams of both kinds: what we show, what we ask for, and what is known afterwards.
+
+The creators made here work with ``transport.startTLS(creator)`` and, for direct TLS (XEP-0368), with
+``TLSMemoryBIOFactory(creator, isClient, factory)``.  A peer's certificate is asked for between servers
+only, and *any* is accepted during the handshake: `jabberd.streams.vouch` judges it afterwards.
+Nothing outside this file touches a connection's handle.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
+from zope.interface import implementer
+
+from jabberd.interfaces import Security
+from jabberd.xmpp.domain import a_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from twisted.internet.interfaces import ITransport
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+    from jabberd.streams.certfiles import ServerCertificate
+
+__all__ = ["Contexts", "security"]
+
+#: RFC 9325 §4.2, and ChaCha20 for peers without AES in hardware: forward secrecy and AEAD only.
+_CIPHERS: Final = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+_VERSIONS: Final = {"TLSv1.2": TLSVersion.TLSv1_2, "TLSv1.3": TLSVersion.TLSv1_3}
+
+
+class Contexts:
+    """The TLS contexts of one kind of stream, one for each domain.
+
+    They are made once and shared by all connections.  Neither sessions nor tickets are kept: a
+    resumed session would bring no certificate chain, and a client of ours stays connected anyway.
+
+    :param service: ``xmpp-client`` or ``xmpp-server``, which is also the ALPN name (XEP-0368 §3);
+        between servers each side asks for the other's certificate.
+    :param certificates: by domain, one at least; the first one serves peers that name none of them.
+    :param minimum: the oldest version of TLS that is spoken.
+    """
+
+    def __init__(
+        self,
+        service: Literal["xmpp-client", "xmpp-server"],
+        certificates: Mapping[str, ServerCertificate],
+        minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2",
+    ) -> None:
+        self.protocol: Final = service.encode()
+        self._minimum = _VERSIONS[minimum]
+        self._table: dict[str, SSL.Context] = {}
+        self.replace(certificates)
+
+    def replace(self, certificates: Mapping[str, ServerCertificate]) -> None:
+        """Use these certificates from now on; connections that exist go on with theirs."""
+        self._table = {a_labels(domain): self._context(each) for domain, each in certificates.items()}
+
+    def acceptor(self, domain: str = "") -> Acceptor:
+        """Make the server's side of connections.
+
+        :param domain: whose certificate to show to a client that sends no server name, or an unknown one:
+            where its stream header went (for STARTTLS); empty: the first.
+        """
+        return Acceptor(self, domain)
+
+    def initiator(self, domain: str, server: str, *, direct: bool) -> Initiator:
+        """Make the client's side of connections.
+
+        :param domain: whose certificate to show when asked, one of ours.
+        :param server: the domain to ask for by SNI.
+        :param direct: TLS starts with the connection: say by ALPN what will be spoken (XEP-0368 §3).
+        """
+        return Initiator(self, domain, server, direct=direct)
+
+    def connection(self, domain: str) -> SSL.Connection:
+        """Make a connection in the domain's context, or in the first if there is none for it."""
+        context = self._named(domain) or next(iter(self._table.values()))
+        return SSL.Connection(context, None)
+
+    def _named(self, domain: str) -> SSL.Context | None:
+        try:
+            return self._table.get(a_labels(domain))
+        except ValueError:
+            return None
+
+    def _context(self, certificate: ServerCertificate) -> SSL.Context:
+        options = CertificateOptions(
+            privateKey=certificate.key,  # type: ignore[arg-type]  # pyOpenSSL's own types are deprecated
+            certificate=certificate.leaf,  # type: ignore[arg-type]  # the same
+            extraCertChain=list(certificate.chain),  # type: ignore[arg-type]  # the same
+            acceptableCiphers=_CIPHERS,
+            raiseMinimumTo=self._minimum,
+        )
+        context = options.getContext()
+        context.set_options(SSL.OP_NO_RENEGOTIATION)
+        context.set_tlsext_servername_callback(self._choose_certificate)
+        context.set_alpn_select_callback(self._choose_protocol)
+        if self.protocol == b"xmpp-server":
+            context.set_verify(SSL.VERIFY_PEER, _accept_any)
+        return context
+
+    def _choose_certificate(self, connection: SSL.Connection) -> None:
+        """RFC 6066 §3; a name that is not ours leaves the context as it is."""
+        name = connection.get_servername()
+        context = self._named(name.decode("ascii", "replace")) if name else None
+        if context:
+            connection.set_context(context)
+
+    def _choose_protocol(self, _connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        """RFC 7301 §3.2: the handshake fails if what is spoken here is not among those offered."""
+        if self.protocol in offered:
+            return self.protocol
+        raise SSL.Error([("SSL routines", "", "the client speaks another protocol")])
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Acceptor:
+    """Makes the server's side of TLS connections: see `Contexts.acceptor`."""
+
+    def __init__(self, contexts: Contexts, domain: str) -> None:
+        self._contexts = contexts
+        self._domain = domain
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 # Twisted's
+        """Called by Twisted for each connection."""
+        return self._contexts.connection(self._domain)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Initiator:
+    """Makes the client's side of TLS connections: see `Contexts.initiator`."""
+
+    def __init__(self, contexts: Contexts, domain: str, server: str, *, direct: bool) -> None:
+        self._contexts = contexts
+        self._domain = domain
+        self._server = server
+        self._direct = direct
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 # Twisted's
+        """Called by Twisted for each connection."""
+        connection = self._contexts.connection(self._domain)
+        with suppress(ValueError):  # RFC 6066 §3: an address is no server name
+            connection.set_tlsext_host_name(a_labels(self._server).encode("ascii"))
+        if self._direct:
+            connection.set_alpn_protos([self._contexts.protocol])
+        return connection
+
+
+def _accept_any(*_: Any) -> bool:
+    return True
+
+
+# --- afterwards ----------------------------------------------------------------------------------
+
+
+def security(transport: ITransport, *, server: bool) -> Security:
+    """What is known of a connection's security once its handshake is complete.
+
+    :param server: whether we were the server in that handshake.
+    """
+    connection = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if not isinstance(connection, SSL.Connection):
+        return Security()
+    version = connection.get_protocol_version_name()
+    return Security(
+        version=version,
+        cipher=connection.get_cipher_name() or "",
+        alpn=connection.get_alpn_proto_negotiated().decode("ascii"),
+        bindings=dict(_bindings(connection, version, server=server)),
+        peer_chain=tuple(_peer_chain(connection)),
+    )
+
+
+def _bindings(connection: SSL.Connection, version: str, *, server: bool) -> Iterator[tuple[str, bytes]]:
+    """RFC 9266 §2 (on TLS 1.3 only: before it the exporter needs extended master secrets) and RFC 5929 §4."""
+    if version == "TLSv1.3":
+        yield "tls-exporter", connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+    shown = connection.get_certificate() if server else connection.get_peer_certificate()
+    digest = _end_point(shown) if shown else None
+    if digest:
+        yield "tls-server-end-point", digest
+
+
+def _end_point(shown: crypto.X509) -> bytes | None:
+    """RFC 5929 §4.1; None where it does not define the hash, as for Ed25519."""
+    try:
+        certificate = shown.to_cryptography()
+        algorithm = certificate.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+        algorithm = hashes.SHA256()
+    return certificate.fingerprint(algorithm) if algorithm else None
+
+
+def _peer_chain(connection: SSL.Connection) -> Iterator[bytes]:
+    """The peer's certificates in DER; the server's side of OpenSSL leaves the leaf out of the chain."""
+    leaf = connection.get_peer_certificate()
+    if leaf is None:
+        return
+    first = crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf)
+    yield first
+    for each in connection.get_peer_cert_chain() or ():
+        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, each)
+        if der != first:
+            yield der

@@ -1,0 +1,29 @@
+"""Domainparts as the rest of the Internet writes them: A-labels for DNS, TLS and certificates."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import idna
+
+__all__ = ["a_labels", "ip_literal"]
+
+
+def ip_literal(domainpart: str) -> IPv4Address | IPv6Address | None:
+    """The address that a domainpart is, if it is one: ``192.0.2.1`` or ``[2001:db8::1]`` (RFC 7622 §3.2)."""
+    try:
+        return ip_address(domainpart.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
+def a_labels(domainpart: str) -> str:
+    """The name in lower-case ASCII, as DNS and certificates have it (RFC 5890 §2.3.2.1); no trailing dot.
+
+    :raises ValueError: if DNS could not hold it, or it is an IP address.
+    """
+    if ip_literal(domainpart):
+        raise ValueError(f"{domainpart} is an address, not a name")
+    if domainpart.isascii():
+        return domainpart.rstrip(".").lower()
+    return idna.encode(domainpart.rstrip(".")).decode("ascii").lower()
