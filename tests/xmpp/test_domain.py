@@ -22,7 +22,7 @@ def test_names_become_a_labels(domainpart: str, name: str) -> None:
 
 @pytest.mark.parametrize("domainpart", ["192.0.2.1", "[2001:db8::1]", "ü" * 64, "a..ü", "ü b.example"])
 def test_what_dns_cannot_hold_is_refused(domainpart: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):  # noqa: PT011  # idna has its own words for it
         a_labels(domainpart)
 
 
