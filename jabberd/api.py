@@ -20,10 +20,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar, cast, overload
 
 from jabberd import interfaces
-from jabberd.settings import Duration, Settings, Size
+from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
@@ -50,12 +51,13 @@ __all__ = [
     "BecameAvailable",
     "BecameUnavailable",
     "Domain",
+    "DomainName",
     "Duration",
     "E",
     "Element",
+    "FilePath",
     "Keyed",
     "Module",
-    "Plan",
     "Session",
     "SessionClosed",
     "SessionOpened",
@@ -108,19 +110,15 @@ class Account(Protocol):
         """False for an address at our domain that nobody registered."""
 
     @property
+    def anonymous(self) -> bool:
+        """Whether it ends with its only session (XEP-0175): keep nothing of it."""
+
+    @property
     def sessions(self) -> Mapping[str, Session]:
         """Its sessions by resourcepart, also those that are not available."""
 
     def trusts(self, contact: JID) -> bool:
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
-
-
-class Plan(Protocol):
-    """To whom one stanza is about to be delivered: what a filter in stage COPY sees."""
-
-    @property
-    def sessions(self) -> Iterable[Session]:
-        """Who gets it, in no particular order."""
 
 
 class Domain(Protocol):
@@ -133,7 +131,7 @@ class Domain(Protocol):
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
-    def account(self, jid: JID) -> Deferred[Account]:
+    def account(self, jid: JID) -> Awaitable[Account]:
         """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
 
     def bind(self, store: Keyed[Any] | Archive) -> object:
@@ -258,9 +256,9 @@ class Stage(enum.IntEnum):
 
     SAID: a client of ours said it, it is stamped with its true sender and not yet routed:
     ``filter(stanza, session)``.  REFUSE: it is for an account of ours; ``filter(stanza, account)``.
-    REWRITE: it is known to whom it goes; ``filter(stanza, account)``.  COPY: the same, to add
-    copies: ``filter(stanza, account, plan)``.  SENDING: it is about to be put on a session's
-    stream: ``filter(stanza, session)``.
+    REWRITE: it is known to whom it goes; ``filter(stanza, account)``.  COPY: the same, to send
+    copies to others; ``filter(stanza, account, recipients)``, with a list of sessions.  SENDING: it
+    is about to be put on a session's stream; ``filter(stanza, session)``.
     """
 
     SAID = 1
@@ -369,10 +367,11 @@ def on(event: type) -> Callable[[F], F]:
 
 
 def undelivered(method: F) -> F:
-    """Declare the one method of a domain that takes what nobody was there to receive.
+    """Declare the one method of a domain that takes messages that nobody was there to receive.
 
-    ``method(stanza, account) -> Deferred[None] | None``: a Deferred fires when the stanza is stored
-    durably.  It raises `StanzaError` to have it bounced.
+    ``method(stanza, account) -> Deferred[None] | None``: a Deferred fires when the message is stored
+    durably.  A `StanzaError`, raised or in the Deferred, is the answer to the sender.  Only messages
+    worth keeping come here (XEP-0160 §3).
     """
     return _declare(UndeliveredDeclared())(method)
 
@@ -474,6 +473,10 @@ class Module:
         self.config = config
         self.stores = stores
         self.log = log
+
+    def now(self) -> datetime:
+        """The time of day, in UTC, as the domain's clock has it."""
+        return datetime.fromtimestamp(self.domain.clock.seconds(), UTC)
 
     async def start(self) -> None:
         """Begin to serve: everything declared is bound, no stanza has come yet."""
