@@ -174,7 +174,7 @@ class SessionManager:
         if account.sessions.get(session.jid.resourcepart) is session:
             del account.sessions[session.jid.resourcepart]
         self.presence.gone(session)
-        self.fire(SessionClosed(account, session))
+        self.fire(SessionClosed(account, session, session.goodbye))
         if account.anonymous:
             self.accounts.drop(account.jid)
         for stanza in unsent:

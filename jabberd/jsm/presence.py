@@ -92,9 +92,8 @@ class Presence:
             if not (was_available and account.trusts(jid)):
                 self._manager.route(stanza.stamped(session.jid, jid))
         if was_available:
-            element = stanza.element() if stanza.payload else None
-            status = element.findtext(_STATUS, "") if element is not None else ""
-            self._manager.fire(BecameUnavailable(account, session, status))
+            session.goodbye = stanza.element().findtext(_STATUS, "") if stanza.payload else ""
+            self._manager.fire(BecameUnavailable(account, session, session.goodbye))
 
     def _tell_subscribers(self, account: Account, stanza: Stanza) -> None:
         """Everybody who is subscribed, and the account's own available resources."""

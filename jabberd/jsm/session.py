@@ -31,6 +31,7 @@ class Session:
     :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
     :ivar priority: of that presence; None while it is not available.
     :ivar interested: whether it asked for the roster and so gets roster pushes (RFC 6121 §2.1.6).
+    :ivar goodbye: the status with which it became unavailable last.
     :ivar directed: to whom it sent presence directly and who must learn that it is gone (§4.6).
     """
 
@@ -38,6 +39,7 @@ class Session:
         "account",
         "closed",
         "directed",
+        "goodbye",
         "interested",
         "jid",
         "manager",
@@ -54,6 +56,7 @@ class Session:
         self.presence: Stanza | None = None
         self.priority: int | None = None
         self.interested = False
+        self.goodbye = ""
         self.directed: set[JID] = set()
         self.closed = False
 

@@ -15,12 +15,11 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import START_TAG, Boundaries, Found, Limits, end_of
 from jabberd.xmpp.element import Element, content_of, escape_attribute, parse_document
 from jabberd.xmpp.errors import StreamError
-from jabberd.xmpp.stanza import LANG, NAMES, TIED, Stanza, rescoped
+from jabberd.xmpp.stanza import EXPAT_LANG, LANG, NAMES, TIED, Stanza, rescoped, short_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LANG: Final = f"{ns.XML}}}lang"  # expat's form: a Clark name without its first brace
 _RAW_NAME: Final = re.compile(rb"<([^\s/>]+)")
 #: An unfinished tag longer than this is not read again before it may have ended: expat would start
 #: over at its beginning each time.
@@ -206,7 +205,7 @@ class StreamParser:
             raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
         self._scope = _scope(qualified.group(1), declared)
         self._prefixes = tuple(f"{prefix}:".encode() for prefix in prefixes)
-        self._lang = attrs.get(_LANG, "")
+        self._lang = attrs.get(EXPAT_LANG, "")
         to, sender, id, version = (attrs.get(key, "") for key in ("to", "from", "id", "version"))
         events.append(Header(to, sender, id, version, self._lang, default, prefixes))
         return tag.end()
@@ -220,7 +219,7 @@ class StreamParser:
         if self._is_sealed(raw, local, opened, closed):
             for name in attrs:
                 if "}" in name:
-                    attrs = _short_names(attrs)
+                    attrs = short_names(attrs)
                     break
             children = found.children
             if self._content_ns != ns.CLIENT:
@@ -245,7 +244,7 @@ class StreamParser:
         """Read the stanza as a tree and write it anew, with no debt to its stream."""
         assert self._scope is not None
         element = rescoped(self._scope.open(raw), self._content_ns, ns.CLIENT)
-        attrs = _short_names({name[1:] if name[0] == "{" else name: v for name, v in element.attrib.items()})
+        attrs = short_names({name[1:] if name[0] == "{" else name: v for name, v in element.attrib.items()})
         return Stanza(local, attrs, tuple(child.tag for child in element), content_of(element))
 
 
@@ -265,13 +264,6 @@ def _scope(qualified: bytes, declared: Sequence[tuple[str | None, str]]) -> Scop
 #: Nearly all clients declare the same: one copy for all of them.
 _SCOPES: Final[dict[tuple[bytes, str], Scope]] = {}
 _MOST_SCOPES: Final = 64
-
-
-def _short_names(attrs: dict[str, str]) -> dict[str, str]:
-    """Attribute names as a stanza has them, from expat's ``namespace}name``."""
-    return {
-        LANG if name == _LANG else "{" + name if "}" in name else name: value for name, value in attrs.items()
-    }
 
 
 def _moved(name: str, namespace: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = frozenset({"message", "presence", "iq"})
 LANG: Final = "xml:lang"
+EXPAT_LANG: Final = f"{ns.XML}}}lang"  # its Clark name without the first brace
 
 _NEEDS_CARE = re.compile(r"[&<>'\"\t\n\r{]")
 #: What keeps a payload from being forwarded as it is between content namespaces: an element with a
@@ -72,6 +73,17 @@ class Stanza:
         given = {"from": sender, "to": to, "id": id, "type": type, LANG: lang}
         attrs = {name: str(value) for name, value in given.items() if value}
         return cls(name, attrs, tuple(c.tag for c in children), serialize_content(children))
+
+    @classmethod
+    def from_standalone(cls, data: bytes) -> Stanza:
+        """What `to_standalone` wrote; the payload stays sealed."""
+        inside = Boundaries(_UNLIMITED, _INSIDE)
+        inside.feed(data)
+        [found] = inside.found
+        inside.forget()
+        opened, closed, _ = end_of(data, found.start, found.mark)
+        name = found.name.removeprefix(f"{{{ns.CLIENT}}}")
+        return cls(name, short_names(found.attrs), tuple(found.children), data[opened:closed])
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.type} to={self.attrs.get('to')!r} from={self.attrs.get('from')!r}>"
@@ -272,6 +284,14 @@ def _address(text: str | None) -> JID | None:
         return JID.parse(text)
     except InvalidJID:
         raise StanzaError("jid-malformed") from None
+
+
+def short_names(attrs: dict[str, str]) -> dict[str, str]:
+    """Attribute names as a stanza has them, from expat's ``namespace}name``."""
+    return {
+        LANG if name == EXPAT_LANG else "{" + name if "}" in name else name: value
+        for name, value in attrs.items()
+    }
 
 
 def _qualified(name: str) -> str:

@@ -1,0 +1,172 @@
+"""Finds modules, puts them in order, binds what they declare, starts them and stops them.
+
+A module is found by its name: ``jabberd.modules.NAME`` holds one `Module` subclass, or an installed
+package offers one by an entry point of the group ``jabberd.modules``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+from twisted.logger import Logger
+
+from jabberd import modules
+from jabberd.api import Archive, Keyed, Module
+from jabberd.registry import LoadError, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jabberd.api import Domain, Settings
+
+__all__ = ["DEFAULT", "ENTRY_POINTS", "LoadError", "Modules", "available", "chosen", "module_class"]
+
+log = Logger()
+
+ENTRY_POINTS: Final = "jabberd.modules"
+
+#: What every domain has that does not switch it off.
+DEFAULT: Final = ("disco", "ping", "version", "time", "last", "offline", "session")
+
+
+def chosen(switches: Mapping[str, bool]) -> list[str]:
+    """The names of a domain's modules: those of `DEFAULT` and those switched on, less those switched off."""
+    return [name for name in dict.fromkeys((*DEFAULT, *switches)) if switches.get(name, True)]
+
+
+def available() -> list[str]:
+    """The names of all modules that can be found, sorted."""
+    return sorted(_in_tree() | entry_points(group=ENTRY_POINTS).names)
+
+
+def module_class(name: str) -> type[Module]:
+    """The module of that name; one of ours cannot be replaced by somebody else's.
+
+    :raises LoadError: there is none, there are several, or it cannot be imported.
+    """
+    try:
+        found = _ours(name) if name in _in_tree() else _theirs(name)
+    except LoadError:
+        raise
+    except Exception as error:
+        raise LoadError(name, f"cannot be imported ({type(error).__name__}: {error}); repair it") from error
+    if len(found) != 1:
+        raise LoadError(name, f"there are {len(found)} modules of this name; there must be one")
+    return found[0]
+
+
+def _in_tree() -> set[str]:
+    return {found.name for found in pkgutil.iter_modules(modules.__path__)}
+
+
+def _ours(name: str) -> list[type[Module]]:
+    """The modules that are defined in the file or package of that name."""
+    place = import_module(f"{modules.__name__}.{name}")
+    return [
+        value
+        for value in vars(place).values()
+        if _is_module(value) and f"{value.__module__}.".startswith(f"{place.__name__}.")
+    ]
+
+
+def _theirs(name: str) -> list[type[Module]]:
+    found = [offered.load() for offered in entry_points(group=ENTRY_POINTS, name=name)]
+    if not found:
+        raise LoadError(name, f"there is no such module; {_suggestion(name, available())}")
+    if not all(map(_is_module, found)):
+        raise LoadError(name, f"its entry point names {found[0]!r}; name a subclass of jabberd.api.Module")
+    return found
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Module) and value is not Module
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+
+
+class Modules:
+    """The modules of one domain, from their configuration to their end.
+
+    Whatever can be wrong with them is found when this is made, before the reactor runs.
+
+    :param configured: for each module's name its settings, as an instance of its ``Config`` or as a table.
+    :ivar registry: what they declared.
+    """
+
+    def __init__(self, domain: Domain, configured: Mapping[str, Settings | Mapping[str, object]]) -> None:
+        """Make all modules.
+
+        :raises LoadError: for the first thing that is wrong.
+        """
+        classes = {name: module_class(name) for name in configured}
+        self._modules = [_made(name, classes[name], domain, configured[name]) for name in _in_order(classes)]
+        self._started: list[Module] = []
+        self.registry = Registry(self._modules)
+
+    async def start(self) -> None:
+        """Start them, each after those it requires; if one fails, stop those already started."""
+        for module in self._modules:
+            try:
+                await module.start()
+            except Exception:
+                await self.stop()
+                raise
+            self._started.append(module)
+
+    async def stop(self) -> None:
+        """Stop those that were started, in the opposite order; one that fails does not keep the others."""
+        while self._started:
+            module = self._started.pop()
+            try:
+                await module.stop()
+            except Exception:  # noqa: BLE001  # the others have something to end, too
+                log.failure("module {name} did not stop as it should", name=module.name)
+
+
+def _in_order(classes: Mapping[str, type[Module]]) -> list[str]:
+    """The names so that each comes after those it requires; the same order every time."""
+    for name, cls in classes.items():
+        for required in cls.requires:
+            if required not in classes:
+                raise LoadError(name, f"requires {required}, which is missing; {_remedy(required, classes)}")
+    try:
+        return list(TopologicalSorter({name: cls.requires for name, cls in classes.items()}).static_order())
+    except CycleError as error:
+        circle: list[str] = error.args[1][::-1]
+        raise LoadError(
+            circle[0], f"requires itself: {' requires '.join(circle)}; break the circle"
+        ) from None
+
+
+def _remedy(required: str, present: Iterable[str]) -> str:
+    known = available()
+    return f"switch {required} on" if required in known else _suggestion(required, {*known, *present})
+
+
+def _made(name: str, cls: type[Module], domain: Domain, settings: Settings | Mapping[str, object]) -> Module:
+    try:
+        config = cls.Config.model_validate(settings)
+        stores = {attribute: domain.bind(declared) for attribute, declared in _stores(cls)}
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise LoadError(name, f"its setting {where} is wrong; {first['msg']}") from None
+    except ValueError as error:
+        raise LoadError(name, f"{error}; rename the store") from None
+    return cls(name, domain, config, stores, Logger(namespace=f"{modules.__name__}.{name}"))
+
+
+def _stores(cls: type[Module]) -> Iterable[tuple[str, Keyed[object] | Archive]]:
+    for attribute in dir(cls):
+        declared = getattr(cls, attribute, None)
+        if isinstance(declared, Keyed | Archive):
+            yield attribute, declared

@@ -1,0 +1,80 @@
+"""XEP-0012: when somebody was last here."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  # pydantic reads it
+from typing import Final
+
+from pydantic import BaseModel
+
+from jabberd.api import (
+    ACCOUNT,
+    ANYONE,
+    DOMAIN,
+    IQ,
+    SUBSCRIBER,
+    E,
+    Element,
+    Keyed,
+    Module,
+    SessionClosed,
+    StanzaError,
+    answers,
+    on,
+)
+
+NS: Final = "jabber:iq:last"
+
+
+class Departure(BaseModel):
+    """When an account's last session ended, and the status with which it said goodbye."""
+
+    at: datetime
+    status: str = ""
+
+
+class Last(Module, xep=12, version="2.0"):
+    """Tells when an account was last connected, and since when the server runs.
+
+    Who may not see the account's presence gets what an account that does not exist would answer:
+    ``service-unavailable`` and not the ``forbidden`` of §4, so that nobody can find out which
+    accounts there are (RFC 6120 §13.11).
+    """
+
+    features = (NS,)
+    account_features = (NS,)
+
+    departures = Keyed("last", of=Departure)
+
+    async def start(self) -> None:
+        """Count from now."""
+        self._started = self.now()
+
+    @answers.get(NS, "query", to=DOMAIN, by=ANYONE)
+    def uptime(self, request: IQ) -> Element:
+        """The seconds since the server was started (§6)."""
+        return self._seconds_since(self._started)
+
+    @answers.get(NS, "query", to=ACCOUNT, by=SUBSCRIBER)
+    async def last_activity(self, request: IQ) -> Element:
+        """The seconds since the account's last session ended, 0 while it has one (§4).
+
+        :raises StanzaError: ``item-not-found``: it never had a session.
+        """
+        assert request.account is not None
+        if request.account.sessions:
+            return E(NS, "query", {"seconds": "0"})
+        departure = await self.departures.get(request.account.jid)
+        if departure is None:
+            raise StanzaError("item-not-found")
+        return self._seconds_since(departure.at, departure.status)
+
+    @on(SessionClosed)
+    async def remember(self, event: SessionClosed) -> None:
+        """Write down when the account's last session ended."""
+        if not event.account.sessions and not event.account.anonymous:
+            await self.departures.put(event.account.jid, "", Departure(at=self.now(), status=event.status))
+
+    def _seconds_since(self, moment: datetime, status: str = "") -> Element:
+        seconds = max(0, int((self.now() - moment).total_seconds()))
+        return E(NS, "query", {"seconds": str(seconds)}, status)
