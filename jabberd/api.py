@@ -97,6 +97,9 @@ class Session(Protocol):
     def send(self, stanza: Stanza) -> None:
         """Put a stanza on its stream."""
 
+    def drained(self) -> Deferred[None]:
+        """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""
+
 
 class Account(Protocol):
     """A bare JID of ours, loaded: what its owner stored and who is online."""

@@ -100,6 +100,9 @@ class Outlet(Protocol):
     def send(self, stanza: Stanza) -> None:
         """Put the stanza on the stream.  Order is kept; what is sent in one turn leaves as one write."""
 
+    def drained(self) -> Deferred[None]:
+        """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""
+
     def close(self, error: StreamError | None = None) -> None:
         """Say why (if there is a why), end the stream and then the connection."""
 

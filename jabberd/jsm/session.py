@@ -121,6 +121,10 @@ class Session:
             stanza = passed
         self.outlet.send(stanza)
 
+    def drained(self) -> Deferred[None]:
+        """See `jabberd.interfaces.Outlet`."""
+        return self.outlet.drained()
+
     def close(self, error: StreamError | None = None) -> None:
         """End the stream, and so the session."""
         self.outlet.close(error)

@@ -37,7 +37,7 @@ class Last(Module, xep=12, version="2.0"):
     """Tells when an account was last connected, and since when the server runs.
 
     Who may not see the account's presence gets what an account that does not exist would answer:
-    ``service-unavailable`` and not the ``forbidden`` of §4, so that nobody can find out which
+    ``service-unavailable`` and not the ``forbidden`` of §3, so that nobody can find out which
     accounts there are (RFC 6120 §13.11).
     """
 
@@ -52,12 +52,12 @@ class Last(Module, xep=12, version="2.0"):
 
     @answers.get(NS, "query", to=DOMAIN, by=ANYONE)
     def uptime(self, request: IQ) -> Element:
-        """The seconds since the server was started (§6)."""
+        """The seconds since the server was started (§5)."""
         return self._seconds_since(self._started)
 
     @answers.get(NS, "query", to=ACCOUNT, by=SUBSCRIBER)
     async def last_activity(self, request: IQ) -> Element:
-        """The seconds since the account's last session ended, 0 while it has one (§4).
+        """The seconds since the account's last session ended, 0 while it has one (§3).
 
         :raises StanzaError: ``item-not-found``: it never had a session.
         """

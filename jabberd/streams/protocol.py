@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -25,7 +26,6 @@ from jabberd.xmpp.parser import Event, Header, Nonza, StreamEnd, StreamParser
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
@@ -78,6 +78,7 @@ class StreamProtocol(Protocol):
         self._blocked = False
         self._outbox: deque[tuple[bytes, Stanza | None]] = deque()
         self._unread = 0
+        self._draining: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
 
     # -- for subclasses -----------------------------------------------------------------------------
@@ -129,6 +130,7 @@ class StreamProtocol(Protocol):
         self._inbox.clear()
         self._parser = StreamParser(self.content_ns, self.settings.before)
         self.on_end(reason.getErrorMessage())
+        self._tell_drained()
 
     # -- coming in ----------------------------------------------------------------------------------
 
@@ -229,6 +231,18 @@ class StreamProtocol(Protocol):
             log.info("{stream}: the peer does not read; dropped", stream=self)
             self.abort()
 
+    def drained(self) -> Deferred[None]:
+        """See `jabberd.interfaces.Outlet`."""
+        if self.ended or not self._blocked:
+            return succeed(None)
+        self._draining.append(Deferred())
+        return self._draining[-1]
+
+    def _tell_drained(self) -> None:
+        draining, self._draining = self._draining, []
+        for each in draining:
+            each.callback(None)
+
     def unsent(self) -> list[Stanza]:
         """The stanzas that wait for a peer that does not read; they are the caller's now."""
         stanzas = [stanza for _, stanza in self._outbox if stanza is not None]
@@ -244,6 +258,8 @@ class StreamProtocol(Protocol):
             data, _ = self._outbox.popleft()
             self._unread -= len(data)
             self.transport.write(data)
+        if not self._blocked:
+            self._tell_drained()
 
     def stopProducing(self) -> None:
         """The connection is about to be lost; `connectionLost` does the rest."""

@@ -1,0 +1,159 @@
+"""XEP-0160: messages wait for somebody who is not there.
+
+Each is delivered with a note of when it came (XEP-0203).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
+from twisted.internet.defer import Deferred
+
+from jabberd.api import (
+    Account,
+    Archive,
+    BecameAvailable,
+    E,
+    Module,
+    Session,
+    Settings,
+    Stage,
+    Stanza,
+    StanzaError,
+    filters,
+    on,
+    undelivered,
+)
+from jabberd.xmpp import ns
+from jabberd.xmpp.timestamp import to_stamp
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from jabberd.interfaces import ArchiveRow
+
+DELAY: Final = f"{{{ns.DELAY}}}delay"
+BATCH: Final = 25  #: messages that are read, sent and removed at a time
+MOST_COUNTED: Final = 10_000  #: accounts whose number of messages is remembered
+
+
+class Offline(Module, xep=160, version="1.0.1"):
+    """Stores messages for those who are offline, and delivers them in order once they are back."""
+
+    features = ("msgoffline",)
+
+    class Config(Settings):
+        """What may be stored.
+
+        :ivar limit: the most messages that wait for one account; more are refused.
+        """
+
+        limit: Annotated[int, Field(ge=1)] = 500
+
+    config: Config
+
+    messages = Archive("offline")
+
+    async def start(self) -> None:
+        """Know nothing yet of how many messages there are."""
+        self._counts: dict[str, Deferred[int]] = {}
+        self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
+
+    # -- while nobody is there ----------------------------------------------------------------------
+
+    @undelivered
+    def keep(self, stanza: Stanza, account: Account) -> Deferred[None]:
+        """Store a message; fires when it is durable.
+
+        The messages of one account are stored in the order in which they came, also while its older
+        ones are still being counted.  Fails with ``service-unavailable`` if too many wait (§2).
+        """
+        kept: Deferred[None] = Deferred()
+
+        def store(count: int) -> int:
+            if count >= self.config.limit:
+                kept.errback(StanzaError("service-unavailable"))
+                return count
+            self._append(stanza, account).chainDeferred(kept)
+            return count + 1
+
+        self._count(account.jid).addCallback(store)
+        return kept
+
+    def _append(self, stanza: Stanza, account: Account) -> Deferred[None]:
+        peer = stanza.sender.bare if stanza.sender else ""
+        appended = self.messages.append(account.jid, peer, self.now(), stanza.to_standalone())
+        appended.addErrback(self._recount, account.jid)
+        return appended.addCallback(self._appended, account)
+
+    def _appended(self, _: int, account: Account) -> None:
+        if _receiver(account):  # came while the message was being stored
+            delivered = Deferred.fromCoroutine(self._deliver(account))
+            delivered.addErrback(lambda why: self.log.failure("messages were not delivered", why))
+
+    def _count(self, owner: str) -> Deferred[int]:
+        """How many messages wait: read once, and then kept up by `keep`."""
+        if owner not in self._counts:
+            if len(self._counts) >= MOST_COUNTED:
+                del self._counts[next(iter(self._counts))]
+            self._counts[owner] = self.messages.count(owner)
+        return self._counts[owner]
+
+    def _recount(self, why: Failure, owner: str) -> Failure:
+        self._counts.pop(owner, None)
+        return why
+
+    # -- when somebody is back ----------------------------------------------------------------------
+
+    @on(BecameAvailable)
+    async def welcome(self, event: BecameAvailable) -> None:
+        """Deliver what came in the meantime (§2)."""
+        await self._deliver(event.account)
+
+    async def _deliver(self, account: Account) -> None:
+        """Deliver what waits: once at a time, or messages would be sent twice; another call looks again."""
+        owner = account.jid
+        if owner in self._news:
+            self._news[owner] = True
+            return
+        self._news[owner] = True
+        try:
+            while self._news[owner]:
+                self._news[owner] = False
+                await self._empty(account)
+        finally:
+            del self._news[owner]
+
+    async def _empty(self, account: Account) -> None:
+        """Send in order, no faster than the client reads, and remove only what was sent."""
+        while _receiver(account) and (rows := await self.messages.rows(account.jid, limit=BATCH)):
+            sent = []
+            for row in rows:
+                session = _receiver(account)
+                if session is None:
+                    break
+                session.send(self._delayed(row))
+                sent.append(row.id)
+                await session.drained()
+            await self.messages.remove(account.jid, sent)
+            self._counts.pop(account.jid, None)
+
+    def _delayed(self, row: ArchiveRow) -> Stanza:
+        attrs = {"from": self.domain.jid, "stamp": to_stamp(row.stamp)}
+        return Stanza.from_standalone(row.stanza).with_child(E(ns.DELAY, "delay", attrs, "Offline Storage"))
+
+    @filters(Stage.REFUSE, "message", children=[DELAY])
+    def discard_forged(self, stanza: Stanza, account: Account) -> Stanza:
+        """Take away delay notes that others wrote in the name of this domain (XEP-0203 §5)."""
+        notes = stanza.element().findall(DELAY)
+        honest = [note for note in notes if note.get("from", "").lower() != self.domain.jid]
+        if len(honest) == len(notes) or stanza.sender == self.domain.jid:
+            return stanza
+        return stanza.without([DELAY]).with_child(*honest)
+
+
+def _receiver(account: Account) -> Session | None:
+    """A session that takes what is for the bare JID: available, of non-negative priority."""
+    sessions = account.sessions.values()
+    return next((each for each in sessions if each.priority is not None and each.priority >= 0), None)
