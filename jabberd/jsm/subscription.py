@@ -190,23 +190,25 @@ _OUTBOUND: Final[dict[_Key, Transition]] = {key: _outbound(*key) for key in _KEY
 _INBOUND: Final[dict[_Key, Transition]] = {key: _inbound(*key) for key in _KEYS}
 
 
-def outbound(stanza: str, state: State, *, approved: bool = False) -> Transition:
+def outbound(stanza: str, state: State, *, approved: bool) -> Transition:
     """What it means that the user sends this to the contact.
 
     A contact that is not in the roster is in the state "None" (A.1).
 
     :param stanza: one of `STANZAS`.
+    :param approved: whether the contact is pre-approved so far (§3.4).
     """
     return _OUTBOUND[stanza, state, approved]
 
 
-def inbound(stanza: str, state: State, *, approved: bool = False) -> Transition:
+def inbound(stanza: str, state: State, *, approved: bool) -> Transition:
     """What it means that the contact sends this to the user.
 
     An ``unsubscribed`` that our server sends by itself, in answer to a probe (§4.3.2), is none of the
     user's stanzas: it must not go through `outbound`, where it would cancel a pre-approval.
 
     :param stanza: one of `STANZAS`.
+    :param approved: whether the contact is pre-approved so far (§3.4).
     """
     return _INBOUND[stanza, state, approved]
 
@@ -219,7 +221,7 @@ def removal(state: State) -> tuple[tuple[str, Transition], ...]:
     """
     sent: list[tuple[str, Transition]] = []
     for stanza in ("unsubscribe", "unsubscribed"):
-        step = outbound(stanza, state)
+        step = outbound(stanza, state, approved=False)
         if step.state is not state:
             sent.append((stanza, step))
             state = step.state

@@ -236,13 +236,23 @@ def test_a_pre_approved_subscribe_is_granted_without_the_user_seeing_it(old: Sta
 
 
 def test_a_denied_stranger_learns_nothing_of_the_users_presence() -> None:
-    denied = outbound("unsubscribed", State.NONE_IN)
+    denied = outbound("unsubscribed", State.NONE_IN, approved=False)
     assert (denied.forward, denied.state, denied.presence) == (True, State.NONE, "")
 
 
 def test_a_presence_type_that_is_no_subscription_stanza_has_no_row() -> None:
     with pytest.raises(KeyError):
-        inbound("probe", State.NONE)
+        inbound("probe", State.NONE, approved=False)
+
+
+def test_a_1_each_state_is_kept_in_a_roster_as_its_name_says() -> None:
+    for name, state in RFC_NAMES.items():
+        subscription, _, pending = name.partition(" + Pending ")
+        assert (state.subscription, state.ask, state.pending_in) == (
+            subscription.lower(),
+            "Out" in pending,
+            "In" in pending,
+        )
 
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
@@ -344,7 +354,7 @@ def test_nothing_that_a_contact_sends_lets_it_see_a_user_who_did_not_approve(
     state: State, sent: list[str]
 ) -> None:
     for stanza in sent:
-        step = inbound(stanza, state)
+        step = inbound(stanza, state, approved=False)
         assert not step.state.shows_user
         assert not step.approved
         assert step.presence != "available"
