@@ -69,13 +69,6 @@ class C2SStream(StreamProtocol):
         self._offered: tuple[str, ...] = ()
         self._mechanism: sasl.Mechanism | None = None
         self._failures = 0
-        self._nonzas: dict[str, Callable[[Nonza], Deferred[None] | None]] = {
-            f"{{{ns.TLS}}}starttls": self._starttls,
-            f"{{{ns.SASL}}}auth": self._auth,
-            f"{{{ns.SASL}}}response": self._response,
-            f"{{{ns.SASL}}}abort": self._sasl_abort,
-            f"{{{_COMPRESS}}}compress": self._compress,
-        }
 
     # -- the stream's life --------------------------------------------------------------------------
 
@@ -146,10 +139,10 @@ class C2SStream(StreamProtocol):
     # -- negotiation --------------------------------------------------------------------------------
 
     def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
-        negotiate = self._nonzas.get(nonza.name)
+        negotiate = _NEGOTIATED.get(nonza.name)
         if negotiate is None:
             raise StreamError("unsupported-stanza-type")
-        return negotiate(nonza)
+        return negotiate(self, nonza)
 
     def _starttls(self, _: Nonza) -> None:
         host = self.host
@@ -270,6 +263,16 @@ class C2SStream(StreamProtocol):
     def send(self, stanza: Stanza) -> None:
         """See `jabberd.interfaces.Outlet`."""
         self.write(stanza.to_bytes(), stanza)
+
+
+#: What a client may say beside stanzas.
+_NEGOTIATED: Final[dict[str, Callable[[C2SStream, Nonza], Deferred[None] | None]]] = {
+    f"{{{ns.TLS}}}starttls": C2SStream._starttls,  # noqa: SLF001  # the class's own table
+    f"{{{ns.SASL}}}auth": C2SStream._auth,  # noqa: SLF001
+    f"{{{ns.SASL}}}response": C2SStream._response,  # noqa: SLF001
+    f"{{{ns.SASL}}}abort": C2SStream._sasl_abort,  # noqa: SLF001
+    f"{{{_COMPRESS}}}compress": C2SStream._compress,  # noqa: SLF001
+}
 
 
 def _asked_for(request: Stanza) -> str:

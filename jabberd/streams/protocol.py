@@ -8,7 +8,6 @@ the connection is dropped.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
@@ -71,12 +70,12 @@ class StreamProtocol(Protocol):
         self.ended = False  # nothing is sent or handled any more
         self.header_sent = False
         self._parser = StreamParser(self.content_ns, settings.before)
-        self._inbox: deque[Event] = deque()
+        self._inbox: list[Event] = []  # lists, not deques: an empty deque has 600 bytes
         self._inflight = 0
         self._holding = 0
         self._stopped_reading = False
         self._blocked = False
-        self._outbox: deque[tuple[bytes, Stanza | None]] = deque()
+        self._outbox: list[tuple[bytes, Stanza | None]] = []
         self._unread = 0
         self._draining: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
@@ -186,7 +185,7 @@ class StreamProtocol(Protocol):
 
     def _go_on(self) -> None:
         while self._inbox and not self._held and not self.ended:
-            self._handle(self._inbox.popleft())
+            self._handle(self._inbox.pop(0))
         if self._stopped_reading and not self._inbox and not self.ended:
             self._stopped_reading = False
             self.transport.resumeProducing()
@@ -254,10 +253,14 @@ class StreamProtocol(Protocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
-        while self._outbox and not self._blocked:
-            data, _ = self._outbox.popleft()
-            self._unread -= len(data)
+        sent = 0
+        for data, _ in self._outbox:
             self.transport.write(data)
+            self._unread -= len(data)
+            sent += 1
+            if self._blocked:
+                break
+        del self._outbox[:sent]
         if not self._blocked:
             self._tell_drained()
 
