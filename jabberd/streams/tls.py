@@ -24,12 +24,11 @@ from jabberd.xmpp.domain import a_labels
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from twisted.internet.interfaces import ITransport
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
     from jabberd.streams.certfiles import ServerCertificate
 
-__all__ = ["Contexts", "security"]
+__all__ = ["Acceptor", "Contexts", "Initiator", "openssl_reason", "security"]
 
 #: RFC 9325 §4.2, and ChaCha20 for peers without AES in hardware: forward secrecy and AEAD only.
 _CIPHERS: Final = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
@@ -161,7 +160,7 @@ def _accept_any(*_: Any) -> bool:
 # --- afterwards ----------------------------------------------------------------------------------
 
 
-def security(transport: ITransport, *, server: bool) -> Security:
+def security(transport: object, *, server: bool) -> Security:
     """What is known of a connection's security once its handshake is complete.
 
     :param server: whether we were the server in that handshake.
@@ -212,3 +211,10 @@ def _peer_chain(connection: SSL.Connection) -> Iterator[bytes]:
         der = crypto.dump_certificate(crypto.FILETYPE_ASN1, each)
         if der != first:
             yield der
+
+
+def openssl_reason(error: SSL.Error | crypto.Error) -> str:
+    """What went wrong, in OpenSSL's words, without its punctuation."""
+    queue = error.args[0] if error.args else ()
+    reasons = [str(reason) for _, _, reason in queue if reason] if isinstance(queue, list) else []
+    return "; ".join(reasons) or str(error) or type(error).__name__

@@ -18,6 +18,7 @@ from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, SRV_ID, DNSPattern, SRVPattern, verify_service_identity
 
+from jabberd.streams.tls import openssl_reason
 from jabberd.xmpp.domain import a_labels
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Trust:
             try:
                 context.load_verify_locations(str(source))
             except SSL.Error as error:
-                raise TrustError(f"{source}: {_openssl_reason(error)}") from error
+                raise TrustError(f"{source}: {openssl_reason(error)}") from error
         return context
 
 
@@ -218,9 +219,5 @@ def _printable(text: str, most: int = 100) -> str:
 
 
 def _malformed(error: Exception) -> str:
-    why = _openssl_reason(error) if isinstance(error, crypto.Error) else str(error)
+    why = openssl_reason(error) if isinstance(error, crypto.Error) else str(error)
     return f"it cannot be read: {_printable(why)}"
-
-
-def _openssl_reason(error: SSL.Error | crypto.Error) -> str:
-    return "; ".join(reason for _, _, reason in error.args[0] if reason)
