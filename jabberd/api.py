@@ -384,6 +384,19 @@ def operator(help: str) -> Callable[[F], F]:
     return _declare(VerbDeclared(help))
 
 
+class Secret(str):
+    """What an operator's verb takes but must never stand on a command line or in a log: a password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
+class Refused(Exception):  # noqa: N818  # what the verb was
+    """An operator's verb cannot do that; the text says why."""
+
+
 class Keyed(Generic[T]):
     """Declare a store of values by owner and key; on the instance it is an `interfaces.Keyed`.
 

@@ -6,8 +6,6 @@ order in which they stand in `Server`, and stop in the opposite one, each with a
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.application.service import MultiService, Service
@@ -16,15 +14,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jabberd import loader, notify
-from jabberd.interfaces import LoginPolicy
-from jabberd.jsm import manager
-from jabberd.jsm.account import ACCOUNTS
-from jabberd.jsm.credentials import AccountRecord, Accounts
+from jabberd import hosting, notify
+from jabberd.admin import Admin
+from jabberd.control import Control
 from jabberd.jsm.threads import BoundedThreads
 from jabberd.router import Router
 from jabberd.storage import open_storage
-from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
 from jabberd.streams.clients import ClientFactory, DoorSettings
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.tls import Contexts, security
@@ -33,19 +28,16 @@ from jabberd.xmpp.errors import StanzaError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
-    from jabberd.settings import Domain, ServerSettings, Settings
+    from jabberd.settings import ServerSettings
     from jabberd.streams.certfiles import ServerCertificate
-    from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
 
 _STEP: Final = 1.0  # seconds that each step of the goodbye may take; SIGTERM is obeyed within 5
-_KEPT: Final = ("localhost", "secret")  # owner and key of what `_secret` keeps
 
 
 class InOrder(MultiService):
@@ -112,22 +104,13 @@ class Listeners(Service):
         return Deferred.fromCoroutine(self.close())
 
 
-@dataclass
-class Host:
-    """A hosted domain: its session manager, accounts and modules."""
-
-    manager: manager.SessionManager
-    accounts: Accounts
-    modules: loader.Modules
-
-
 class Hosts(Service):
     """The hosted domains: their modules, and the client streams that end before them."""
 
     name = "domains"
 
     def __init__(
-        self, clock: Any, clients: ClientFactory, hosts: Mapping[str, Host], listeners: Listeners
+        self, clock: Any, clients: ClientFactory, hosts: Mapping[str, hosting.Host], listeners: Listeners
     ) -> None:
         self._clock = clock
         self._clients = clients
@@ -182,24 +165,28 @@ def assemble(config: Config, reactor: Any) -> MultiService:
     :raises StorageError: the storage cannot be used.
     """
     settings = config.settings
-    modules = {name: _modules(config, name, domain) for name, domain in settings.domains.items()}
-    certificates = _certificates(config, settings)
-    config.check()
-    secret = _secret(settings.storage.url)
+    certificates = hosting.certificates(config, settings)
+    secret = hosting.secret_of(settings.storage.url)
     storage = open_storage(settings.storage.url, reactor)
     threads = BoundedThreads(reactor)
     router = Router(Nowhere())
-    hosts: dict[str, Host] = {}
-    for name, domain in settings.domains.items():
-        accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), threads.run, secret)
-        jsm = manager.SessionManager(
-            name, router, storage, reactor, accounts, policy=_policy(domain), limits=_limits(settings)
-        )
-        host = Host(jsm, accounts, loader.Modules(jsm, modules[name]))
-        jsm.registry = host.modules.registry
-        router.add(name, jsm)
-        hosts[name] = host
-    factories: dict[str, Any] = {}
+    hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
+    clients, factories = _client_factories(settings, certificates, reactor)
+    listeners = Listeners(reactor, settings, factories)
+    services = [threads, StorageService(storage), Hosts(reactor, clients, hosts, listeners), listeners]
+    if settings.control.socket is not None:
+        admin = Admin(lambda: hosting.verb_groups(hosts))
+        services.append(Control(reactor, settings.control.socket, admin))
+    server = InOrder(reactor)
+    for service in services:
+        service.setServiceParent(server)
+    return server
+
+
+def _client_factories(
+    settings: ServerSettings, certificates: Mapping[str, ServerCertificate], reactor: Any
+) -> tuple[ClientFactory, dict[str, Any]]:
+    """What listens to clients, by the kind of listener."""
     contexts = Contexts("xmpp-client", certificates, settings.tls.minimum) if certificates else None
     clients = ClientFactory(
         reactor,
@@ -208,14 +195,10 @@ def assemble(config: Config, reactor: Any) -> MultiService:
         lambda domain: contexts.acceptor(domain) if contexts and domain in certificates else None,
         lambda transport: security(cast("Any", transport), server=True),
     )
-    factories["c2s"] = clients
-    if contexts:
-        factories["c2s-direct"] = TLSMemoryBIOFactory(contexts.acceptor(), False, clients, reactor)
-    listeners = Listeners(reactor, settings, factories)
-    server = InOrder(reactor)
-    for service in (threads, StorageService(storage), Hosts(reactor, clients, hosts, listeners), listeners):
-        service.setServiceParent(server)  # type: ignore[no-untyped-call]  # Twisted's
-    return server
+    if contexts is None:
+        return clients, {"c2s": clients}
+    direct = TLSMemoryBIOFactory(contexts.acceptor(), False, clients, reactor)
+    return clients, {"c2s": clients, "c2s-direct": direct}
 
 
 class Nowhere:
@@ -227,74 +210,6 @@ class Nowhere:
 
 
 # --- from settings to what the parts take ----------------------------------------------------------
-
-
-def _modules(config: Config, name: JID, domain: Domain) -> dict[str, Settings]:
-    """The settings of a domain's modules; mistakes are noted in the config."""
-    chosen: dict[str, Settings] = {}
-    for module in loader.chosen(domain.modules):
-        keys = ("domains", name, "modules", module)
-        try:
-            settings = config.validate(keys, loader.module_class(module).Config)
-        except loader.LoadError as error:
-            config.problem(keys, error.said)
-            continue
-        if settings is not None:
-            chosen[module] = settings
-    return chosen
-
-
-def _certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCertificate]:
-    """For each domain the certificate that names it; what is missing is noted in the config."""
-    folders: dict[Path, CertificateFolder] = {}
-    chosen: dict[str, ServerCertificate] = {}
-    for name, domain in settings.domains.items():
-        own = domain.certificates is not None
-        path = domain.certificates or settings.tls.certificates
-        keys = ("domains", name, "certificates") if own else ("tls", "certificates")
-        if path is None:
-            if domain.require_tls:
-                config.problem(("domains", name), "has no certificate; name a folder in tls.certificates")
-            continue
-        if path not in folders:
-            folders[path] = CertificateFolder(path)
-        try:
-            chosen[name] = folders[path].choose(name)
-            log.info(
-                "{domain} shows {path}, valid until {expires:%Y-%m-%d}",
-                domain=name,
-                path=str(chosen[name].path),
-                expires=chosen[name].expires,
-            )
-        except NoCertificateError as error:
-            config.problem(keys, f"{error}; put one there")
-    return chosen
-
-
-def _secret(url: str) -> bytes:
-    """What keys of unknown accounts are made from; kept in the storage, so that they stay the same."""
-    storage = open_storage(url, None)
-    store = storage.keyed("server", str)
-    known: list[str | None] = []
-    store.get(*_KEPT).addCallback(known.append)
-    made = known[0] or secrets.token_hex(32)
-    if not known[0]:
-        store.put(*_KEPT, made)
-    storage.close()
-    return bytes.fromhex(made)
-
-
-def _policy(domain: Domain) -> LoginPolicy:
-    return LoginPolicy(
-        require_tls=domain.require_tls,
-        plain=domain.plain,
-        anonymous=domain.anonymous,
-        hashes=tuple(name.removeprefix("SCRAM-") for name in domain.scram),
-    )
-
-
-def _limits(settings: ServerSettings) -> manager.Limits:
-    return manager.Limits(sessions=settings.limits.resources)
 
 
 def _streams(settings: ServerSettings) -> StreamSettings:

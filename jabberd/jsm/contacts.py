@@ -138,5 +138,5 @@ class Contacts:
 def _step(side: Callable[..., Transition], stanza: Stanza, item: RosterItem | None) -> Transition:
     """What the stanza does to a subscription; one with somebody not in the roster is in state "None"."""
     if item is None:
-        return side(stanza.type, subscription.State.NONE)
+        return side(stanza.type, subscription.State.NONE, approved=False)
     return side(stanza.type, item.state, approved=item.approved)

@@ -1,0 +1,160 @@
+"""The operator's verbs: one table for every face that offers them.
+
+A verb is a method that was declared with `jabberd.api.operator`; its annotations say what it takes.
+Every face hands over words, as they stand on a command line, and gets data back that JSON can show.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from jabberd.api import Refused, Secret, VerbDeclared
+from jabberd.xmpp.jid import JID, InvalidJID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["Admin", "SecretNeededError", "UsageError", "Verb"]
+
+
+class UsageError(Exception):
+    """The words make no verb; the text says what is wrong and how it would be right."""
+
+
+class SecretNeededError(Exception):
+    """The verb takes a secret, which must not be among the words; the argument is its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing that operators can do.
+
+    :ivar group: the noun before it, such as ``accounts``.
+    :ivar parameters: what it takes, by name: the type and the default (or `inspect.Parameter.empty`).
+    """
+
+    group: str
+    name: str
+    help: str
+    method: Callable[..., Any]
+    parameters: Mapping[str, tuple[type, Any]]
+
+    @property
+    def usage(self) -> str:
+        """How to say it: ``accounts create JID``."""
+        words = [self.group, self.name]
+        for name, (type, default) in self.parameters.items():
+            if type is not Secret:
+                words.append(name.upper() if default is inspect.Parameter.empty else f"[{name.upper()}]")
+        return " ".join(words)
+
+
+class Admin:
+    """All verbs of this server.
+
+    :param groups: for each noun the objects whose verbs it has; each is asked for with the domain that
+        it serves, or an empty text for the whole server.
+    """
+
+    def __init__(self, groups: Callable[[], Iterable[tuple[str, str, object]]]) -> None:
+        self._groups = groups
+
+    def verbs(self) -> dict[tuple[str, str], dict[str, Verb]]:
+        """By noun and name: the verb of each domain (under an empty text: of the whole server)."""
+        found: dict[tuple[str, str], dict[str, Verb]] = {}
+        for group, domain, owner in self._groups():
+            for verb in _declared(group, owner):
+                found.setdefault((group, verb.name), {})[domain] = verb
+        return found
+
+    async def run(self, words: list[str], secrets: Mapping[str, str]) -> Any:
+        """Do what the words say.
+
+        :param secrets: by name, such as ``password``.
+        :returns: data that JSON can show; for ``help`` a list of all verbs.
+        :raises UsageError: they say nothing that can be done.
+        :raises SecretNeededError: one that is needed is not among the ``secrets``.
+        :raises Refused: it cannot be done; the text says why.
+        """
+        verbs = self.verbs()
+        if not words or words == ["help"]:
+            return [{"verb": _any(each).usage, "help": _any(each).help} for each in verbs.values()]
+        named = verbs.get((words[0], words[1])) if len(words) > 1 else None
+        if named is None:
+            raise UsageError(_not_known(words, verbs))
+        arguments = _arguments(_any(named), words[2:], secrets)
+        verb = _of_domain(named, arguments)
+        answer = verb.method(**arguments)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+def _declared(group: str, owner: object) -> Iterable[Verb]:
+    for name in dir(type(owner)):
+        for declared in getattr(getattr(type(owner), name), "declared", ()):
+            if isinstance(declared, VerbDeclared):
+                method = getattr(owner, name)
+                yield Verb(group, name.replace("_", "-"), declared.help, method, _parameters(method))
+
+
+def _parameters(method: Callable[..., Any]) -> dict[str, tuple[type, Any]]:
+    hints = get_type_hints(method)
+    return {
+        name: (hints[name], parameter.default)
+        for name, parameter in inspect.signature(method).parameters.items()
+    }
+
+
+def _any(of_domains: Mapping[str, Verb]) -> Verb:
+    return next(iter(of_domains.values()))
+
+
+def _of_domain(named: Mapping[str, Verb], arguments: Mapping[str, Any]) -> Verb:
+    """The verb of the domain that the first JID among the arguments is at, or the only one."""
+    if "" in named:
+        return named[""]
+    jid = next((value for value in arguments.values() if isinstance(value, JID)), None)
+    if jid is None and len(named) == 1:
+        return _any(named)
+    if jid is None or jid.domainpart not in named:
+        hosted = ", ".join(sorted(named))
+        raise Refused(f"{jid.domainpart if jid else 'no domain'} is not hosted here; hosted are {hosted}")
+    return named[jid.domainpart]
+
+
+def _arguments(verb: Verb, words: list[str], secrets: Mapping[str, str]) -> dict[str, Any]:
+    left = list(words)
+    arguments: dict[str, Any] = {}
+    for name, (type, default) in verb.parameters.items():
+        if type is Secret:
+            if name not in secrets:
+                raise SecretNeededError(name)
+            arguments[name] = Secret(secrets[name])
+        elif left:
+            arguments[name] = _read(name, type, left.pop(0), verb)
+        elif default is inspect.Parameter.empty:
+            raise UsageError(f"{name.upper()} is missing; usage: {verb.usage}")
+    if left:
+        raise UsageError(f"{left[0]!r} is one word too many; usage: {verb.usage}")
+    return arguments
+
+
+def _read(name: str, type: type, word: str, verb: Verb) -> Any:
+    try:
+        return JID.parse(word) if type is JID else type(word)
+    except InvalidJID as why:
+        raise UsageError(f"{name.upper()} {word!r} is not an address: {why}") from None
+    except ValueError:
+        raise UsageError(f"{name.upper()} {word!r} is not a number; usage: {verb.usage}") from None
+
+
+def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str:
+    """Say which verbs come near; an unknown noun shows all nouns."""
+    known = [f"{group} {name}" for group, name in verbs]
+    said = " ".join(words[:2])
+    near = difflib.get_close_matches(said, known, n=3) or [
+        each for each in known if each.startswith(words[0])
+    ]
+    return f"{said!r} is not a verb; there are: {', '.join(near or known)}"

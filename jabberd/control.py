@@ -1,0 +1,107 @@
+"""The Unix socket on which ``jabberctl`` reaches a running server.
+
+One connection, one request, one answer, each a line of JSON.  The file's mode lets nobody but the
+server's own user and root connect.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.protocols.basic import LineOnlyReceiver
+
+from jabberd.admin import Admin, SecretNeededError, UsageError
+from jabberd.api import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = Logger()
+
+_MODE: Final = 0o600
+
+
+async def answer(admin: Admin, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
+    """Run a verb: ``{"done": data}``, ``{"refused": why}``, ``{"usage": why}`` or ``{"ask": secret}``."""
+    try:
+        return {"done": await admin.run(words, secrets)}
+    except UsageError as why:
+        return {"usage": str(why)}
+    except SecretNeededError as why:
+        return {"ask": str(why)}
+    except Refused as why:
+        return {"refused": str(why)}
+    except Exception:  # noqa: BLE001  # the operator learns that it failed, the log why
+        log.failure("an operator's verb failed: {words!r}", words=words[:2])
+        return {"refused": "it failed; the server's log says why"}
+
+
+class ControlProtocol(LineOnlyReceiver):
+    """One request of ``jabberctl``."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = 65_536
+    factory: ControlFactory
+
+    def lineReceived(self, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+            words = [str(word) for word in request["words"]]
+            secrets = {str(k): str(v) for k, v in request.get("secrets", {}).items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self._say({"usage": "a request is a line of JSON with words"})
+            return
+        log.info("operator: {words!r}", words=words)
+        Deferred.fromCoroutine(answer(self.factory.admin, words, secrets)).addCallback(self._say)
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        assert self.transport is not None
+        self.transport.write(json.dumps(answer).encode() + b"\n")
+        self.transport.loseConnection()
+
+
+class ControlFactory(Factory["ControlProtocol"]):
+    """Makes a `ControlProtocol` for each request."""
+
+    noisy = False
+
+    def __init__(self, admin: Admin) -> None:
+        self.protocol = ControlProtocol
+        self.admin = admin
+
+
+class Control(Service):
+    """The socket, from the start to the stop."""
+
+    name = "control"
+
+    def __init__(self, reactor: Any, path: Path, admin: Admin) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._admin = admin
+        self._port: Any = None
+
+    def privilegedStartService(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._port = self._reactor.listenUNIX(
+                str(self._path), ControlFactory(self._admin), mode=_MODE, wantPID=True
+            )
+        except CannotListenError as why:
+            raise CannotListenError("unix", str(self._path), why.socketError) from None
+
+    def startService(self) -> None:
+        if self._port is None:
+            self.privilegedStartService()
+        Service.startService(self)
+
+    def stopService(self) -> Deferred[Any]:
+        Service.stopService(self)
+        port, self._port = self._port, None
+        return maybeDeferred(port.stopListening)

@@ -1,0 +1,47 @@
+"""The operator's verbs while no server runs: they work on the storage itself, at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+
+from jabberd import hosting
+from jabberd.admin import Admin
+from jabberd.config import Config
+from jabberd.control import answer
+from jabberd.router import Router
+from jabberd.storage import open_storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jabberd.xmpp.stanza import Stanza
+
+
+class _NoOne:
+    """The route of a server that does not run: nobody learns anything."""
+
+    def deliver(self, _stanza: Stanza) -> None:
+        """See `jabberd.interfaces.Route`."""
+
+
+def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
+    """Run a verb on the storage that a configuration file names; the answer is `control.answer`'s.
+
+    :raises ConfigError: the file cannot be used.
+    :raises StorageError: nor can the storage.
+    """
+    config = Config.read(path)
+    url = config.settings.storage.url
+    if url == "memory":
+        return {"refused": "the server does not run, and what it keeps in memory is gone with it"}
+    secret = hosting.secret_of(url)
+    storage = open_storage(url, None)
+    hosts = hosting.host_domains(config, storage, Router(_NoOne()), Clock(), execute, secret)
+    answers: list[dict[str, Any]] = []
+    admin = Admin(lambda: hosting.verb_groups(hosts))
+    Deferred.fromCoroutine(answer(admin, words, secrets)).addCallback(answers.append)
+    storage.close()
+    return answers[0]

@@ -1,0 +1,143 @@
+"""The domains that a configuration describes, made from their parts.
+
+The server makes them around its reactor; `jabberctl` makes them around the storage alone, to work on
+accounts while no server runs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from jabberd import loader
+from jabberd.interfaces import LoginPolicy
+from jabberd.jsm import manager
+from jabberd.jsm.account import ACCOUNTS
+from jabberd.jsm.credentials import AccountRecord, Accounts, Run
+from jabberd.jsm.verbs import AccountVerbs
+from jabberd.storage import open_storage
+from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from jabberd.config import Config
+    from jabberd.interfaces import Storage
+    from jabberd.router import Router
+    from jabberd.settings import Domain, ServerSettings, Settings
+    from jabberd.streams.certfiles import ServerCertificate
+    from jabberd.xmpp.jid import JID
+
+log = Logger()
+
+_KEPT = ("localhost", "secret")  # owner and key of what `secret_of` keeps
+
+
+@dataclass
+class Host:
+    """A hosted domain: its session manager, accounts and modules."""
+
+    manager: manager.SessionManager
+    accounts: Accounts
+    modules: loader.Modules
+
+
+def host_domains(
+    config: Config, storage: Storage, router: Router, clock: Any, run: Run, secret: bytes
+) -> dict[str, Host]:
+    """Make every domain of the configuration and give it its route; nothing is started.
+
+    :param run: where passwords are hashed.
+    :raises ConfigError: modules or their settings are wrong.
+    """
+    settings = config.settings
+    modules = {name: _modules(config, name, domain) for name, domain in settings.domains.items()}
+    config.check()
+    hosts: dict[str, Host] = {}
+    for name, domain in settings.domains.items():
+        accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
+        limits = manager.Limits(sessions=settings.limits.resources)
+        jsm = manager.SessionManager(
+            name, router, storage, clock, accounts, policy=_policy(domain), limits=limits
+        )
+        host = Host(jsm, accounts, loader.Modules(jsm, modules[name]))
+        jsm.registry = host.modules.registry
+        router.add(name, jsm)
+        hosts[name] = host
+    return hosts
+
+
+def verb_groups(hosts: Mapping[str, Host]) -> Iterator[tuple[str, str, object]]:
+    """Who has verbs for operators, as `jabberd.admin.Admin` wants it: noun, domain, object."""
+    for name, host in hosts.items():
+        yield "accounts", name, AccountVerbs(host.manager, host.accounts)
+        for module in host.manager.modules:
+            yield module.name, name, module
+
+
+def secret_of(url: str) -> bytes:
+    """What the keys of unknown accounts are made from: kept in the storage, so that they stay the same."""
+    storage = open_storage(url, None)
+    store = storage.keyed("server", str)
+    known: list[str | None] = []
+    store.get(*_KEPT).addCallback(known.append)
+    made = known[0] or secrets.token_hex(32)
+    if not known[0]:
+        store.put(*_KEPT, made)
+    storage.close()
+    return bytes.fromhex(made)
+
+
+def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCertificate]:
+    """For each domain the certificate that names it; what is missing is noted in the config."""
+    folders: dict[Path, CertificateFolder] = {}
+    chosen: dict[str, ServerCertificate] = {}
+    for name, domain in settings.domains.items():
+        own = domain.certificates is not None
+        path = domain.certificates or settings.tls.certificates
+        keys = ("domains", name, "certificates") if own else ("tls", "certificates")
+        if path is None:
+            if domain.require_tls:
+                config.problem(("domains", name), "has no certificate; name a folder in tls.certificates")
+            continue
+        if path not in folders:
+            folders[path] = CertificateFolder(path)
+        try:
+            chosen[name] = folders[path].choose(name)
+            log.info(
+                "{domain} shows {path}, valid until {expires:%Y-%m-%d}",
+                domain=name,
+                path=str(chosen[name].path),
+                expires=chosen[name].expires,
+            )
+        except NoCertificateError as error:
+            config.problem(keys, f"{error}; put one there")
+    return chosen
+
+
+def _modules(config: Config, name: JID, domain: Domain) -> dict[str, Settings]:
+    """The settings of a domain's modules; mistakes are noted in the config."""
+    chosen: dict[str, Settings] = {}
+    for module in loader.chosen(domain.modules):
+        keys = ("domains", name, "modules", module)
+        try:
+            settings = config.validate(keys, loader.module_class(module).Config)
+        except loader.LoadError as error:
+            config.problem(keys, error.said)
+            continue
+        if settings is not None:
+            chosen[module] = settings
+    return chosen
+
+
+def _policy(domain: Domain) -> LoginPolicy:
+    return LoginPolicy(
+        require_tls=domain.require_tls,
+        plain=domain.plain,
+        anonymous=domain.anonymous,
+        hashes=tuple(name.removeprefix("SCRAM-") for name in domain.scram),
+    )

@@ -1,0 +1,78 @@
+"""What operators can do with the accounts of a domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jabberd.api import JID, AccountCreated, AccountDeleted, Refused, Secret, operator
+from jabberd.jsm import subscription
+from jabberd.jsm.credentials import AccountExists, NoSuchAccount
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.scram import InvalidPassword
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from jabberd.jsm.credentials import Accounts
+    from jabberd.jsm.manager import SessionManager
+
+
+class AccountVerbs:
+    """``accounts ...`` for one domain."""
+
+    def __init__(self, manager: SessionManager, accounts: Accounts) -> None:
+        self._manager = manager
+        self._accounts = accounts
+
+    @operator("make an account")
+    async def create(self, jid: JID, password: Secret) -> str:
+        """Make an account; its password is asked for."""
+        try:
+            created = await self._accounts.create(_localpart(jid), password)
+        except AccountExists:
+            raise Refused(f"{jid} exists already") from None
+        except InvalidPassword as why:
+            raise Refused(f"the password cannot be used: {why}") from None
+        self._manager.accounts.drop(created)  # it was known not to exist
+        self._manager.fire(AccountCreated(created))
+        return f"{created} was made"
+
+    @operator("list the accounts of a domain")
+    async def list(self, domain: JID) -> list[str]:
+        """The bare JIDs of all accounts, sorted."""
+        return [str(JID.of(name, domain.domainpart)) for name in await self._accounts.list()]
+
+    @operator("set another password; open sessions stay")
+    async def password(self, jid: JID, password: Secret) -> str:
+        """Replace the password, which is asked for."""
+        try:
+            await self._accounts.set_password(_localpart(jid), password)
+        except NoSuchAccount:
+            raise Refused(f"there is no account {jid}") from None
+        except InvalidPassword as why:
+            raise Refused(f"the password cannot be used: {why}") from None
+        return f"{jid} has a new password"
+
+    @operator("delete an account with everything it owns")
+    async def delete(self, jid: JID) -> str:
+        """End its sessions, end its subscriptions, and remove all that is stored of it."""
+        if not await self._accounts.exists(_localpart(jid)):
+            raise Refused(f"there is no account {jid}")
+        account = await self._manager.account(jid)
+        await self._accounts.delete(jid.localpart)
+        for session in list(account.sessions.values()):
+            session.close(StreamError("not-authorized", "the account was deleted"))
+        for item in list(account.roster.values()):
+            for type, _ in subscription.removal(item.state):
+                self._manager.route(
+                    Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
+                )
+        await self._manager.storage.forget(account.jid)
+        self._manager.accounts.drop(account.jid)
+        self._manager.fire(AccountDeleted(account.jid))
+        return f"{jid} is deleted"
+
+
+def _localpart(jid: JID) -> str:
+    if not jid.localpart or jid.resourcepart:
+        raise Refused(f"{jid} is not an account; write it like romeo@montague.lit")
+    return jid.localpart
