@@ -99,16 +99,23 @@ class Modules:
     Whatever can be wrong with them is found when this is made, before the reactor runs.
 
     :param configured: for each module's name its settings, as an instance of its ``Config`` or as a table.
+    :param classes: modules that need not be looked for, by name.
     :ivar registry: what they declared.
     """
 
-    def __init__(self, domain: Domain, configured: Mapping[str, Settings | Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        configured: Mapping[str, Settings | Mapping[str, object]],
+        classes: Mapping[str, type[Module]] | None = None,
+    ) -> None:
         """Make all modules.
 
         :raises LoadError: for the first thing that is wrong.
         """
-        classes = {name: module_class(name) for name in configured}
-        self._modules = [_made(name, classes[name], domain, configured[name]) for name in _in_order(classes)]
+        found = classes or {}
+        wanted = {name: found.get(name) or module_class(name) for name in configured}
+        self._modules = [_made(name, wanted[name], domain, configured[name]) for name in _in_order(wanted)]
         self._started: list[Module] = []
         self.registry = Registry(self._modules)
 

@@ -123,16 +123,6 @@ class Registry:
         return self._answers.get((type, payload, to))
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """What disco#info of the domain lists, sorted."""
-        return tuple(sorted({f for module in self.modules.values() for f in module.features}))
-
-    @property
-    def account_features(self) -> tuple[str, ...]:
-        """What disco#info of an account lists, sorted."""
-        return tuple(sorted({f for module in self.modules.values() for f in module.account_features}))
-
-    @property
     def stream_features(self) -> tuple[Element, ...]:
         """What a stream advertises after login."""
         return tuple(f for module in self.modules.values() for f in module.stream_features)

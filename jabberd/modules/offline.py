@@ -94,11 +94,19 @@ class Offline(Module, xep=160, version="1.0.1"):
 
     def _count(self, owner: str) -> Deferred[int]:
         """How many messages wait: read once, and then kept up by `keep`."""
-        if owner not in self._counts:
+        counting = self._counts.get(owner)
+        if counting is None:
             if len(self._counts) >= MOST_COUNTED:
                 del self._counts[next(iter(self._counts))]
-            self._counts[owner] = self.messages.count(owner)
-        return self._counts[owner]
+            counting = self._counts[owner] = self.messages.count(owner)
+            counting.addErrback(self._uncounted, owner)
+        return counting
+
+    def _uncounted(self, why: Failure, owner: str) -> int:
+        """Refuse those who wait for the count; the next one counts again."""
+        self.log.failure("the messages of {owner!r} cannot be counted", why, owner=owner)
+        del self._counts[owner]
+        return self.config.limit
 
     def _recount(self, why: Failure, owner: str) -> Failure:
         self._counts.pop(owner, None)

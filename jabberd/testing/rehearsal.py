@@ -1,0 +1,188 @@
+"""A domain in memory, with the modules that a test names and clients that it plays.
+
+.. code-block:: python
+
+    with Rehearsal({"ping": {}}) as stage:
+        romeo = stage.login("romeo@montague.lit/orchard")
+        answer = romeo.ask("<iq type='get' to='montague.lit'><ping xmlns='urn:xmpp:ping'/></iq>")
+        assert answer.type == "result"
+
+Everything is done when a call returns: there is no reactor, and time stands still until `Rehearsal.clock`
+is advanced.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from twisted.internet.defer import Deferred, ensureDeferred, execute, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from jabberd.interfaces import Security
+from jabberd.jsm.account import ACCOUNTS
+from jabberd.jsm.credentials import AccountRecord, Accounts
+from jabberd.jsm.manager import SessionManager
+from jabberd.loader import Modules
+from jabberd.router import Router
+from jabberd.storage import open_storage
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from jabberd import interfaces
+    from jabberd.api import Module, Settings
+    from jabberd.xmpp.errors import StreamError
+
+__all__ = ["Client", "Rehearsal", "done"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client of the domain: it says XML and keeps what it hears.
+
+    :ivar session: its session.
+    :ivar heard: the stanzas sent to it and not yet taken by `hear`.
+    :ivar reads: False: it has stopped reading; see `read_on`.
+    """
+
+    security = Security()
+    address = "127.0.0.1"
+    session: interfaces.Session
+
+    def __init__(self) -> None:
+        self.heard: list[Stanza] = []
+        self.reads = True
+        self._ids = count(1)
+        self._draining: list[Deferred[None]] = []
+
+    def say(self, xml: str) -> None:
+        """Send a stanza, written as on a client's stream."""
+        self.session.receive(_stanza(xml))
+
+    def ask(self, xml: str) -> Stanza:
+        """Send an iq without an id, and take its answer.
+
+        :raises AssertionError: there is none.
+        """
+        question = _stanza(xml).with_attrs(id=f"question-{next(self._ids)}")
+        self.session.receive(question)
+        answers = [stanza for stanza in self.heard if stanza.name == "iq" and stanza.id == question.id]
+        assert len(answers) == 1, f"{len(answers)} answers to {xml}"
+        self.heard.remove(answers[0])
+        return answers[0]
+
+    def hear(self) -> list[str]:
+        """Take what was heard, as XML."""
+        heard, self.heard = self.heard, []
+        return [stanza.to_bytes().decode() for stanza in heard]
+
+    def leave(self) -> None:
+        """Lose the connection."""
+        self.session.lost()
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Read again, after ``reads`` was set to False."""
+        self.reads = True
+        draining, self._draining = self._draining, []
+        for each in draining:
+            each.callback(None)
+
+    # -- interfaces.Outlet --------------------------------------------------------------------------
+
+    def send(self, stanza: Stanza) -> None:
+        """See `jabberd.interfaces.Outlet`."""
+        self.heard.append(stanza)
+
+    def drained(self) -> Deferred[None]:
+        """See `jabberd.interfaces.Outlet`."""
+        if self.reads:
+            return succeed(None)
+        self._draining.append(Deferred())
+        return self._draining[-1]
+
+    def close(self, error: StreamError | None = None) -> None:
+        """See `jabberd.interfaces.Outlet`."""
+
+
+class Rehearsal:
+    """One domain; what it sends to other domains is kept in ``abroad``.
+
+    :param modules: for each module's name its settings.
+    :param classes: those of them that need not be looked for, by name: ``{"oracle": Oracle}``.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, Settings | Mapping[str, object]],
+        classes: Mapping[str, type[Module]] | None = None,
+        *,
+        domain: str = "montague.lit",
+        storage: interfaces.Storage | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.storage = storage or open_storage("memory", None)
+        self.abroad: list[Stanza] = []
+        self.router = Router(self)
+        jid = JID.parse(domain)
+        self._accounts = self.storage.keyed(ACCOUNTS, AccountRecord)
+        credentials = Accounts(jid, self._accounts, execute, secret=b"not for the stage")
+        self.domain = SessionManager(jid, self.router, self.storage, self.clock, credentials)
+        self.modules = Modules(self.domain, modules, classes)
+        self.domain.registry = self.modules.registry
+        self.router.add(jid, self.domain)
+
+    def __enter__(self) -> Self:
+        """Start the modules."""
+        done(self.modules.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the modules."""
+        done(self.modules.stop())
+
+    def create(self, jid: str) -> None:
+        """Make an account."""
+        record = AccountRecord(keys=(), created=datetime.fromtimestamp(self.clock.seconds(), UTC))
+        self._accounts.put(jid, "", record)
+        self.domain.accounts.drop(jid)
+
+    def login(self, jid: str) -> Client:
+        """Open a session for a full JID, whose account is made if there is none; it is not available yet."""
+        full = JID.parse(jid)
+        if not done(self.domain.account(full)).exists:
+            self.create(full.bare)
+        client = Client()
+        client.session = done(self.domain.open(full.localpart, full.resourcepart, client))
+        return client
+
+    def receive(self, xml: str) -> None:
+        """Another server says this, in the shape of a client's stanza with ``from`` and ``to``."""
+        self.router.route(_stanza(xml))
+
+    def deliver(self, stanza: Stanza) -> None:
+        """Take what is for other domains; see `jabberd.interfaces.Route`."""
+        self.abroad.append(stanza)
+
+
+def done(work: Deferred[T] | Coroutine[Any, Any, T]) -> T:
+    """The result of work that has nothing to wait for.
+
+    :raises AssertionError: it waits.
+    """
+    outcome: list[object] = []
+    ensureDeferred(work).addBoth(outcome.append)
+    assert outcome, "it still waits for something"
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    return cast("T", outcome[0])
+
+
+def _stanza(xml: str) -> Stanza:
+    return Stanza.from_standalone(xml.encode())

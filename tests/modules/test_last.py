@@ -1,0 +1,115 @@
+"""XEP-0012."""
+
+from __future__ import annotations
+
+from jabberd.testing import Client, Rehearsal
+
+QUERY = "<query xmlns='jabber:iq:last'/>"
+JULIET = "juliet@capulet.lit/balcony"
+
+
+def befriend(stage: Rehearsal, romeo: Client) -> None:
+    """Let Juliet see Romeo's presence."""
+    stage.receive("<presence type='subscribe' from='juliet@capulet.lit' to='romeo@montague.lit'/>")
+    romeo.say("<presence type='subscribed' to='juliet@capulet.lit'/>")
+
+
+def juliet_hears(stage: Rehearsal, to: str = "romeo@montague.lit") -> bytes:
+    stage.abroad.clear()
+    stage.receive(f"<iq type='get' id='last1' from='{JULIET}' to='{to}'>{QUERY}</iq>")
+    [answer] = stage.abroad
+    return answer.payload
+
+
+def test_a_subscriber_learns_when_and_with_which_words_the_account_left() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        romeo = stage.login("romeo@montague.lit/orchard")
+        befriend(stage, romeo)
+        romeo.say("<presence/>")
+        romeo.say("<presence type='unavailable'><status>Heading Home</status></presence>")
+        romeo.leave()
+        stage.clock.advance(903)
+        assert juliet_hears(stage) == b"<query xmlns='jabber:iq:last' seconds='903'>Heading Home</query>"
+
+
+def test_a_lost_connection_leaves_no_words() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        romeo = stage.login("romeo@montague.lit/orchard")
+        befriend(stage, romeo)
+        romeo.say("<presence><status>In the orchard</status></presence>")
+        romeo.leave()
+        stage.clock.advance(3)
+        assert juliet_hears(stage) == b"<query xmlns='jabber:iq:last' seconds='3'/>"
+
+
+def test_it_is_zero_while_one_of_several_sessions_is_left() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        romeo = stage.login("romeo@montague.lit/orchard")
+        befriend(stage, romeo)
+        phone = stage.login("romeo@montague.lit/phone")
+        phone.leave()
+        stage.clock.advance(60)
+        assert juliet_hears(stage) == b"<query xmlns='jabber:iq:last' seconds='0'/>"
+        romeo.leave()
+        stage.clock.advance(60)
+        assert juliet_hears(stage) == b"<query xmlns='jabber:iq:last' seconds='60'/>"
+
+
+def test_it_survives_a_restart() -> None:
+    with Rehearsal({"last": {}}) as first:
+        romeo = first.login("romeo@montague.lit/orchard")
+        befriend(first, romeo)
+        romeo.leave()
+    with Rehearsal({"last": {}}, storage=first.storage) as second:
+        second.clock.advance(86400)
+        assert juliet_hears(second) == b"<query xmlns='jabber:iq:last' seconds='86400'/>"
+
+
+def test_it_is_never_negative_when_the_clock_was_set_back() -> None:
+    with Rehearsal({"last": {}}) as first:
+        first.clock.advance(1000)
+        romeo = first.login("romeo@montague.lit/orchard")
+        befriend(first, romeo)
+        romeo.leave()
+    with Rehearsal({"last": {}}, storage=first.storage) as second:
+        assert juliet_hears(second) == b"<query xmlns='jabber:iq:last' seconds='0'/>"
+
+
+def test_who_was_never_here_cannot_have_left() -> None:
+    with Rehearsal({}) as before:  # the module was switched on later
+        romeo = before.login("romeo@montague.lit/orchard")
+        befriend(before, romeo)
+        romeo.leave()
+    with Rehearsal({"last": {}}, storage=before.storage) as stage:
+        assert b"<item-not-found" in juliet_hears(stage)
+
+
+def test_a_stranger_cannot_tell_an_account_from_none() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        stage.login("romeo@montague.lit/orchard")
+        assert b"<service-unavailable" in juliet_hears(stage)
+        assert juliet_hears(stage) == juliet_hears(stage, "nobody@montague.lit")
+
+
+def test_the_owner_asks_about_itself() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        romeo = stage.login("romeo@montague.lit/orchard")
+        answer = romeo.ask(f"<iq type='get'>{QUERY}</iq>")
+        assert answer.payload == b"<query xmlns='jabber:iq:last' seconds='0'/>"
+
+
+def test_the_domain_tells_how_long_it_has_been_up() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        stage.clock.advance(123456.7)
+        answer = juliet_hears(stage, "montague.lit")
+        assert answer == b"<query xmlns='jabber:iq:last' seconds='123456'/>"
+
+
+async def test_nothing_is_kept_of_an_anonymous_session() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        client = Client()
+        client.session = await stage.domain.open_anonymous(client)
+        owner = client.session.jid.bare
+        client.leave()
+        found = await stage.storage.load(owner, ["last"])
+        assert found == {"last": {}}

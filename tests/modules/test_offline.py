@@ -1,0 +1,295 @@
+"""XEP-0160, and the delay notes of XEP-0203."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail
+
+from jabberd.interfaces import StorageError
+from jabberd.modules import offline
+from jabberd.testing import Client, Rehearsal
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from tests.conftest import LoggedErrors
+
+ROMEO = "romeo@montague.lit"
+JULIET = "juliet@capulet.lit/balcony"
+DELAY = "<delay xmlns='urn:xmpp:delay' from='{}' stamp='2002-09-10T23:08:25Z'>Offline Storage</delay>"
+OURS = DELAY.format("montague.lit")
+
+
+@pytest.fixture
+def stage() -> Any:
+    with Rehearsal({"offline": {"limit": 30}}) as stage:
+        stage.clock.advance(1031699305)  # the moment of XEP-0160, example 4
+        stage.create(ROMEO)
+        yield stage
+
+
+def write(stage: Rehearsal, body: str, to: str = ROMEO, inside: str = "") -> None:
+    """Juliet sends a message."""
+    stage.receive(f"<message type='chat' from='{JULIET}' to='{to}'><body>{body}</body>{inside}</message>")
+
+
+def enter(stage: Rehearsal, jid: str = f"{ROMEO}/orchard", priority: int = 0) -> Client:
+    client = stage.login(jid)
+    client.say(f"<presence><priority>{priority}</priority></presence>")
+    return client
+
+
+def bodies(client: Client) -> list[str]:
+    """What the messages say that a client has heard."""
+    return [body for xml in client.hear() for body in re.findall("<body>(.*)</body>", xml)]
+
+
+def test_a_message_waits_for_its_reader_with_a_note_of_when_it_came(stage: Rehearsal) -> None:
+    write(stage, "I am afeard")
+    assert stage.abroad == []
+    stage.clock.advance(3600)
+    romeo = enter(stage)
+    assert romeo.hear()[1:] == [  # his own presence came first
+        f"<message type='chat' from='{JULIET}' to='{ROMEO}'><body>I am afeard</body>{OURS}</message>"
+    ]
+
+
+def test_messages_keep_their_order_and_come_only_once(stage: Rehearsal) -> None:
+    said = [str(number) for number in range(offline.BATCH + 3)]  # more than are read at a time
+    for body in said:
+        write(stage, body)
+    romeo = enter(stage)
+    assert bodies(romeo) == said
+    romeo.leave()
+    assert bodies(enter(stage)) == []
+
+
+def test_a_message_for_a_resource_that_is_gone_waits_as_well(stage: Rehearsal) -> None:
+    write(stage, "hi!", to=f"{ROMEO}/garden")
+    [heard] = [xml for xml in enter(stage).hear() if "<body>" in xml]
+    assert f"to='{ROMEO}/garden'" in heard
+
+
+def test_they_survive_a_restart(stage: Rehearsal) -> None:
+    write(stage, "hi!")
+    with Rehearsal({"offline": {}}, storage=stage.storage) as second:
+        assert bodies(enter(second)) == ["hi!"]
+
+
+def test_a_resource_that_is_not_available_gets_nothing(stage: Rehearsal) -> None:
+    write(stage, "hi!")
+    romeo = stage.login(f"{ROMEO}/orchard")
+    assert bodies(romeo) == []
+    romeo.say("<presence/>")
+    assert bodies(romeo) == ["hi!"]
+
+
+def test_a_resource_of_negative_priority_gets_nothing_until_that_changes(stage: Rehearsal) -> None:
+    write(stage, "hi!")
+    romeo = enter(stage, priority=-1)
+    assert bodies(romeo) == []
+    romeo.say("<presence><priority>0</priority></presence>")
+    assert bodies(romeo) == ["hi!"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "<message type='groupchat' from='{}' to='{}'><body>hi all</body></message>",
+        "<message type='headline' from='{}' to='{}'><body>Montague feud!</body></message>",
+        "<message type='error' from='{}' to='{}'><body>hi!</body></message>",
+        "<message type='chat' from='{}' to='{}'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+    ],
+)
+def test_what_is_not_worth_keeping_is_not_kept(stage: Rehearsal, message: str) -> None:
+    stage.receive(message.format(JULIET, ROMEO))
+    assert [xml for xml in enter(stage).hear() if "<message" in xml] == []
+
+
+def test_one_message_more_than_the_limit_is_refused_until_the_others_were_read(stage: Rehearsal) -> None:
+    for number in range(31):
+        write(stage, str(number))
+    [bounced] = stage.abroad
+    assert (bounced.type, bounced.to) == ("error", JULIET)
+    assert b"<service-unavailable" in bounced.payload
+    romeo = enter(stage)
+    assert bodies(romeo) == [str(number) for number in range(30)]
+    romeo.leave()
+    write(stage, "again")
+    assert bodies(enter(stage)) == ["again"]
+
+
+def test_the_limit_counts_what_was_stored_before_a_restart(stage: Rehearsal) -> None:
+    for number in range(30):
+        write(stage, str(number))
+    with Rehearsal({"offline": {"limit": 30}}, storage=stage.storage) as second:
+        write(second, "too much")
+        assert len(second.abroad) == 1
+
+
+def test_other_accounts_have_limits_of_their_own(stage: Rehearsal) -> None:
+    stage.create("benvolio@montague.lit")
+    for number in range(30):
+        write(stage, str(number))
+    write(stage, "hi!", to="benvolio@montague.lit")
+    assert stage.abroad == []
+
+
+def test_the_counts_of_few_accounts_are_remembered(stage: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline, "MOST_COUNTED", 1)
+    stage.create("benvolio@montague.lit")
+    for number in range(31):
+        write(stage, str(number))
+        write(stage, str(number), to="benvolio@montague.lit")
+    assert len(stage.abroad) == 2  # one more than the limit for each: they were counted anew
+
+
+def test_nobody_stores_for_an_account_that_does_not_exist(stage: Rehearsal) -> None:
+    write(stage, "hi!", to="nobody@montague.lit")
+    assert b"<service-unavailable" in stage.abroad[0].payload
+
+
+# -- while something is going on ----------------------------------------------------------------------
+
+
+class Slow:
+    """An archive whose answers wait: ``release`` lets them come, in order."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._held: list[tuple[Deferred[Any], Deferred[Any]]] = []
+
+    def release(self) -> None:
+        held, self._held = self._held, []
+        for answer, real in held:
+            real.chainDeferred(answer)
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Deferred[Any]:
+            answer: Deferred[Any] = Deferred()
+            self._held.append((answer, getattr(self._real, name)(*args, **kwargs)))
+            return answer
+
+        return ask
+
+
+def slow(stage: Rehearsal) -> Slow:
+    module = stage.domain.module("offline")
+    archive = Slow(module.stores["messages"])
+    module.stores = {"messages": archive}
+    return archive
+
+
+def test_messages_keep_their_order_while_the_older_ones_are_being_counted(stage: Rehearsal) -> None:
+    archive = slow(stage)
+    for body in "abc":
+        write(stage, body)
+    for _ in range(3):
+        archive.release()
+    romeo = enter(stage)
+    for _ in range(5):
+        archive.release()
+    assert bodies(romeo) == ["a", "b", "c"]
+
+
+def test_who_comes_while_a_message_is_being_stored_gets_it(stage: Rehearsal) -> None:
+    archive = slow(stage)
+    write(stage, "hi!")
+    archive.release()  # counted; now it is being appended
+    romeo = enter(stage)
+    for _ in range(6):
+        archive.release()
+    assert bodies(romeo) == ["hi!"]
+
+
+def test_two_resources_that_come_at_once_do_not_both_get_it(stage: Rehearsal) -> None:
+    write(stage, "hi!")
+    archive = slow(stage)
+    orchard, phone = enter(stage), enter(stage, f"{ROMEO}/phone")
+    for _ in range(6):
+        archive.release()
+    assert bodies(orchard) + bodies(phone) == ["hi!"]
+
+
+def test_who_is_gone_before_they_were_read_loses_nothing(stage: Rehearsal) -> None:
+    write(stage, "hi!")
+    archive = slow(stage)
+    romeo = enter(stage)
+    romeo.leave()
+    for _ in range(6):
+        archive.release()
+    assert bodies(romeo) == []
+    romeo = enter(stage)
+    for _ in range(6):
+        archive.release()
+    assert bodies(romeo) == ["hi!"]
+
+
+def test_who_reads_slowly_is_sent_no_more_than_it_reads(stage: Rehearsal) -> None:
+    for body in "abc":
+        write(stage, body)
+    romeo = stage.login(f"{ROMEO}/orchard")
+    romeo.reads = False
+    romeo.say("<presence/>")
+    assert bodies(romeo) == ["a"]
+    romeo.leave()
+    assert bodies(enter(stage)) == ["b", "c"]  # only what was sent was removed
+
+
+def test_a_message_that_cannot_be_stored_is_bounced(
+    stage: Rehearsal, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    with monkeypatch.context() as broken:
+        broken.setattr(archive, "append", lambda *_: fail(StorageError("the disk is full")))
+        write(stage, "hi!")
+    assert len(logged_errors.take(StorageError)) == 1
+    assert b"<internal-server-error" in stage.abroad[0].payload
+    write(stage, "hi again!")
+    assert bodies(enter(stage)) == ["hi again!"]
+
+
+def test_what_cannot_be_counted_is_refused_and_counted_again_the_next_time(
+    stage: Rehearsal, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    with monkeypatch.context() as broken:
+        broken.setattr(archive, "count", lambda *_: fail(StorageError("the database is away")))
+        write(stage, "hi!")
+    assert len(logged_errors.take(StorageError)) == 1
+    assert b"<service-unavailable" in stage.abroad[0].payload
+    write(stage, "hi again!")
+    assert bodies(enter(stage)) == ["hi again!"]
+
+
+# -- forged notes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_note_in_our_name_that_others_wrote_is_taken_away(stage: Rehearsal, *, present: bool) -> None:
+    theirs = DELAY.format("capulet.lit")
+    forged = theirs.replace("capulet.lit", "Montague.lit")
+    romeo = enter(stage) if present else None
+    write(stage, "hi!", inside=forged + theirs)
+    [heard] = [xml for xml in (romeo or enter(stage)).hear() if "<body>" in xml]
+    assert "Montague.lit" not in heard
+    assert theirs in heard
+    assert (OURS in heard) is not present
+
+
+def test_a_note_of_somebody_else_is_left_as_it_is(stage: Rehearsal) -> None:
+    romeo = enter(stage)
+    romeo.hear()
+    message = f"<message from='{JULIET}' to='{ROMEO}'><body>hi!</body>{DELAY.format('capulet.lit')}</message>"
+    stage.receive(message)
+    assert romeo.hear() == [message]
+
+
+def test_the_domain_itself_may_write_notes(stage: Rehearsal) -> None:
+    romeo = enter(stage)
+    romeo.hear()
+    message = f"<message from='montague.lit' to='{ROMEO}'><body>hi!</body>{OURS}</message>"
+    stage.domain.route(Stanza.from_standalone(message.encode()))
+    assert romeo.hear() == [message]
