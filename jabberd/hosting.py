@@ -64,7 +64,7 @@ def host_domains(
         jsm = manager.SessionManager(
             name, router, storage, clock, accounts, policy=_policy(domain), limits=limits
         )
-        host = Host(jsm, accounts, loader.Modules(jsm, modules[name]))
+        host = Host(jsm, accounts, _loaded(config, jsm, modules[name]))
         jsm.registry = host.modules.registry
         router.add(name, jsm)
         hosts[name] = host
@@ -132,6 +132,19 @@ def _modules(config: Config, name: JID, domain: Domain) -> dict[str, Settings]:
         if settings is not None:
             chosen[module] = settings
     return chosen
+
+
+def _loaded(config: Config, jsm: manager.SessionManager, modules: dict[str, Settings]) -> loader.Modules:
+    """The modules of a domain, made.
+
+    :raises ConfigError: they cannot work together.
+    """
+    try:
+        return loader.Modules(jsm, modules)
+    except loader.LoadError as error:
+        config.problem(("domains", jsm.jid, "modules", error.module), error.said)
+        config.check()
+        raise
 
 
 def _policy(domain: Domain) -> LoginPolicy:

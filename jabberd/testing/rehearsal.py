@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from jabberd.api import Module, Settings
     from jabberd.xmpp.errors import StreamError
 
-__all__ = ["Client", "Rehearsal", "done"]
+__all__ = ["Player", "Rehearsal", "done"]
 
 T = TypeVar("T")
 
 
-class Client:
+class Player:
     """A client of the domain: it says XML and keeps what it hears.
 
     :ivar session: its session.
@@ -153,12 +153,12 @@ class Rehearsal:
         self._accounts.put(jid, "", record)
         self.domain.accounts.drop(jid)
 
-    def login(self, jid: str) -> Client:
+    def login(self, jid: str) -> Player:
         """Open a session for a full JID, whose account is made if there is none; it is not available yet."""
         full = JID.parse(jid)
         if not done(self.domain.account(full)).exists:
             self.create(full.bare)
-        client = Client()
+        client = Player()
         client.session = done(self.domain.open(full.localpart, full.resourcepart, client))
         return client
 

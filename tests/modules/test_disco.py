@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from jabberd.loader import LoadError
-from jabberd.testing import Client, Rehearsal
+from jabberd.testing import Player, Rehearsal
 
 INFO = "http://jabber.org/protocol/disco#info"
 ITEMS = "http://jabber.org/protocol/disco#items"
 
 
-def ask(client: Client, to: str, namespace: str, node: str = "") -> bytes:
+def ask(client: Player, to: str, namespace: str, node: str = "") -> bytes:
     given = f" node='{node}'" if node else ""
     return client.ask(f"<iq type='get' to='{to}'><query xmlns='{namespace}'{given}/></iq>").payload
 
@@ -62,7 +62,7 @@ def test_an_account_is_registered_and_has_the_features_of_accounts() -> None:
 
 async def test_an_anonymous_account_says_so() -> None:
     with Rehearsal({"disco": {}}) as stage:
-        client = Client()
+        client = Player()
         client.session = await stage.domain.open_anonymous(client)
         assert b"<identity category='account' type='anonymous'/>" in ask(
             client, client.session.jid.bare, INFO

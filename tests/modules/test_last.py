@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from jabberd.testing import Client, Rehearsal
+from jabberd.testing import Player, Rehearsal
 
 QUERY = "<query xmlns='jabber:iq:last'/>"
 JULIET = "juliet@capulet.lit/balcony"
 
 
-def befriend(stage: Rehearsal, romeo: Client) -> None:
+def befriend(stage: Rehearsal, romeo: Player) -> None:
     """Let Juliet see Romeo's presence."""
     stage.receive("<presence type='subscribe' from='juliet@capulet.lit' to='romeo@montague.lit'/>")
     romeo.say("<presence type='subscribed' to='juliet@capulet.lit'/>")
@@ -107,7 +107,7 @@ def test_the_domain_tells_how_long_it_has_been_up() -> None:
 
 async def test_nothing_is_kept_of_an_anonymous_session() -> None:
     with Rehearsal({"last": {}}) as stage:
-        client = Client()
+        client = Player()
         client.session = await stage.domain.open_anonymous(client)
         owner = client.session.jid.bare
         client.leave()

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 
 from jabberd.interfaces import StorageError
 from jabberd.modules import offline
-from jabberd.testing import Client, Rehearsal
+from jabberd.testing import Player, Rehearsal
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def write(stage: Rehearsal, body: str, to: str = ROMEO, inside: str = "") -> Non
     stage.receive(f"<message type='chat' from='{JULIET}' to='{to}'><body>{body}</body>{inside}</message>")
 
 
-def enter(stage: Rehearsal, jid: str = f"{ROMEO}/orchard", priority: int = 0) -> Client:
+def enter(stage: Rehearsal, jid: str = f"{ROMEO}/orchard", priority: int = 0) -> Player:
     client = stage.login(jid)
     client.say(f"<presence><priority>{priority}</priority></presence>")
     return client
 
 
-def bodies(client: Client) -> list[str]:
+def bodies(client: Player) -> list[str]:
     """What the messages say that a client has heard."""
     return [body for xml in client.hear() for body in re.findall("<body>(.*)</body>", xml)]
 
