@@ -104,9 +104,11 @@ def test_an_xmpp_address_is_a_name_but_a_common_name_is_none(ca: Issued, tmp_pat
 
 
 def test_of_several_the_one_that_expires_last_is_taken(ca: Issued, tmp_path: Path) -> None:
-    issue(ca, "montague.lit", expired=True).write(tmp_path, "2024")
-    issue(ca, "montague.lit").write(tmp_path, "2026")
-    assert CertificateFolder(tmp_path).choose("montague.lit").path.name == "2026.crt"
+    issue(ca, "montague.lit", expired=True).write(tmp_path, "a")
+    issue(ca, "montague.lit").write(tmp_path, "b")
+    while_both_are_valid = CertificateFolder(tmp_path, now=lambda: datetime.now(UTC) - timedelta(days=1.5))
+    for folder in (while_both_are_valid, CertificateFolder(tmp_path)):
+        assert folder.choose("montague.lit").path.name == "b.crt"
 
 
 def test_an_expired_one_is_refused_with_its_date(ca: Issued, tmp_path: Path) -> None:

@@ -157,6 +157,21 @@ async def test_a_name_server_in_trouble_counts_as_no_record() -> None:
     assert await find_targets("capulet.lit", broken) == [Target("capulet.lit", 5269)]
 
 
+async def test_a_name_server_gets_seconds_to_answer_not_a_minute() -> None:
+    waits: list[Sequence[int]] = []
+
+    class Slow(Zone):
+        def _lookup(self, name: bytes, cls: int, type: int, timeout: Sequence[int] = ()) -> Deferred[Any]:
+            waits.append(timeout)
+            return fail(DNSServerError())
+
+    await find_targets("capulet.lit", Slow({}))
+    with pytest.raises(NotResolvedError):
+        await find_addresses("capulet.lit", Slow({}))
+    assert len(waits) == 4
+    assert all(0 < sum(each) < 10 for each in waits)
+
+
 def test_ten_thousand_records_are_ordered_in_no_time() -> None:
     records = [_Record(0, 1, Target(f"{number}.lit", 5269)) for number in range(10_000)]
     before = time.process_time()
