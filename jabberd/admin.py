@@ -11,7 +11,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from jabberd.api import Refused, Secret, VerbDeclared
+from jabberd.api import Refused, Secret
+from jabberd.api.declarations import VerbDeclared
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:

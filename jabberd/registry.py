@@ -10,14 +10,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jabberd.api import (
-    Account,
-    Answer,
+from jabberd.api.declarations import (
     AnswerDeclared,
     By,
     FilterDeclared,
     ListenerDeclared,
-    Stage,
     Target,
     UndeliveredDeclared,
 )
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.api import IQ, Module
+    from jabberd.api import IQ, Account, Answer, Module, Stage
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.stanza import Stanza
 

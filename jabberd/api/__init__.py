@@ -1,0 +1,91 @@
+"""All that a module imports: declarations, and what it sees of the domain it serves.
+
+A module adds one feature to one domain.  It is a class whose *declarations* say what it answers,
+filters, listens to and stores; they are collected when the class is made and bound to an instance
+when a domain starts (`jabberd.loader`)::
+
+    class Ping(Module, xep=199, version="2.0.1"):
+        \"\"\"Answers pings.\"\"\"
+
+        features = (NS,)
+
+        @answers.get(NS, "ping", to=DOMAIN, by=ANYONE)
+        def ping(self, request: IQ) -> None: ...
+
+``docs/modules.md`` is the tutorial.
+"""
+
+from jabberd.api.declarations import (
+    ACCOUNT,
+    ANYONE,
+    DOMAIN,
+    LOCAL,
+    OWNER,
+    SUBSCRIBER,
+    Refused,
+    Secret,
+    Stage,
+    answers,
+    filters,
+    on,
+    operator,
+    undelivered,
+)
+from jabberd.api.domain import IQ, Account, Answer, Domain, Session
+from jabberd.api.events import (
+    AccountCreated,
+    AccountDeleted,
+    BecameAvailable,
+    BecameUnavailable,
+    SessionClosed,
+    SessionOpened,
+)
+from jabberd.api.module import Module
+from jabberd.api.stores import Archive, Keyed, Resident
+from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
+from jabberd.xmpp.element import E, Element
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Stanza
+
+__all__ = [
+    "ACCOUNT",
+    "ANYONE",
+    "DOMAIN",
+    "IQ",
+    "JID",
+    "LOCAL",
+    "OWNER",
+    "SUBSCRIBER",
+    "Account",
+    "AccountCreated",
+    "AccountDeleted",
+    "Answer",
+    "Archive",
+    "BecameAvailable",
+    "BecameUnavailable",
+    "Domain",
+    "DomainName",
+    "Duration",
+    "E",
+    "Element",
+    "FilePath",
+    "Keyed",
+    "Module",
+    "Refused",
+    "Resident",
+    "Secret",
+    "Session",
+    "SessionClosed",
+    "SessionOpened",
+    "Settings",
+    "Size",
+    "Stage",
+    "Stanza",
+    "StanzaError",
+    "answers",
+    "filters",
+    "on",
+    "operator",
+    "undelivered",
+]

@@ -1,0 +1,177 @@
+"""Declarations on methods: what they answer, filter, listen to, take or offer."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Target(enum.Enum):
+    """At whose address a question is asked."""
+
+    DOMAIN = "domain"
+    ACCOUNT = "account"
+
+
+class By(enum.Enum):
+    """Who may ask a question."""
+
+    OWNER = "the account itself"
+    SUBSCRIBER = "who may see the account's presence"
+    LOCAL = "any account of this domain"
+    ANYONE = "anyone"
+
+
+DOMAIN: Final = Target.DOMAIN
+ACCOUNT: Final = Target.ACCOUNT
+OWNER: Final = By.OWNER
+SUBSCRIBER: Final = By.SUBSCRIBER
+LOCAL: Final = By.LOCAL
+ANYONE: Final = By.ANYONE
+
+
+class Stage(enum.IntEnum):
+    """Where on its road a stanza is when a filter sees it; the road runs in this order.
+
+    SAID: a client of ours said it, it is stamped with its true sender and not yet routed:
+    ``filter(stanza, session)``.  REFUSE: it is for an account of ours; ``filter(stanza, account)``.
+    REWRITE: it is known to whom it goes; ``filter(stanza, account)``.  COPY: the same, to send
+    copies to others; ``filter(stanza, account, recipients)``, with a list of sessions.  SENDING: it
+    is about to be put on a session's stream; ``filter(stanza, session)``.
+    """
+
+    SAID = 1
+    REFUSE = 2
+    REWRITE = 3
+    COPY = 4
+    SENDING = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDeclared:
+    """A method that answers one question."""
+
+    type: str
+    payload: str
+    to: Target
+    by: By
+
+
+@dataclass(frozen=True, slots=True)
+class FilterDeclared:
+    """A method that sees stanzas of these names; if children are named, only those that have one of them."""
+
+    stage: Stage
+    names: tuple[str, ...]
+    children: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerDeclared:
+    """A method that is told of an event."""
+
+    event: type
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredDeclared:
+    """The method that takes messages for accounts with nobody to deliver them to."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerbDeclared:
+    """A method that operators can call."""
+
+    help: str
+
+
+Declared = AnswerDeclared | FilterDeclared | ListenerDeclared | UndeliveredDeclared | VerbDeclared
+
+
+def _declare(declared: Declared) -> Callable[[F], F]:
+    def mark(method: F) -> F:
+        vars(method).setdefault("declared", []).append(declared)
+        return method
+
+    return mark
+
+
+class answers:  # noqa: N801  # reads as a word: @answers.get(...)
+    """Declare that a method answers an iq.
+
+    :param to: at whose address it is asked, `DOMAIN` or `ACCOUNT`.
+    :param by: who may ask; everybody else gets the answer of an unknown account,
+        ``service-unavailable``.  A domain has no owner, so there ``by`` must be said.
+    """
+
+    @staticmethod
+    def get(namespace: str, name: str, *, to: Target, by: By = OWNER) -> Callable[[F], F]:
+        """Questions: ``<iq type='get'>``."""
+        return _answer("get", namespace, name, to, by)
+
+    @staticmethod
+    def set(namespace: str, name: str, *, to: Target, by: By = OWNER) -> Callable[[F], F]:
+        """Orders: ``<iq type='set'>``."""
+        return _answer("set", namespace, name, to, by)
+
+
+def _answer(type: str, namespace: str, name: str, to: Target, by: By) -> Callable[[F], F]:
+    if to is DOMAIN and by in (OWNER, SUBSCRIBER):
+        raise TypeError(
+            f"answers.{type}({namespace!r}, {name!r}): a domain has no owner: say by=LOCAL or ANYONE"
+        )
+    return _declare(AnswerDeclared(type, f"{{{namespace}}}{name}", to, by))
+
+
+class filters:  # noqa: N801  # reads as a word: @filters(Stage.REFUSE, "message")
+    """Declare that a method sees stanzas on their road: it returns the one to go on with, or None to drop it.
+
+    A filter is a plain function over what is already in memory; it never waits.  It may raise
+    `StanzaError` before the stanza was delivered (stages SAID and REFUSE).
+
+    :param names: ``message``, ``presence``, ``iq``.
+    :param children: Clark names; a stanza without one of these children never pays for the filter.
+    """
+
+    def __init__(self, stage: Stage, *names: str, children: Iterable[str] = ()) -> None:
+        self._declared = FilterDeclared(stage, names or ("message", "presence", "iq"), tuple(children))
+
+    def __call__(self, method: F) -> F:
+        return _declare(self._declared)(method)
+
+
+def on(event: type) -> Callable[[F], F]:
+    """Declare that a method, plain or ``async``, is told of every event of that class."""
+    return _declare(ListenerDeclared(event))
+
+
+def undelivered(method: F) -> F:
+    """Declare the one method of a domain that takes messages that nobody was there to receive.
+
+    ``method(stanza, account) -> Deferred[None] | None``: a Deferred fires when the message is stored
+    durably.  A `StanzaError`, raised or in the Deferred, is the answer to the sender.  Only messages
+    worth keeping come here (XEP-0160 §3).
+    """
+    return _declare(UndeliveredDeclared())(method)
+
+
+def operator(help: str) -> Callable[[F], F]:
+    """Declare a verb for operators: its typed arguments become those of ``jabberctl MODULE VERB``."""
+    return _declare(VerbDeclared(help))
+
+
+class Secret(str):
+    """What an operator's verb takes but must never stand on a command line or in a log: a password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
+class Refused(Exception):  # noqa: N818  # what the verb was
+    """An operator's verb cannot do that; the text says why."""

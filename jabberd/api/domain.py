@@ -1,0 +1,117 @@
+"""What a module sees: the domain it serves, accounts, sessions, and the questions put to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jabberd.xmpp.element import Element
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Mapping
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from jabberd import interfaces
+    from jabberd.api.module import Module
+    from jabberd.api.stores import Archive, Keyed
+    from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.stanza import Stanza
+
+
+class Session(Protocol):
+    """A bound resource (a full JID with a stream)."""
+
+    @property
+    def jid(self) -> JID:
+        """Its full JID."""
+
+    @property
+    def presence(self) -> Stanza | None:
+        """Its last available presence; None while it is not available (RFC 6121 §4)."""
+
+    @property
+    def priority(self) -> int | None:
+        """What its presence says (RFC 6121 §4.7.2.3), -128 to 127; None while it is not available."""
+
+    def send(self, stanza: Stanza) -> None:
+        """Put a stanza on its stream."""
+
+    def drained(self) -> Deferred[None]:
+        """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""
+
+
+class Account(Protocol):
+    """A bare JID of ours, loaded: what its owner stored and who is online."""
+
+    @property
+    def jid(self) -> JID:
+        """Its bare JID."""
+
+    @property
+    def exists(self) -> bool:
+        """False for an address at our domain that nobody registered."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it ends with its only session (XEP-0175): keep nothing of it."""
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """Its sessions by resourcepart, also those that are not available."""
+
+    def trusts(self, contact: JID) -> bool:
+        """Whether the contact may see this account's presence (subscription *from* or *both*)."""
+
+
+class Domain(Protocol):
+    """The domain that a module serves."""
+
+    jid: JID
+    clock: IReactorTime
+    storage: interfaces.Storage
+
+    def route(self, stanza: Stanza) -> Deferred[None] | None:
+        """Send a stanza of the module's own on its way, to anybody anywhere."""
+
+    def account(self, jid: JID) -> Awaitable[Account]:
+        """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
+
+    def bind(self, store: Keyed[Any] | Archive) -> object:
+        """A declared store as this domain has it: a `Resident` or an `interfaces.Archive`."""
+
+    def module(self, name: str) -> Module:
+        """Another module of this domain, one that is named in ``requires``."""
+
+    def fire(self, event: object) -> None:
+        """Tell all listeners of this event's class."""
+
+    @property
+    def modules(self) -> Iterable[Module]:
+        """All modules of this domain, in the order in which they were started."""
+
+
+@dataclass(frozen=True, slots=True)
+class IQ:
+    """A question (an iq of type get or set) that a module answers.
+
+    The answer is what the method returns: an element, several of them in a tuple, or None for an
+    empty result; a `StanzaError` that it raises is the refusal.
+
+    :ivar account: the account that was asked, or None when the domain was asked.
+    :ivar payload: the one child element, opened.
+    """
+
+    stanza: Stanza
+    sender: JID
+    account: Account | None
+    payload: Element
+
+    @property
+    def type(self) -> str:
+        """``get`` or ``set``."""
+        return self.stanza.type
+
+
+Answer = Element | tuple[Element, ...] | None

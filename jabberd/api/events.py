@@ -1,0 +1,58 @@
+"""What happens in a domain: `jabberd.api.on` declares who is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jabberd.api.domain import Account, Session
+    from jabberd.xmpp.jid import JID
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A resource was bound."""
+
+    account: Account
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """A session has ended; ``status`` is what its last presence said, if it said goodbye."""
+
+    account: Account
+    session: Session
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BecameAvailable:
+    """A session can be sent messages: it is available, with a priority that was negative or none before."""
+
+    account: Account
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class BecameUnavailable:
+    """An available session said it is not, or was lost (RFC 6121 §4.5)."""
+
+    account: Account
+    session: Session
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCreated:
+    """An account was made."""
+
+    jid: JID
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDeleted:
+    """An account and everything in its stores was removed."""
+
+    jid: JID

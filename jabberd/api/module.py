@@ -1,0 +1,76 @@
+"""The class that every module is a subclass of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jabberd.api.declarations import AnswerDeclared
+from jabberd.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from twisted.logger import Logger
+
+    from jabberd.api.declarations import Declared, Target
+    from jabberd.api.domain import Domain
+    from jabberd.xmpp.element import Element
+
+
+class Module:
+    """A feature of one domain.  Subclass it with ``xep=`` and ``version=`` of what it follows.
+
+    :cvar requires: names of modules that are started before this one.
+    :cvar features: what disco#info of the domain lists (XEP-0030).
+    :cvar account_features: what disco#info of an account lists.
+    :cvar stream_features: what the stream advertises after login (RFC 6120 §4.3.2).
+    """
+
+    xep: ClassVar[int | None] = None
+    version: ClassVar[str] = ""
+    requires: ClassVar[tuple[str, ...]] = ()
+    features: ClassVar[tuple[str, ...]] = ()
+    account_features: ClassVar[tuple[str, ...]] = ()
+    stream_features: ClassVar[tuple[Element, ...]] = ()
+    declarations: ClassVar[tuple[tuple[str, Declared], ...]] = ()
+
+    class Config(Settings):
+        """No settings."""
+
+    def __init_subclass__(cls, xep: int | None = None, version: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.xep, cls.version = xep or cls.xep, version or cls.version
+        cls.declarations = tuple(_collected(cls))
+
+    def __init__(
+        self, name: str, domain: Domain, config: Settings, stores: Mapping[str, object], log: Logger
+    ) -> None:
+        self.name = name
+        self.domain = domain
+        self.config = config
+        self.stores = stores
+        self.log = log
+
+    def now(self) -> datetime:
+        """The time of day, in UTC, as the domain's clock has it."""
+        return datetime.fromtimestamp(self.domain.clock.seconds(), UTC)
+
+    async def start(self) -> None:
+        """Begin to serve: everything declared is bound, no stanza has come yet."""
+
+    async def stop(self) -> None:
+        """End what `start` began; what was declared is undone by itself."""
+
+
+def _collected(cls: type[Module]) -> Iterable[tuple[str, Declared]]:
+    """The declarations of a class and its bases; the same answer twice is a mistake, told at once."""
+    answered: dict[tuple[str, str, Target], str] = {}
+    for attribute in dir(cls):
+        for declared in getattr(getattr(cls, attribute, None), "declared", ()):
+            if isinstance(declared, AnswerDeclared):
+                key = (declared.type, declared.payload, declared.to)
+                if key in answered:
+                    raise TypeError(f"{cls.__name__}: {answered[key]} and {attribute} both answer {key}")
+                answered[key] = attribute
+            yield attribute, declared

@@ -1,0 +1,71 @@
+"""Declarations of stores: on the class they say what is kept, on the instance they keep it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast, overload
+
+from jabberd import interfaces
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jabberd.api.domain import Account
+    from jabberd.api.module import Module
+
+T = TypeVar("T")
+
+
+class Keyed(Generic[T]):
+    """Declare a store of values by owner and key; on the instance it is an `interfaces.Keyed`.
+
+    :param of: a type that pydantic can read and write as JSON.
+    :param resident: every account's values are in memory while the account is: filters may read
+        them, with ``self.NAME.of(account)``.
+    """
+
+    def __init__(self, name: str, *, of: type[T], resident: bool = False) -> None:
+        self.name = name
+        self.type = of
+        self.resident = resident
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Keyed[T]: ...
+
+    @overload
+    def __get__(self, instance: Module, owner: type) -> Resident[T]: ...
+
+    def __get__(self, instance: Module | None, owner: type) -> Keyed[T] | Resident[T]:
+        if instance is None:
+            return self
+        return cast("Resident[T]", instance.stores[self.attribute])
+
+
+class Resident(interfaces.Keyed[T], Protocol[T]):
+    """A bound `Keyed` store."""
+
+    def of(self, account: Account) -> Mapping[str, T]:
+        """A resident store's values of a loaded account, by key; without waiting."""
+
+
+class Archive:
+    """Declare a store of stanzas in order; on the instance it is an `interfaces.Archive`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Archive: ...
+
+    @overload
+    def __get__(self, instance: Module, owner: type) -> interfaces.Archive: ...
+
+    def __get__(self, instance: Module | None, owner: type) -> Archive | interfaces.Archive:
+        if instance is None:
+            return self
+        return cast("interfaces.Archive", instance.stores[self.attribute])
