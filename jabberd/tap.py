@@ -6,6 +6,7 @@ Whatever can be wrong with a configuration ends the start with one line for each
 from __future__ import annotations
 
 import resource
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import IService, MultiService
@@ -85,7 +86,8 @@ class Server(MultiService):
         except (ConfigError, StorageError, CannotListenError) as error:
             if not self._twistd["nodaemon"]:  # the parent process waits to be told, by an ordinary exception
                 raise
-            raise SystemExit(str(error)) from None
+            print(error, file=sys.__stderr__)  # sys.stderr writes to twistd's log by now
+            raise SystemExit(1) from None
 
 
 def filtered(observer: ILogObserver, settings: Log) -> ILogObserver:
@@ -112,9 +114,10 @@ def makeService(options: Options) -> IService:
 
     raise_file_limit()
     try:
-        server: MultiService = Server(options)
-        server.addService(assemble(options.config, reactor))
+        assembled = assemble(options.config, reactor)
     except (ConfigError, StorageError) as error:
         raise SystemExit(str(error)) from None
+    server: MultiService = Server(options)
+    server.addService(assembled)
     server.addService(Watchdog(reactor))
     return server

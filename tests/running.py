@@ -72,7 +72,7 @@ def running(config: Path, *options: str) -> Iterator[Running]:
         )
         try:
             status = _ready(manager, process, log)
-            found = re.findall(r"(\w+) \[?([0-9a-f:.]+?)\]?:(\d+)", status)
+            found = re.findall(r"([\w-]+) \[?([0-9a-f:.]+?)\]?:(\d+)", status)
             yield Running(process, log, [(kind, host, int(port)) for kind, host, port in found])
         finally:
             process.kill()

@@ -1,0 +1,47 @@
+# Everything there is to do with a checkout; `make` alone lists it.
+
+# PYTHON chooses the interpreter, once: .venv remembers it.
+PYTHON ?= $(or $(shell cat .venv/.python 2>/dev/null),python3)
+CONFIG ?= etc/jabberd.toml
+BIN := .venv/bin
+
+ifneq ($(shell cat .venv/.python 2>/dev/null),$(PYTHON))
+$(shell rm -f .venv/.has-*)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint types docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: .venv/.has-demo ## two servers, one conversation: see it happen (ONCE=1 ends by itself)
+	@$(BIN)/python demo/play.py $(if $(ONCE),--once)
+
+run: .venv/.has-demo ## run the server here, as CONFIG=etc/jabberd.toml says
+	@$(BIN)/python demo/certificates.py
+	@$(BIN)/twistd --nodaemon jabberd --config $(CONFIG)
+
+test: .venv/.has-dev ## the whole test suite (ARGS="-k name" for a part)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.has-dev ## style and common mistakes
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: .venv/.has-dev ## the types, strictly
+	@$(BIN)/mypy
+
+docs: .venv/.has-dev ## check the documentation's links and examples, and show the next NEWS
+	@$(BIN)/python -m pytest -q tests/test_docs.py
+	@$(BIN)/towncrier build --draft
+
+clean: ## remove what the other targets made, the demo's data too
+	rm -rf .venv var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+# The stamp comes last: a set-up that was interrupted begins anew.
+.venv/.has-%: setup.cfg pyproject.toml scripts/make_venv.sh
+	@sh scripts/make_venv.sh "$(PYTHON)" .venv $*
+	@touch $@
