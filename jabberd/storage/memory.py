@@ -1,0 +1,117 @@
+"""Storage in memory: for trials and tests.  It ends with the process."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from twisted.internet.defer import Deferred, execute, succeed
+
+from jabberd.interfaces import ArchiveRow
+from jabberd.storage.values import Catalogue, Ids, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+T = TypeVar("T")
+
+
+class MemoryStorage:
+    """Implements `jabberd.interfaces.Storage`; every Deferred has fired when it is returned.
+
+    Values are kept as JSON, so that types behave as they do in a database.
+    """
+
+    def __init__(self) -> None:
+        self._catalogue = Catalogue()
+        self._texts: defaultdict[str, Texts] = defaultdict(dict)
+        self._archives: dict[str, MemoryArchive] = {}
+        self._ids = Ids()
+
+    def keyed(self, name: str, of: type[T]) -> MemoryKeyed[T]:
+        return MemoryKeyed(self._catalogue.declare(name, of), self._texts[name])
+
+    def archive(self, name: str) -> MemoryArchive:
+        return self._archives.setdefault(name, MemoryArchive(self._ids))
+
+    def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
+        found = {name: MemoryKeyed(self._catalogue[name], self._texts[name]) for name in stores}
+        return execute(lambda: {name: keyed.read(owner) for name, keyed in found.items()})
+
+    def forget(self, owner: str) -> Deferred[None]:
+        for texts in self._texts.values():
+            texts.pop(owner, None)
+        for archive in self._archives.values():
+            archive.forget(owner)
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
+
+
+#: JSON by owner and key; an owner without a value is not in it.
+Texts = dict[str, dict[str, str]]
+
+
+class MemoryKeyed(Generic[T]):
+    """Implements `jabberd.interfaces.Keyed`."""
+
+    def __init__(self, values: Values[T], texts: Texts) -> None:
+        self._values = values
+        self._texts = texts
+
+    def read(self, owner: str) -> dict[str, T]:
+        """What `all` fires with."""
+        return {key: self._values.load(key, text) for key, text in self._texts.get(owner, {}).items()}
+
+    def get(self, owner: str, key: str = "") -> Deferred[T | None]:
+        text = self._texts.get(owner, {}).get(key)
+        return succeed(None) if text is None else execute(self._values.load, key, text)
+
+    def all(self, owner: str) -> Deferred[dict[str, T]]:
+        return execute(self.read, owner)
+
+    def put(self, owner: str, key: str, value: T) -> Deferred[None]:
+        return execute(self._change, owner, {key: value})
+
+    def change(self, owner: str, changes: Mapping[str, T | None]) -> Deferred[None]:
+        return execute(self._change, owner, changes)
+
+    def _change(self, owner: str, changes: Mapping[str, T | None]) -> None:
+        new = {key: self._values.dump(value) for key, value in changes.items() if value is not None}
+        kept = {key: text for key, text in self._texts.pop(owner, {}).items() if key not in changes}
+        if kept or new:
+            self._texts[owner] = kept | new
+
+    def owners(self, domain: str) -> Deferred[list[str]]:
+        return succeed(sorted(owner for owner in self._texts if owner.rpartition("@")[2] == domain))
+
+
+class MemoryArchive:
+    """Implements `jabberd.interfaces.Archive`."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._rows: defaultdict[str, dict[int, ArchiveRow]] = defaultdict(dict)
+
+    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
+        row = ArchiveRow(self._ids.next(), stamp.astimezone(UTC), peer, stanza)
+        self._rows[owner][row.id] = row
+        return succeed(row.id)
+
+    def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
+        return succeed([row for row in self._rows[owner].values() if row.id > after][:limit])
+
+    def count(self, owner: str) -> Deferred[int]:
+        return succeed(len(self._rows[owner]))
+
+    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
+        for row in ids:
+            self._rows[owner].pop(row, None)
+        return succeed(None)
+
+    def forget(self, owner: str) -> None:
+        """Drop all rows of the owner."""
+        self._rows.pop(owner, None)

@@ -1,0 +1,1 @@
+"""What Alembic needs to change the tables; `jabberd.storage.schema` drives it."""

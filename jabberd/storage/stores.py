@@ -1,0 +1,205 @@
+"""The two kinds of store in a database, written once for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from jabberd.interfaces import ArchiveRow
+from jabberd.storage.database import Database, Direct, Threaded
+from jabberd.storage.engine import check_encoding, engines, explained
+from jabberd.storage.schema import bring_up_to_date
+from jabberd.storage.tables import archive, keyed
+from jabberd.storage.values import Catalogue, Ids, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jabberd.storage.batch import FromThreads
+
+T = TypeVar("T")
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+# Made once, so that SQLAlchemy compiles each once and the writer knows the same when it sees it
+PUT: Final = text(
+    "INSERT INTO keyed (owner, store, key, domain, value) VALUES (:owner, :store, :key, :domain, :value)"
+    " ON CONFLICT (owner, store, key) DO UPDATE SET value = excluded.value"
+)
+REMOVE: Final = delete(keyed).where(
+    keyed.c.owner == bindparam("owner"), keyed.c.store == bindparam("store"), keyed.c.key == bindparam("key")
+)
+GET: Final = select(keyed.c.value).where(
+    keyed.c.owner == bindparam("owner"), keyed.c.store == bindparam("store"), keyed.c.key == bindparam("key")
+)
+LOAD: Final = select(keyed.c.store, keyed.c.key, keyed.c.value).where(
+    keyed.c.owner == bindparam("owner"), keyed.c.store.in_(bindparam("stores", expanding=True))
+)
+OWNERS: Final = (
+    select(keyed.c.owner)
+    .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
+    .distinct()
+)
+APPEND: Final = insert(archive)
+ROWS: Final = (
+    select(archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza)
+    .where(archive.c.owner == bindparam("owner"), archive.c.store == bindparam("store"))
+    .where(archive.c.id > bindparam("after"))
+    .order_by(archive.c.id)
+)
+COUNT: Final = (
+    select(func.count())
+    .select_from(archive)
+    .where(archive.c.owner == bindparam("owner"), archive.c.store == bindparam("store"))
+)
+REMOVE_ROW: Final = delete(archive).where(
+    archive.c.owner == bindparam("owner"),
+    archive.c.store == bindparam("store"),
+    archive.c.id == bindparam("id"),
+)
+FORGET: Final = (
+    delete(keyed).where(keyed.c.owner == bindparam("owner")),
+    delete(archive).where(archive.c.owner == bindparam("owner")),
+)
+LAST: Final = select(func.max(archive.c.id))
+
+
+def open_sql(url: str, reactor: FromThreads | None) -> SqlStorage:
+    """What `jabberd.storage.open_storage` promises, for a database."""
+    writing, reading = engines(url)
+    try:
+        with explained(writing):
+            check_encoding(writing)
+            bring_up_to_date(writing)
+            with writing.connect() as connection:
+                last = connection.scalar(LAST) or 0
+    finally:
+        writing.dispose()
+    database = Threaded(writing, reading, reactor) if reactor else Direct(writing, reading)
+    return SqlStorage(database, Ids(last))
+
+
+class SqlStorage:
+    """Implements `jabberd.interfaces.Storage`."""
+
+    def __init__(self, database: Database, ids: Ids) -> None:
+        self._database = database
+        self._ids = ids
+        self._catalogue = Catalogue()
+
+    def keyed(self, name: str, of: type[T]) -> SqlKeyed[T]:
+        return SqlKeyed(self._database, name, self._catalogue.declare(name, of))
+
+    def archive(self, name: str) -> SqlArchive:
+        return SqlArchive(self._database, name, self._ids)
+
+    def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
+        values = {name: self._catalogue[name] for name in stores}
+
+        def question(connection: Connection) -> dict[str, dict[str, object]]:
+            found: dict[str, dict[str, object]] = {name: {} for name in values}
+            for store, key, value in connection.execute(LOAD, {"owner": str(owner), "stores": list(values)}):
+                found[store][key] = values[store].load(key, value)
+            return found
+
+        return self._database.read(question)
+
+    def forget(self, owner: str) -> Deferred[None]:
+        return self._database.write([(statement, [{"owner": str(owner)}]) for statement in FORGET], None)
+
+    def close(self) -> Deferred[None]:
+        return self._database.close()
+
+
+class SqlKeyed(Generic[T]):
+    """Implements `jabberd.interfaces.Keyed`."""
+
+    def __init__(self, database: Database, name: str, values: Values[T]) -> None:
+        self._database = database
+        self._name = name
+        self._values = values
+
+    def get(self, owner: str, key: str = "") -> Deferred[T | None]:
+        def question(connection: Connection) -> T | None:
+            value = connection.scalar(GET, {"owner": str(owner), "store": self._name, "key": str(key)})
+            return None if value is None else self._values.load(key, value)
+
+        return self._database.read(question)
+
+    def all(self, owner: str) -> Deferred[dict[str, T]]:
+        def question(connection: Connection) -> dict[str, T]:
+            found = connection.execute(LOAD, {"owner": str(owner), "stores": [self._name]})
+            return {key: self._values.load(key, value) for _, key, value in found}
+
+        return self._database.read(question)
+
+    def put(self, owner: str, key: str, value: T) -> Deferred[None]:
+        return self.change(owner, {key: value})
+
+    def change(self, owner: str, changes: Mapping[str, T | None]) -> Deferred[None]:
+        return maybeDeferred(self._change, str(owner), changes)
+
+    def _change(self, owner: str, changes: Mapping[str, T | None]) -> Deferred[None]:
+        put: list[dict[str, object]] = []
+        removed: list[dict[str, object]] = []
+        for key, value in changes.items():
+            row: dict[str, object] = {"owner": owner, "store": self._name, "key": str(key)}
+            if value is None:
+                removed.append(row)
+            else:
+                put.append(row | {"domain": owner.rpartition("@")[2], "value": self._values.dump(value)})
+        steps = [(statement, rows) for statement, rows in ((PUT, put), (REMOVE, removed)) if rows]
+        return self._database.write(steps, None)
+
+    def owners(self, domain: str) -> Deferred[list[str]]:
+        def question(connection: Connection) -> list[str]:
+            # Sorted here: every PostgreSQL database has its own idea of the order of letters
+            return sorted(connection.scalars(OWNERS, {"store": self._name, "domain": str(domain)}))
+
+        return self._database.read(question)
+
+
+class SqlArchive:
+    """Implements `jabberd.interfaces.Archive`."""
+
+    def __init__(self, database: Database, name: str, ids: Ids) -> None:
+        self._database = database
+        self._name = name
+        self._ids = ids
+
+    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
+        id = self._ids.next()
+        row: dict[str, object] = {
+            "id": id,
+            "store": self._name,
+            "owner": str(owner),
+            "stamp": (stamp - EPOCH) // MICROSECOND,
+            "peer": str(peer),
+            "stanza": stanza,
+        }
+        return self._database.write([(APPEND, [row])], id)
+
+    def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
+        def question(connection: Connection) -> list[ArchiveRow]:
+            found = connection.execute(
+                ROWS.limit(limit), {"owner": str(owner), "store": self._name, "after": after}
+            )
+            return [
+                ArchiveRow(id, EPOCH + stamp * MICROSECOND, peer, stanza) for id, stamp, peer, stanza in found
+            ]
+
+        return self._database.read(question)
+
+    def count(self, owner: str) -> Deferred[int]:
+        def question(connection: Connection) -> int:
+            return connection.scalar(COUNT, {"owner": str(owner), "store": self._name}) or 0
+
+        return self._database.read(question)
+
+    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
+        rows: list[dict[str, object]] = [{"owner": str(owner), "store": self._name, "id": id} for id in ids]
+        return self._database.write([(REMOVE_ROW, rows)] if rows else [], None)

@@ -1,0 +1,35 @@
+"""The tables: three generic ones (with Alembic's own) hold every store, so a new store needs no migration."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata: Final = MetaData()
+
+#: Rows of one owner lie together, so that everything an account has is read in one sweep.
+keyed: Final = Table(
+    "keyed",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("store", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("domain", Text, nullable=False),  # of the owner
+    Column("value", Text, nullable=False),  # JSON
+    Index("keyed_domain", "store", "domain", "owner"),
+    sqlite_with_rowid=False,
+)
+
+archive: Final = Table(
+    "archive",
+    metadata,
+    # SQLite's own row number has this very type
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("store", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("stamp", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Column("peer", Text, nullable=False),
+    Column("stanza", LargeBinary, nullable=False),
+    Index("archive_owner", "owner", "store", "id"),
+)

@@ -1,0 +1,69 @@
+"""Values to JSON and back, and archive ids: what stores in memory and in a database share."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from jabberd.interfaces import StorageError
+
+T = TypeVar("T")
+
+
+class Values(Generic[T]):
+    """The values of one keyed store, as JSON text."""
+
+    def __init__(self, store: str, of: type[T]) -> None:
+        self.of = of
+        self._store = store
+        self._adapter = TypeAdapter(of)
+
+    def dump(self, value: T) -> str:
+        """:raises StorageError: the value is of another type, or cannot be written as JSON."""
+        try:
+            return self._adapter.dump_json(value, warnings="error").decode()
+        except PydanticSerializationError:
+            raise StorageError(f"a value for the store {self._store!r} is no {self.of!r} for JSON") from None
+
+    def load(self, key: str, text: str) -> T:
+        """:raises StorageError: what is stored under ``key`` is not a value of this store's type."""
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError:  # quotes the value
+            raise StorageError(f"the store {self._store!r} holds no {self.of!r} under {key!r}") from None
+
+
+class Catalogue(dict[str, Values[Any]]):
+    """The keyed stores that somebody asked for, by name."""
+
+    def declare(self, name: str, of: type[T]) -> Values[T]:
+        """The values of that store.
+
+        :raises ValueError: the store holds another type already.
+        """
+        if name not in self:
+            self[name] = Values(name, of)
+        known = self[name]
+        if known.of != of:
+            raise ValueError(f"the store {name!r} holds {known.of!r}, not {of!r}")
+        return cast("Values[T]", known)
+
+
+class Ids:
+    """Archive ids: microseconds since 1970, increasing even when the clock is set back.
+
+    Made here and not by the database, so that many rows go to it as one statement.
+
+    :param last: the highest id given so far.
+    """
+
+    def __init__(self, last: int = 0) -> None:
+        self._last = last
+
+    def next(self) -> int:
+        """A new id, above all others."""
+        self._last = max(self._last + 1, time.time_ns() // 1000)
+        return self._last
