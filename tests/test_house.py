@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "jabberd"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-_CORE = {"api", "interfaces", "registry", "router", "settings", "xmpp"}
-_REST = {"config", "jsm", "loader", "modules", "notify", "storage", "streams"}
+_SEAMS = {"api", "interfaces", "registry", "settings", "xmpp"}
+_PARTS = {"admin", "config", "control", "jsm", "loader", "notify", "router", "storage", "streams"}
 
 #: What each part may import when it runs, itself apart.  A new part needs a row, and thereby a thought.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -37,16 +37,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"interfaces", "settings", "xmpp"},
     "registry": {"api", "interfaces", "xmpp"},
     "router": {"interfaces", "xmpp"},
-    "streams": _CORE,
-    "jsm": _CORE,
-    "storage": _CORE,
+    "streams": _SEAMS,
+    "jsm": _SEAMS,
+    "storage": _SEAMS,
     "modules": {"api", "xmpp"},
     "loader": {"api", "interfaces", "modules", "registry", "xmpp"},
-    "admin": _CORE | _REST,
-    "ctl": _CORE | _REST | {"admin"},
-    "service": _CORE | _REST | {"admin"},
+    "admin": _SEAMS,
+    "control": _SEAMS | {"admin"},
+    # these put the parts together, and alone know more than one of them
+    "hosting": _SEAMS | _PARTS,
+    "service": _SEAMS | _PARTS | {"hosting"},
+    "direct": _SEAMS | _PARTS | {"hosting"},
+    "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
+    # and these start what was put together
     "tap": {"config", "interfaces", "notify", "service"},
-    "testing": _CORE | _REST | {"certificates", "service"},
+    "ctl": {"config", "direct", "interfaces"},
 }
 #: From outside the standard library; no Twisted, no database: XMPP itself can be used and tested alone.
 XMPP_MAY_IMPORT = {"idna", "lxml", "precis_i18n"}
