@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from twisted.logger import LogEvent
 
+pytest_plugins = ["jabberd.testing.fixtures"]
 
 UNHANDLED = (
     "Unhandled error in Deferred:"  # Twisted's heading: an event of its own before the one with the failure

@@ -1,88 +1,140 @@
-"""A whole internet in memory: servers that listen, clients that connect, every connection a `Pipe`."""
+"""Servers and clients in memory, with one clock: see `jabberd.testing` for an example."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionRefusedError as RefusedError
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
-from zope.interface import implementer
+from twisted.internet.task import Clock
 
+from jabberd.testing.client import Client, Hearer, read
+from jabberd.testing.internet import Internet
+from jabberd.testing.server import Server, trusting
 from jabberd.testing.wire import Pipe
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocolFactory
-    from twisted.internet.task import Clock
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
-__all__ = ["Network"]
+__all__ = ["Network", "Stranger"]
 
 
-class Network:
-    """Who listens where, and all connections so far.
+class Stranger(Hearer):
+    """Somebody at a domain that no server here hosts, as federation would let them speak."""
 
-    :ivar pipes: in the order in which they were made, closed ones too.
-    :ivar silent: addresses and ports that never answer: neither yes nor no.
+    def __init__(self, jid: JID, network: Network) -> None:
+        super().__init__(network.flush)
+        self.jid = jid
+        self._network = network
+
+    def send(self, xml: str) -> None:
+        """Send a stanza, with a ``to``; unless it has a ``from`` it gets the true one."""
+        stanza = Stanza.from_standalone(xml.encode())
+        if stanza.sender is None:
+            stanza = stanza.stamped(self.jid)
+        assert stanza.to is not None
+        self._network.server(stanza.to.domainpart).router.route(stanza)
+        self.flush()
+
+
+class Network(Internet):
+    """Servers, clients and strangers, and the connections between them.
+
+    Everything is done when a call returns; time stands still but for `advance`.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self.pipes: list[Pipe] = []
-        self.silent: set[tuple[str, int]] = set()
-        self._clock = clock
-        self._listening: dict[tuple[str, int], IProtocolFactory] = {}
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        super().__init__(self.clock)
+        self.servers: list[Server] = []
+        self._clients: list[Client] = []
+        self._strangers: dict[JID, Stranger] = {}
 
-    def listen(self, host: str, port: int, factory: IProtocolFactory) -> None:
-        """Let the factory's protocols answer at this IP address and port."""
-        self._listening[host, port] = factory
+    def serve(self, *domains: str, **options: Any) -> Server:
+        """Start a server for these domains; for the options see `Server`."""
+        self.servers.append(Server(self.clock, self, *domains, **options))
+        return self.servers[-1]
 
-    def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:
-        """Give the way to connect there: what a `jabberd.streams.connect.Connector` asks for."""
-        return _Endpoint(self, host, port)
+    def server(self, domain: str) -> Server:
+        """The server of a domain; started with the default settings if there is none yet."""
+        hosting = (server for server in self.servers if domain in server.hosts)
+        return next(hosting, None) or self.serve(domain)
 
-    def connect(self, host: str, port: int, factory: IProtocolFactory) -> Deferred[Any]:
-        """Connect a protocol of the factory to whoever listens there.
+    def client(self, jid: str, presence: str = "<presence/>", **how: Any) -> Client:
+        """Log a client in, whose account is made if there is none, and let it send its presence.
 
-        Fires with the protocol, or fails at once with Twisted's ``ConnectionRefusedError``.
+        What it hears meanwhile is forgotten.
+
+        :param how: see `connected`.
         """
-        if (host, port) in self.silent:
-            return Deferred()
-        if (host, port) not in self._listening:
-            return fail(RefusedError())
-        kind, ours = (IPv6Address, "::1") if ":" in host else (IPv4Address, "127.0.0.1")
-        client = factory.buildProtocol(kind("TCP", host, port))
-        assert client is not None, "the client has changed its mind"
-        server = self._listening[host, port].buildProtocol(kind("TCP", ours, 49152)) or _Closed()
-        self.pipes.append(Pipe(client, server, self._clock, client_address=ours, server_port=port))
-        return succeed(client)
+        client = self.connected(jid, **how)
+        client.enter(trusting(client.jid.domainpart))
+        if presence:
+            client.send(presence)
+        client.forget()
+        return client
 
-    def flush(self, turns: int = 100_000) -> None:
-        """Let all connections take turns until nothing moves any more; time stands still.
+    def connected(self, jid: str, password: str = "secret", address: str = "127.0.0.1") -> Client:  # noqa: S107  # everybody's, in a play
+        """Connect a client that does not say anything yet; its account is made if there is none.
 
-        :raises AssertionError: if they still talk after so many turns.
+        :param address: where it comes from.
         """
-        for _ in range(turns):
-            moved = [pipe.turn() for pipe in self.pipes]
-            if not any(moved):
-                return
-        raise AssertionError(f"they still talk after {turns} turns")
+        full = JID.parse(jid)
+        server = self.server(full.domainpart)
+        if full.localpart:
+            server.create(full.bare, password)
+        client = Client(full, password, self.flush)
+        self.join(client, server.door, address)
+        self._clients.append(client)
+        return client
+
+    def join(self, client: IProtocol, factory: IProtocolFactory, address: str = "127.0.0.1") -> None:
+        """Connect a protocol to a factory of a server; one that the factory does not want is closed."""
+        kind = IPv6Address if ":" in address else IPv4Address
+        server = factory.buildProtocol(kind("TCP", address, 49152)) or _Unwanted()
+        self.pipes.append(Pipe(client, server, self.clock, client_address=address))
+
+    def stranger(self, jid: str) -> Stranger:
+        """Somebody at a domain that no server here hosts."""
+        stranger = Stranger(JID.parse(jid), self)
+        return self._strangers.setdefault(stranger.jid.bare, stranger)
+
+    def deliver(self, stanza: Stanza) -> Deferred[None] | None:
+        """The way from one server to another, and to strangers; see `jabberd.interfaces.Route`."""
+        assert stanza.to is not None  # the router looked at it
+        for server in self.servers:
+            if stanza.to.domainpart in server.hosts:
+                return server.router.route(stanza)
+        stranger = self._strangers.get(stanza.to.bare)
+        if stranger is None:
+            raise StanzaError("remote-server-not-found")
+        stranger.heard.append(read(stanza.to_bytes().decode()))
+        return None
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(seconds)
+        self.flush()
+
+    def close(self) -> None:
+        """Let everybody go.
+
+        :raises AssertionError: somebody left a stream, a session or a timer behind.
+        """
+        for client in self._clients:
+            if client.connected:
+                client.drop()
+        for server in self.servers:
+            server.stop()
+        self.flush()
+        assert not self.clock.getDelayedCalls(), f"timers are left: {self.clock.getDelayedCalls()}"
 
 
-class _Closed(Protocol):
-    """The end of a connection that a server's factory did not want."""
-
+class _Unwanted(Protocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
         self.transport.loseConnection()
-
-
-@implementer(IStreamClientEndpoint)
-class _Endpoint:
-    def __init__(self, network: Network, host: str, port: int) -> None:
-        self._network = network
-        self._host = host
-        self._port = port
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        return self._network.connect(self._host, self._port, protocolFactory)

@@ -1,0 +1,20 @@
+"""Fixtures for pytest: ``pytest_plugins = ["jabberd.testing.fixtures"]`` in your ``conftest.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.testing.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A `Network`; a test fails that leaves a stream, a session or a timer behind."""
+    network = Network()
+    yield network
+    network.close()

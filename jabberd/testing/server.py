@@ -1,0 +1,148 @@
+"""One server in memory: real router, domains, modules and client streams over a storage in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import execute
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+
+from jabberd import loader
+from jabberd.certificates import issue, make_ca
+from jabberd.hosting import Host
+from jabberd.interfaces import LoginPolicy
+from jabberd.jsm.account import ACCOUNTS
+from jabberd.jsm.credentials import AccountRecord, Accounts
+from jabberd.jsm.manager import SessionManager
+from jabberd.router import Router
+from jabberd.storage import open_storage
+from jabberd.streams.certfiles import ServerCertificate
+from jabberd.streams.clients import ClientFactory, DoorSettings
+from jabberd.streams.protocol import StreamSettings
+from jabberd.streams.tls import Contexts, security
+from jabberd.testing.outcome import done
+from jabberd.xmpp.jid import JID
+from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, ScramKeys, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+    from twisted.internet.task import Clock
+
+    from jabberd import interfaces
+    from jabberd.api import Module, Settings
+    from jabberd.jsm.manager import Limits
+
+__all__ = ["Server", "trusting"]
+
+
+class Server:
+    """A server and its domains.
+
+    :param default: the way to other domains.
+    :param modules: for each module's name its settings; the default ones if not given.
+    :param classes: modules by name that cannot be found by name, such as those of a test.
+    :param tls: let nobody in without TLS; the certificates are of a CA of the tests' own.
+    :ivar hosts: manager, accounts and modules of each domain.
+    :ivar door: what clients connect to.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        default: interfaces.Route,
+        *domains: str,
+        modules: Mapping[str, Settings | Mapping[str, object]] | None = None,
+        classes: Mapping[str, type[Module]] | None = None,
+        tls: bool = False,
+        policy: LoginPolicy | None = None,
+        storage: interfaces.Storage | None = None,
+        streams: StreamSettings | None = None,
+        door: DoorSettings | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.storage = storage or open_storage("memory", None)
+        self.router = Router(default)
+        self.hosts: dict[str, Host] = {}
+        self._records = self.storage.keyed(ACCOUNTS, AccountRecord)
+        contexts = Contexts("xmpp-client", {name: _certificate(name) for name in domains}) if tls else None
+        self.door = ClientFactory(
+            clock,
+            streams or StreamSettings(),
+            door or DoorSettings(),
+            lambda domain: contexts.acceptor(domain) if contexts else None,
+            lambda transport: security(cast("Any", transport), server=True),
+        )
+        self.door.doStart()
+        for name in map(JID.parse, domains):
+            accounts = Accounts(
+                name, self._records, execute, b"not for the stage", iterations=MINIMUM_ITERATIONS
+            )
+            manager = SessionManager(
+                name,
+                self.router,
+                self.storage,
+                clock,
+                accounts,
+                policy=policy or LoginPolicy(require_tls=tls),
+                limits=limits,
+            )
+            configured = {key: {} for key in loader.DEFAULT} if modules is None else modules
+            host = Host(manager, accounts, loader.Modules(manager, configured, classes))
+            manager.registry = host.modules.registry
+            done(host.modules.start())
+            self.router.add(name, manager)
+            self.hosts[name] = host
+        self.door.hosts = {name: host.manager for name, host in self.hosts.items()}
+
+    def create(self, account: JID, password: str) -> None:
+        """Make an account, unless there is one."""
+        known: list[AccountRecord | None] = []
+        self._records.get(account).addCallback(known.append)
+        if known == [None]:
+            self._records.put(account, "", AccountRecord(_keys(password), datetime.now(UTC)))
+            self.hosts[account.domainpart].manager.accounts.drop(account)
+
+    def stop(self) -> None:
+        """Stop the modules and the door.
+
+        :raises AssertionError: a stream or a session is left.
+        """
+        self.door.doStop()
+        for host in self.hosts.values():
+            done(host.modules.stop())
+        sessions = [
+            each
+            for host in self.hosts.values()
+            for account in host.manager.accounts
+            for each in account.sessions
+        ]
+        assert not sessions, f"sessions are left: {sessions}"
+        assert not self.door.streams, f"streams are left: {self.door.streams}"
+
+
+@cache
+def _keys(password: str) -> tuple[ScramKeys, ...]:
+    """The keys of a password, the same for all who have it: they cost milliseconds."""
+    return tuple(derive(password, hash_name, b"salt of tests", MINIMUM_ITERATIONS) for hash_name in HASHES)
+
+
+_CA = make_ca(name="jabberd test CA")
+
+
+@cache
+def _certificate(domain: str) -> ServerCertificate:
+    issued = issue(_CA, domain)
+    return ServerCertificate(issued.certificate, issued.chain, issued.key, Path(f"{domain}.crt"))
+
+
+@cache
+def trusting(domain: str) -> IOpenSSLClientConnectionCreator:
+    """A client's side of TLS, which trusts the tests' CA alone and wants to see the domain's certificate."""
+    root = trustRootFromCertificates([Certificate.loadPEM(_CA.certificate_pem())])
+    creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(domain, trustRoot=root)
+    return creator
