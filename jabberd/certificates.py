@@ -155,7 +155,7 @@ def _alternatives(names: Sequence[str], *, dns: bool, srv: bool) -> list[x509.Ge
 def _ia5(text: str) -> bytes:
     """The DER encoding of a short IA5String."""
     value = text.encode("ascii")
-    if len(value) >= 0x80:  # noqa: PLR2004 - where DER's long form of the length begins
+    if len(value) >= 0x80:  # where DER's long form of the length begins
         raise ValueError(f"too long for a development certificate: {text}")
     return bytes((0x16, len(value))) + value
 
