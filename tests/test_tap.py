@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,6 @@ from zope.interface import implementer
 
 from jabberd.settings import Log
 from jabberd.tap import Options, filtered, raise_file_limit
-from twisted.plugins.jabberd_plugin import jabberd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,8 @@ url = "memory"
 @pytest.fixture(autouse=True)
 def _only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading all others brings warnings of theirs; that twistd finds ours is seen in test_launch."""
-    monkeypatch.setattr(ServerOptions, "_getPlugins", lambda *_: [jabberd])
+    ours = import_module("twisted.plugins.jabberd_plugin").jabberd
+    monkeypatch.setattr(ServerOptions, "_getPlugins", lambda *_: [ours])
 
 
 def parsed(*arguments: str) -> ServerOptions:
