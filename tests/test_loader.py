@@ -10,8 +10,8 @@ import pytest
 from jabberd import modules
 from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, Keyed, Module, Settings, Size, answers, undelivered
 from jabberd.loader import DEFAULT, LoadError, available, chosen, module_class
-from jabberd.testing import Rehearsal
-from jabberd.testing.rehearsal import done
+from jabberd.testing.outcome import done
+from tests.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,7 +31,7 @@ from jabberd.api import (
     undelivered,
 )
 from jabberd.registry import Registry
-from jabberd.testing import Rehearsal
+from tests.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from tests.conftest import LoggedErrors

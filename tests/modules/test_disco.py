@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jabberd.loader import LoadError
-from jabberd.testing import Player, Rehearsal
+from tests.rehearsal import Player, Rehearsal
 
 INFO = "http://jabber.org/protocol/disco#info"
 ITEMS = "http://jabber.org/protocol/disco#items"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jabberd.testing import Player, Rehearsal
+from tests.rehearsal import Player, Rehearsal
 
 QUERY = "<query xmlns='jabber:iq:last'/>"
 JULIET = "juliet@capulet.lit/balcony"

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, fail
 
 from jabberd.interfaces import StorageError
 from jabberd.modules import offline
-from jabberd.testing import Player, Rehearsal
 from jabberd.xmpp.stanza import Stanza
+from tests.rehearsal import Player, Rehearsal
 
 if TYPE_CHECKING:
     from tests.conftest import LoggedErrors

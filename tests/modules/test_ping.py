@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jabberd.testing import Rehearsal
+from tests.rehearsal import Rehearsal
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 

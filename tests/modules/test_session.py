@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jabberd.testing import Rehearsal
 from jabberd.xmpp.element import serialize_content
+from tests.rehearsal import Rehearsal
 
 SESSION = "<session xmlns='urn:ietf:params:xml:ns:xmpp-session'/>"
 

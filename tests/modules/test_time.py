@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jabberd.testing import Rehearsal
+from tests.rehearsal import Rehearsal
 
 ASK = "<iq type='get' to='montague.lit'><time xmlns='urn:xmpp:time'/></iq>"
 

@@ -6,7 +6,7 @@ import platform
 from typing import TYPE_CHECKING
 
 import jabberd
-from jabberd.testing import Rehearsal
+from tests.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza

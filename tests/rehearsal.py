@@ -1,4 +1,6 @@
-"""A domain in memory, with the modules that a test names and clients that it plays.
+"""One domain alone: its modules, with players for clients and no streams.
+
+What only whole streams can show is for `jabberd.testing.Network`.
 
 .. code-block:: python
 
@@ -15,12 +17,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self
 
-from twisted.internet.defer import Deferred, ensureDeferred, execute, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
+from jabberd.admin import Admin
 from jabberd.interfaces import Security
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts
@@ -28,19 +30,18 @@ from jabberd.jsm.manager import SessionManager
 from jabberd.loader import Modules
 from jabberd.router import Router
 from jabberd.storage import open_storage
+from jabberd.testing.outcome import done
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
     from jabberd import interfaces
     from jabberd.api import Module, Settings
     from jabberd.xmpp.errors import StreamError
 
-__all__ = ["Player", "Rehearsal", "done"]
-
-T = TypeVar("T")
+__all__ = ["Player", "Rehearsal"]
 
 
 class Player:
@@ -166,22 +167,14 @@ class Rehearsal:
         """Another server says this, in the shape of a client's stanza with ``from`` and ``to``."""
         self.router.route(_stanza(xml))
 
+    def operate(self, *words: str, **secrets: str) -> Any:
+        """What an operator's verb answers: ``stage.operate("oracle", "count", "romeo@montague.lit")``."""
+        verbs = Admin(lambda: ((module.name, self.domain.jid, module) for module in self.domain.modules))
+        return done(verbs.run([*words], secrets))
+
     def deliver(self, stanza: Stanza) -> None:
         """Take what is for other domains; see `jabberd.interfaces.Route`."""
         self.abroad.append(stanza)
-
-
-def done(work: Deferred[T] | Coroutine[Any, Any, T]) -> T:
-    """The result of work that has nothing to wait for.
-
-    :raises AssertionError: it waits.
-    """
-    outcome: list[object] = []
-    ensureDeferred(work).addBoth(outcome.append)
-    assert outcome, "it still waits for something"
-    if isinstance(outcome[0], Failure):
-        outcome[0].raiseException()
-    return cast("T", outcome[0])
 
 
 def _stanza(xml: str) -> Stanza:
