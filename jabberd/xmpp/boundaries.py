@@ -17,6 +17,10 @@ from jabberd.xmpp.errors import StreamError
 
 #: A start tag with everything up to its real ``>``; quoted values may hold ``>``.
 START_TAG = re.compile(rb"""<[^>'"]*(?:(?:"[^"]*"|'[^']*')[^>'"]*)*>""")
+#: More characters than any namespace name in use.  Names in a tree and namespaces in what is written
+#: repeat it for each element: without a limit 50 KB of ``<p:a/>`` become 100 MB.
+_LONGEST_NAMESPACE = 256
+_DEFERS = hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")  # expat >= 2.6
 
 _CONDITIONS = {
     expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]: "restricted-xml",
@@ -32,7 +36,7 @@ class Limits:
     :ivar size: bytes from ``<`` to ``>`` of the whole element.
     :ivar tag: bytes of one tag; kept far below ``size`` because expat reads an unfinished tag again
         and again.
-    :ivar depth: elements inside each other, the first-level one counting as 1.
+    :ivar depth: elements inside each other, the first-level one counting as 1; at least 2.
     :ivar elements: elements in all.
     """
 
@@ -62,14 +66,15 @@ class Boundaries:
     __slots__ = (
         "_attrs",
         "_children",
-        "_elements",
         "_expat",
+        "_left",
         "_limits",
         "_primed",
         "_start",
         "depth",
         "fed",
         "found",
+        "over",
         "prefixes",
         "root",
     )
@@ -77,41 +82,44 @@ class Boundaries:
     def __init__(self, limits: Limits, primer: bytes = b"") -> None:
         """Make a parser; without a primer the root element itself is still to come (and is recorded)."""
         self._limits = limits
-        self._elements = 0
+        self._left = limits.elements
+        self._primed = len(primer)
         self.depth = 0
         self.fed = 0
+        self.over = False  # the element around has ended
         self.found: list[Found] = []
         self.root: tuple[str, dict[str, str], int] | None = None
         self.prefixes: list[tuple[str | None, str]] = []
-        self._expat = self._parser()
-        self._primed = len(primer)
+        self._expat = parser = expat.ParserCreate("UTF-8", "}", intern=None)  # None: no names are kept
+        if _DEFERS:  # else it withholds the end of a stanza that came in pieces until more comes
+            parser.SetReparseDeferralEnabled(False)
         if primer:
-            self._expat.Parse(primer, False)
+            parser.Parse(primer, False)
+            self.depth = 1
         else:
-            self._expat.XmlDeclHandler = _declaration
-            self._expat.StartNamespaceDeclHandler = self._declared
-
-    def _parser(self) -> expat.XMLParserType:
-        parser = expat.ParserCreate("UTF-8", "}", intern=None)  # type: ignore[arg-type]  # None: no names kept
+            parser.XmlDeclHandler = _declaration
+            parser.StartDoctypeDeclHandler = _restricted
         parser.StartElementHandler = self._started
         parser.EndElementHandler = self._ended
+        parser.StartNamespaceDeclHandler = self._declared
         parser.CommentHandler = parser.ProcessingInstructionHandler = _restricted
-        parser.StartDoctypeDeclHandler = _restricted
-        if hasattr(parser, "SetReparseDeferralEnabled"):
-            # else expat >= 2.6 withholds the end of a stanza that came in pieces until more comes
-            parser.SetReparseDeferralEnabled(False)
-        return parser
 
     def feed(self, data: bytes | bytearray) -> None:
         """Read on.  What was completed is in `found`, also when an error is raised.
 
+        What follows the end of the element around is not looked at.
+
         :raises StreamError: ``not-well-formed``, ``restricted-xml``, ``unsupported-encoding`` or
-            ``policy-violation`` (too deep, too many elements).
+            ``policy-violation`` (too deep, too many elements, too long a namespace name).
         """
         self.fed += len(data)
         try:
             self._expat.Parse(data, False)
-        except expat.ExpatError as why:
+        except (expat.ExpatError, StreamError) as why:
+            if self.over:
+                return
+            if isinstance(why, StreamError):
+                raise
             raise StreamError(_CONDITIONS.get(why.code, "not-well-formed")) from None
 
     @property
@@ -133,25 +141,29 @@ class Boundaries:
             self._attrs = attrs
             self._children: list[str] = []
             self._start = self._expat.CurrentByteIndex - self._primed
-            self._elements = 0
+            self._left = self._limits.elements
         elif depth == 0:
             self.root = "{" + name if "}" in name else name, attrs, self._expat.CurrentByteIndex
-            self._expat.StartNamespaceDeclHandler = None
         elif depth > self._limits.depth:
             raise StreamError("policy-violation", "elements are nested too deeply")
-        self._elements += 1
-        if self._elements > self._limits.elements:
+        if not self._left:
             raise StreamError("policy-violation", "too many elements")
+        self._left -= 1
 
     def _ended(self, name: str) -> None:
-        self.depth -= 1
-        if self.depth == 1:
+        self.depth = depth = self.depth - 1
+        if depth == 1:
             mark = self._expat.CurrentByteIndex - self._primed
             clark = "{" + name if "}" in name else name
             self.found.append(Found(clark, self._attrs, self._children, self._start, mark))
+        elif depth == 0:
+            self.over = True
 
     def _declared(self, prefix: str | None, uri: str | None) -> None:
-        self.prefixes.append((prefix, uri or ""))
+        if uri and len(uri) > _LONGEST_NAMESPACE:
+            raise StreamError("policy-violation", "a namespace name is too long")
+        if self.depth == 0:
+            self.prefixes.append((prefix, uri or ""))
 
 
 def end_of(data: bytes | bytearray, start: int, mark: int) -> tuple[int, int, int]:

@@ -18,22 +18,11 @@ if TYPE_CHECKING:
 
 Element = ET.Element
 
-_XML_PREFIX = f"{{{ns.XML}}}"
-_IN_TEXT = re.compile(r"[&<>\r]")
-_IN_ATTRIBUTE = re.compile(r"[&<>'\"\t\n\r]")
-_ENTITIES = str.maketrans(
-    {
-        "&": "&amp;",
-        "<": "&lt;",
-        ">": "&gt;",
-        "'": "&apos;",
-        '"': "&quot;",
-        "\t": "&#9;",
-        "\n": "&#10;",
-        "\r": "&#13;",
-    }
-)
-_TEXT_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+#: What XML cannot say in any way (its production 2, Char), as the inside of a character class.
+NOT_IN_XML = r"\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
+_IN_TEXT = re.compile(rf"[&<>\r{NOT_IN_XML}]")
+_IN_ATTRIBUTE = re.compile(rf"[&<>'\"\t\n\r{NOT_IN_XML}]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
 
 
 def E(
@@ -43,7 +32,8 @@ def E(
 
     Attributes whose value is None are left out.  Strings among the content become text.
     """
-    element = ET.Element(f"{{{namespace}}}{name}", {k: v for k, v in (attrs or {}).items() if v is not None})
+    tag = f"{{{namespace}}}{name}" if namespace else name
+    element = ET.Element(tag, {k: v for k, v in (attrs or {}).items() if v is not None})
     last: Element | None = None
     for part in content:
         if not isinstance(part, str):
@@ -63,13 +53,20 @@ def split(name: str) -> tuple[str, str]:
 
 
 def escape_attribute(value: str) -> str:
-    """The value as it may stand between quotes of either kind."""
-    return value.translate(_ENTITIES) if _IN_ATTRIBUTE.search(value) else value
+    """The value as it may stand between quotes of either kind; U+FFFD for what XML cannot say."""
+    return _IN_ATTRIBUTE.sub(_reference, value)
 
 
 def escape_text(text: str) -> str:
-    """The text as it may stand between tags."""
-    return text.translate(_TEXT_ENTITIES) if _IN_TEXT.search(text) else text
+    """The text as it may stand between tags; U+FFFD for what XML cannot say."""
+    return _IN_TEXT.sub(_reference, text)
+
+
+def _reference(match: re.Match[str]) -> str:
+    character = match[0]
+    if character in "\t\n\r":
+        return f"&#{ord(character)};"
+    return _ENTITIES.get(character, "\ufffd")
 
 
 def parse(data: bytes, default_ns: str = ns.CLIENT) -> Element:
@@ -79,11 +76,11 @@ def parse(data: bytes, default_ns: str = ns.CLIENT) -> Element:
 
     :raises ValueError: it is not exactly one well-formed element.
     """
-    children = parse_content(data, default_ns)
-    if len(children) != 1:
-        raise ValueError(f"expected one element, found {len(children)}")
-    children[0].tail = None
-    return children[0]
+    around = parse_content(data, default_ns)
+    if len(around) != 1 or (around.text or "").strip() or (around[0].tail or "").strip():
+        raise ValueError("expected one element and nothing else")
+    around[0].tail = None
+    return around[0]
 
 
 def parse_content(data: bytes, default_ns: str = ns.CLIENT) -> Element:
@@ -157,16 +154,16 @@ def _write(element: Element, default_ns: str, out: list[str]) -> None:
 
 
 def attributes(attrs: Mapping[str, str]) -> str:
-    """Write attributes, each with a blank before it; those with a namespace get a prefix of their own."""
+    """Write attributes, each with a blank before it; those with a namespace get a prefix for it."""
     out: list[str] = []
+    prefixes = {ns.XML: "xml"}
     for name, value in attrs.items():
         shown = name
-        if name.startswith(_XML_PREFIX):
-            shown = "xml:" + name[len(_XML_PREFIX) :]
-        elif name.startswith("{"):
+        if name.startswith("{"):
             namespace, local = split(name)
-            prefix = f"ns{len(out)}"
-            out.append(f" xmlns:{prefix}='{escape_attribute(namespace)}'")
-            shown = f"{prefix}:{local}"
+            if namespace not in prefixes:
+                prefixes[namespace] = f"ns{len(prefixes)}"
+                out.append(f" xmlns:{prefixes[namespace]}='{escape_attribute(namespace)}'")
+            shown = f"{prefixes[namespace]}:{local}"
         out.append(f" {shown}='{escape_attribute(value)}'")
     return "".join(out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jabberd.xmpp import ns
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RAW_NAME: Final = re.compile(rb"<([^\s/>]+)")
-#: An unfinished tag longer than this is not read again before it may have ended: expat would start
-#: over at its beginning each time.
-_PATIENT_FROM: Final = 1024
+_TAGS: Final = re.compile(rb"<!\[CDATA\[.*?]]>|" + START_TAG.pattern, re.DOTALL)
+_WHITE: Final = b" \t\r\n"
+_LESS: Final = ord("<")
+#: Expat is not shown half a tag that is shorter than this: it would start over at the tag's beginning
+#: each time, and where reparse deferral cannot be switched off (a patched libexpat under a Python that
+#: does not know it) it would withhold the end of a stanza until more comes.
+_PATIENCE: Final = 1024
 
 
 class Scope(NamedTuple):
@@ -83,7 +88,17 @@ class StreamParser:
     :param content_ns: ``jabber:client`` or ``jabber:server``: what the stream must be about.
     """
 
-    __slots__ = ("_base", "_buffer", "_content_ns", "_lang", "_prefixes", "_reading", "_scope", "limits")
+    __slots__ = (
+        "_buffer",
+        "_content_ns",
+        "_ended",
+        "_lang",
+        "_prefixes",
+        "_reading",
+        "_scope",
+        "_seen",
+        "limits",
+    )
 
     def __init__(self, content_ns: str, limits: Limits) -> None:
         self.limits = limits
@@ -93,7 +108,8 @@ class StreamParser:
         self._scope: Scope | None = None
         self._reading: Boundaries | None = None
         self._buffer: bytes | bytearray = b""  # what belongs to no event yet
-        self._base = 0  # where the buffer begins, in the bytes that this parser has read
+        self._seen = 0  # how much of the buffer, from its beginning, `_reading` was fed
+        self._ended = False
 
     @property
     def pending(self) -> int:
@@ -101,43 +117,49 @@ class StreamParser:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Event]:
-        """Read on; a `StreamError` or `StreamEnd` is the last event: nothing may be fed after it."""
+        """Read on; a `StreamError` or `StreamEnd` is the last event: what is fed after it is ignored."""
         events: list[Event] = []
-        try:
-            self._read(data, events)
-        except StreamError as error:
-            events.append(error)
+        if not self._ended:
+            try:
+                self._read(data, events)
+            except StreamError as error:
+                error.__traceback__ = error.__context__ = None  # they know this frame, and it the error
+                self._end(error, events)
         return events
 
     def _read(self, data: bytes, events: list[Event]) -> None:
-        reading = self._reading
-        if reading is None:
-            if self._scope is None:
-                _refuse_wide_characters(data)
-                data = data.lstrip()  # white space that kept the old stream alive (§4.6.1)
-            reading = self._reading = Boundaries(self.limits, self._scope.opening if self._scope else b"")
-            self._buffer, self._base = data, 0
+        if not self._buffer:
+            self._buffer = data.lstrip(_WHITE)  # white space keeps a connection alive (§4.6.1)
         else:
             if type(self._buffer) is not bytearray:
                 self._buffer = bytearray(self._buffer)
             self._buffer += data
-            if self._unfinished(reading) > _PATIENT_FROM + len(data) and b">" not in data:
-                self._check_sizes(reading)
-                return
-            data = bytes(self._buffer[reading.fed - self._base :])
+        buffer, seen = self._buffer, self._seen
+        if self._scope is None or not buffer.startswith(b"<"):
+            self._check_beginning(buffer)
+        end = buffer.rfind(b">", seen) + 1
+        if len(buffer) - (end or seen) > _PATIENCE:
+            end = len(buffer)
+        if end:
+            self._parse(buffer[seen:end], events)
+        if len(self._buffer) > self.limits.size:
+            raise StreamError("policy-violation", "the stanza is too big")
+
+    def _parse(self, data: bytes | bytearray, events: list[Event]) -> None:
+        """Let expat read on in the buffer, and go when that ends at a stanza boundary."""
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = Boundaries(self.limits, self._scope.opening if self._scope else b"")
+        self._seen += len(data)
         try:
             reading.feed(data)
         finally:
             self._collect(reading, events)
-        self._settle(reading, events)
-
-    def _unfinished(self, reading: Boundaries) -> int:
-        return self._base + len(self._buffer) - reading.position
-
-    def _check_sizes(self, reading: Boundaries) -> None:
-        if len(self._buffer) > self.limits.size:
-            raise StreamError("policy-violation", "the stanza is too big")
-        if self._unfinished(reading) > self.limits.tag:
+        if reading.depth == 1 and not self._seen:
+            self._drop()
+        elif reading.over:
+            self._end(StreamEnd(), events)
+        elif reading.fed - reading.position + len(self._buffer) - self._seen > self.limits.tag:
             raise StreamError("policy-violation", "a tag is too big")
 
     def _collect(self, reading: Boundaries, events: list[Event]) -> None:
@@ -147,39 +169,55 @@ class StreamParser:
             if reading.root is None:
                 return
             used = self._opened(*reading.root, reading.prefixes, events)
-        buffer, base = self._buffer, self._base
+        buffer, base = self._buffer, reading.fed - self._seen
         for found in reading.found:
             start = found.start - base
             if start != used and not buffer[used:start].isspace():
                 raise StreamError("bad-format", "there is text between the stanzas")
             opened, closed, used = end_of(buffer, start, found.mark - base)
-            if used - start > self.limits.size:
-                raise StreamError("policy-violation", "the stanza is too big")
             raw = bytes(buffer[start:used])
+            if len(raw) > self.limits.size:
+                raise StreamError("policy-violation", "the stanza is too big")
+            if len(raw) > self.limits.tag:
+                self._check_tags(raw)
             events.append(self._event(found, raw, opened - start, closed - start))
-        reading.found.clear()
-        if used:
-            self._buffer = buffer[used:]
-            self._base = base + used
+        if used:  # else nothing is copied: a big stanza may come in very small pieces
+            reading.found.clear()
+            self._buffer = rest = buffer[used:].lstrip(_WHITE)
+            self._seen = max(0, self._seen - len(buffer) + len(rest))
+            self._check_beginning(rest)
 
-    def _settle(self, reading: Boundaries, events: list[Event]) -> None:
-        """After all was read: drop the parser at a stanza boundary, or check how much is unfinished."""
-        rest = self._buffer
-        if reading.depth == 1 and (not rest or rest.isspace()):
-            self._drop()
-        elif reading.depth == 0 and self._scope is not None:
-            self._drop()
-            events.append(StreamEnd())
-        else:
-            self._check_sizes(reading)
-            if reading.depth == 1 and rest.lstrip()[:1] != b"<":
-                raise StreamError("bad-format", "there is text between the stanzas")
+    def _check_beginning(self, buffer: bytes | bytearray) -> None:
+        """Only a tag may begin here; it is also the place to notice UTF-16, which expat would read."""
+        if not buffer or (buffer[0] == _LESS and self._scope is not None):
+            return
+        if self._scope is not None:
+            raise StreamError("bad-format", "there is text between the stanzas")
+        if buffer.startswith((b"\x00", b"<\x00", b"\xfe", b"\xff")):
+            raise StreamError("unsupported-encoding")
+        if buffer[0] != _LESS:
+            raise StreamError("not-well-formed")
+
+    def _check_tags(self, raw: bytes) -> None:
+        """The rule for a tag that came in pieces must also hold for one that came at once."""
+        for tag in _TAGS.findall(raw):
+            if len(tag) > self.limits.tag and not tag.startswith(b"<!"):
+                raise StreamError("policy-violation", "a tag is too big")
+
+    def _end(self, last: Event, events: list[Event]) -> None:
+        self._drop()
+        self._buffer = b""
+        self._ended = True
+        events.append(last)
 
     def _drop(self) -> None:
         if self._reading is not None:
             self._reading.forget()
         self._reading = None
-        self._buffer = b""
+
+    def __del__(self) -> None:
+        """A connection may be lost in the middle of a stanza."""
+        self._drop()
 
     def _opened(
         self,
@@ -201,9 +239,11 @@ class StreamParser:
             raise StreamError("bad-format", "the root element is not a stream")
         if namespace[1:] != ns.STREAM:
             raise StreamError("invalid-namespace", "the root element is in the wrong namespace")
-        if default not in ("", self._content_ns):
+        if default not in ("", ns.STREAM, self._content_ns):
             raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
-        self._scope = _scope(qualified.group(1), declared)
+        if tag.end() > self.limits.tag:
+            raise StreamError("policy-violation", "a tag is too big")
+        self._scope = _scope(qualified.group(1), tuple(declared))
         self._prefixes = tuple(f"{prefix}:".encode() for prefix in prefixes)
         self._lang = attrs.get(EXPAT_LANG, "")
         to, sender, id, version = (attrs.get(key, "") for key in ("to", "from", "id", "version"))
@@ -214,7 +254,7 @@ class StreamParser:
         assert self._scope is not None
         namespace, _, local = found.name.rpartition("}")
         if local not in NAMES or namespace[1:] != self._content_ns:
-            return Nonza(found.name, found.attrs, raw, self._scope)
+            return Nonza(found.name, short_names(found.attrs), raw, self._scope)
         attrs = found.attrs
         if self._is_sealed(raw, local, opened, closed):
             for name in attrs:
@@ -245,32 +285,19 @@ class StreamParser:
         assert self._scope is not None
         element = rescoped(self._scope.open(raw), self._content_ns, ns.CLIENT)
         attrs = short_names({name[1:] if name[0] == "{" else name: v for name, v in element.attrib.items()})
-        return Stanza(local, attrs, tuple(child.tag for child in element), content_of(element))
+        payload = content_of(element)
+        if len(payload) > self.limits.size:  # prefixes became declarations
+            raise StreamError("policy-violation", "the stanza is too big")
+        return Stanza(local, attrs, tuple(child.tag for child in element), payload)
 
 
-def _scope(qualified: bytes, declared: Sequence[tuple[str | None, str]]) -> Scope:
+@lru_cache(maxsize=64)  # nearly all clients declare the same: one copy for all of them
+def _scope(qualified: bytes, declared: tuple[tuple[str | None, str], ...]) -> Scope:
     shown = "".join(
         f" xmlns{':' + prefix if prefix else ''}='{escape_attribute(uri)}'" for prefix, uri in declared
     )
-    key = (qualified, shown)
-    scope = _SCOPES.get(key)
-    if scope is None:
-        scope = Scope(b"<%s%s>" % (qualified, shown.encode()), b"</%s>" % qualified)
-        if len(_SCOPES) < _MOST_SCOPES:
-            _SCOPES[key] = scope
-    return scope
-
-
-#: Nearly all clients declare the same: one copy for all of them.
-_SCOPES: Final[dict[tuple[bytes, str], Scope]] = {}
-_MOST_SCOPES: Final = 64
+    return Scope(b"<%s%s>" % (qualified, shown.encode()), b"</%s>" % qualified)
 
 
 def _moved(name: str, namespace: str) -> str:
     return f"{{{ns.CLIENT}{name[len(namespace) :]}" if name.startswith(namespace + "}") else name
-
-
-def _refuse_wide_characters(data: bytes) -> None:
-    """UTF-16, which expat would accept at a byte order mark (RFC 6120 §11.6: UTF-8 alone)."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in data[:4]:
-        raise StreamError("unsupported-encoding")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import Boundaries, Limits, end_of
-from jabberd.xmpp.element import Element, attributes, content_of, parse_content, serialize_content
+from jabberd.xmpp.element import NOT_IN_XML, Element, attributes, content_of, parse_content, serialize_content
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 
@@ -27,7 +27,7 @@ NAMES: Final = frozenset({"message", "presence", "iq"})
 LANG: Final = "xml:lang"
 EXPAT_LANG: Final = f"{ns.XML}}}lang"  # its Clark name without the first brace
 
-_NEEDS_CARE = re.compile(r"[&<>'\"\t\n\r{]")
+_NEEDS_CARE = re.compile(rf"[&<>'\"\t\n\r{{{NOT_IN_XML}]")
 #: What keeps a payload from being forwarded as it is between content namespaces: an element with a
 #: prefix, whose unprefixed children are then in the stanza's namespace; a declaration that names a
 #: content namespace, or may do so behind a character reference.
@@ -214,6 +214,8 @@ class Stanza:
         for theirs, ours in (("to", "from"), ("from", "to"), ("id", "id")):
             if theirs in self.attrs:
                 attrs[ours] = self.attrs[theirs]
+        if self.name == "iq":
+            attrs.setdefault("id", "")  # §8.3.1, rule 3
         return Stanza(self.name, attrs, tuple(c.tag for c in children), serialize_content(children))
 
     # -- out of the server ------------------------------------------------------------------------
@@ -234,14 +236,14 @@ class Stanza:
         Children in the content namespace move with the stanza (RFC 6120 §4.8.3); those of a foreign
         element, such as a forwarded message (XEP-0297), stay what they are.
         """
-        if b":" not in self.payload or not TIED.search(self.payload):
+        if not TIED.search(self.payload):
             return self.to_bytes()
         moved = rescoped(self.element(), ns.CLIENT, namespace)
         return self._write(content_of(moved, namespace), "")
 
     def _write(self, payload: bytes, declaration: str) -> bytes:
         attrs = self.attrs
-        if _NEEDS_CARE.search("".join(attrs.values())) or any(name[0] == "{" for name in attrs):
+        if _NEEDS_CARE.search("".join([*attrs, *attrs.values()])):
             shown = attributes(attrs)
         else:
             shown = "".join([f" {name}='{value}'" for name, value in attrs.items()])
