@@ -104,7 +104,10 @@ class Outlet(Protocol):
         """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""
 
     def close(self, error: StreamError | None = None) -> None:
-        """Say why (if there is a why), end the stream and then the connection."""
+        """Say why (if there is a why), end the stream and then the connection.
+
+        The session is `Session.lost` when this returns.
+        """
 
 
 class Session(Protocol):
@@ -117,8 +120,14 @@ class Session(Protocol):
     def receive(self, stanza: Stanza) -> Deferred[None] | None:
         """The client said this.  See *Home*."""
 
-    def lost(self, unsent: Sequence[Stanza] = ()) -> None:
-        """The stream is gone, with or without a goodbye; these stanzas never left for its client."""
+    def opened(self) -> None:
+        """The client knows its JID; nothing is sent to it before."""
+
+    def lost(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
+        """The stream is gone, with or without a goodbye; these stanzas never left for its client.
+
+        :param unsent: each with the time at which it was to be sent.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ class Player:
 
     def close(self, error: StreamError | None = None) -> None:
         """See `jabberd.interfaces.Outlet`."""
+        self.session.lost()
 
 
 class Rehearsal:
@@ -161,6 +162,7 @@ class Rehearsal:
             self.create(full.bare)
         client = Player()
         client.session = done(self.domain.open(full.localpart, full.resourcepart, client))
+        client.session.opened()
         return client
 
     def receive(self, xml: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from jabberd import api, interfaces
+    from jabberd.jsm.credentials import AccountRecord
     from jabberd.jsm.roster import RosterItem
     from jabberd.jsm.session import Session
     from jabberd.xmpp.jid import JID
@@ -32,15 +33,17 @@ class Account:
     """One bare JID of ours, loaded.
 
     :ivar exists: False for an address that nobody registered.
+    :ivar disabled: nobody can log in to it; who disables it makes the cache drop it.
     :ivar anonymous: it ends with its only session, and nothing of it is stored (XEP-0175).
     :ivar stored: the values of its resident stores, ``{store: {key: value}}``.
     """
 
-    __slots__ = ("anonymous", "exists", "jid", "sessions", "stored")
+    __slots__ = ("anonymous", "disabled", "exists", "jid", "sessions", "stored")
 
-    def __init__(self, jid: JID, *, exists: bool, anonymous: bool = False) -> None:
+    def __init__(self, jid: JID, *, exists: bool, disabled: bool = False, anonymous: bool = False) -> None:
         self.jid = jid
         self.exists = exists
+        self.disabled = disabled
         self.anonymous = anonymous
         self.sessions: dict[str, Session] = {}
         self.stored: dict[str, dict[str, Any]] = {}
@@ -108,7 +111,8 @@ class AccountCache:
         self._loaded.pop(jid, None)
 
     def _found(self, values: dict[str, dict[str, object]], jid: JID) -> None:
-        account = Account(jid, exists=bool(values.pop(ACCOUNTS, None)))
+        record = cast("AccountRecord | None", values.pop(ACCOUNTS).get(""))
+        account = Account(jid, exists=record is not None, disabled=bool(record and record.disabled))
         account.stored = values
         self._loaded[jid] = account
         self._make_room()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
-from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, SessionClosed, SessionOpened, Stage
+from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, SessionClosed, Stage
 from jabberd.interfaces import LoginPolicy
 from jabberd.jsm import delivery, roster
 from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
@@ -141,8 +141,8 @@ class SessionManager:
     async def open(self, username: str, resource: str, outlet: interfaces.Outlet) -> Session:
         """See `jabberd.interfaces.SessionHost`."""
         account = await self.accounts.load(JID.of(username, self.jid))
-        if not account.exists:
-            raise StanzaError("not-allowed", "the account is gone")
+        if not account.exists or account.disabled:
+            raise StanzaError("not-allowed", "nobody can log in to this account")
         return self._open(account, resource, outlet)
 
     async def open_anonymous(self, outlet: interfaces.Outlet) -> Session:
@@ -165,10 +165,9 @@ class SessionManager:
         session = Session(self, account, account.jid.with_resource(resource), outlet)
         account.sessions[resource] = session
         self.accounts.add(account)  # it may have made room meanwhile
-        self.fire(SessionOpened(account, session))
         return session
 
-    def closed(self, session: Session, unsent: Sequence[Stanza]) -> None:
+    def closed(self, session: Session, unsent: Sequence[tuple[Stanza, float]]) -> None:
         """A session has ended: subscribers learn it, and what never left for its client goes elsewhere."""
         account = session.account
         if account.sessions.get(session.jid.resourcepart) is session:
@@ -177,9 +176,9 @@ class SessionManager:
         self.fire(SessionClosed(account, session, session.goodbye))
         if account.anonymous:
             self.accounts.drop(account.jid)
-        for stanza in unsent:
-            if stanza.name == "message" and not account.anonymous:
-                self.route(stanza.with_attrs(to=account.jid))
+        for stanza, since in unsent:
+            if not _others_have(account, stanza, since):
+                self.route(stanza)
 
     # -- interfaces.Route ---------------------------------------------------------------------------
 
@@ -316,3 +315,15 @@ class SessionManager:
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""
         return Deferred.fromCoroutine(work).addErrback(self._undeliverable, stanza)
+
+
+def _others_have(account: Account, stanza: Stanza, since: float) -> bool:
+    """Whether a stanza that one session was to be sent went to the account's other ones as well.
+
+    What was for the lost session alone goes the way of all that is for a resource that is not there.
+    """
+    if stanza.name == "presence":
+        return True
+    if stanza.to is None or stanza.to.resourcepart:
+        return False
+    return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())

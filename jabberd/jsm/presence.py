@@ -63,7 +63,10 @@ class Presence:
         self._tell_subscribers(account, stanza)
         if before is None:
             self._begin(account, session)
-        if session.priority >= 0 and (before is None or before < 0):
+        if session.priority < 0:
+            session.reachable = None
+        elif session.reachable is None:
+            session.reachable = self._manager.clock.seconds()
             self._manager.fire(BecameAvailable(account, session))
 
     def _begin(self, account: Account, session: Session) -> None:
@@ -83,7 +86,7 @@ class Presence:
         if stanza is None:
             stanza = Stanza.of("presence", sender=session.jid, type="unavailable")
         was_available = session.presence is not None
-        session.presence = session.priority = None
+        session.presence = session.priority = session.reachable = None
         account = session.account
         directed, session.directed = session.directed, set()
         if was_available:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from jabberd.api import Stage
+from jabberd.api import SessionOpened, Stage
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.stanza import check_iq
 
@@ -30,6 +30,7 @@ class Session:
 
     :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
     :ivar priority: of that presence; None while it is not available.
+    :ivar reachable: since when (by the clock) its priority is not negative; None while it is.
     :ivar interested: whether it asked for the roster and so gets roster pushes (RFC 6121 §2.1.6).
     :ivar goodbye: the status with which it became unavailable last.
     :ivar directed: to whom it sent presence directly and who must learn that it is gone (§4.6).
@@ -46,6 +47,7 @@ class Session:
         "outlet",
         "presence",
         "priority",
+        "reachable",
     )
 
     def __init__(self, manager: SessionManager, account: Account, jid: JID, outlet: Outlet) -> None:
@@ -55,6 +57,7 @@ class Session:
         self.outlet = outlet
         self.presence: Stanza | None = None
         self.priority: int | None = None
+        self.reachable: float | None = None
         self.interested = False
         self.goodbye = ""
         self.directed: set[JID] = set()
@@ -103,7 +106,11 @@ class Session:
         refusal.attrs["to"] = self.jid
         self.outlet.send(refusal)
 
-    def lost(self, unsent: Sequence[Stanza] = ()) -> None:
+    def opened(self) -> None:
+        """See `jabberd.interfaces.Session`."""
+        self.manager.fire(SessionOpened(self.account, self))
+
+    def lost(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
         """See `jabberd.interfaces.Session`."""
         if not self.closed:
             self.closed = True
@@ -126,6 +133,5 @@ class Session:
         return self.outlet.drained()
 
     def close(self, error: StreamError | None = None) -> None:
-        """End the stream, and so the session."""
+        """End the stream, and with it the session."""
         self.outlet.close(error)
-        self.lost()

@@ -14,26 +14,33 @@ from jabberd.xmpp import ns, sasl, stream
 from jabberd.xmpp.element import E, Element, serialize
 from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError
 from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
+from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
-    from jabberd.interfaces import Security, Session, SessionHost
+    from jabberd.interfaces import Credentials, Security, Session, SessionHost
     from jabberd.streams.protocol import StreamSettings
     from jabberd.xmpp.parser import Header, Nonza
+    from jabberd.xmpp.scram import ScramKeys
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
 
 _COMPRESS: Final = "http://jabber.org/protocol/compress"
 _BIND: Final = f"{{{ns.BIND}}}bind"
-_MOST_FAILURES: Final = 4  # RFC 6120 §6.4.5: between 2 and 5 tries
 
 
 class Door(Protocol):
-    """What client streams share: who is hosted, with which certificates, who is connected."""
+    """What client streams share: who is hosted, with which certificates, who is connected.
+
+    :ivar attempts: failures until a stream is closed (RFC 6120 §6.4.5).
+    """
+
+    hosts: Mapping[str, SessionHost]
+    attempts: int
 
     def host(self, domain: str) -> SessionHost | None:
         """The host of that domainpart; for an empty one the only host, if there is only one."""
@@ -44,20 +51,25 @@ class Door(Protocol):
     def security(self, transport: object) -> Security:
         """What is known of a connection whose TLS handshake is done."""
 
-    def may_try(self, address: str) -> bool:
-        """Whether that address may still guess passwords."""
+    def may_try(self, address: str, account: str) -> bool:
+        """Whether that address may guess once more the password of that account."""
 
-    def failed(self, address: str) -> None:
-        """A login from that address failed."""
+    def failed(self, address: str, account: str) -> None:
+        """It guessed wrong."""
 
     def closed(self, stream: C2SStream) -> None:
         """That stream is gone."""
 
 
 class C2SStream(StreamProtocol):
-    """One client's stream."""
+    """One client's stream.
+
+    To SASL mechanisms it stands for the host's credentials (`jabberd.interfaces.Credentials`), closed for
+    an account whose password was guessed wrong too often from this address.
+    """
 
     content_ns: ClassVar[str] = ns.CLIENT
+    holding: ClassVar[frozenset[str]] = frozenset({"iq", "presence"})
 
     def __init__(self, door: Door, settings: StreamSettings, clock: IReactorTime) -> None:
         super().__init__(settings, clock)
@@ -69,16 +81,20 @@ class C2SStream(StreamProtocol):
         self._offered: tuple[str, ...] = ()
         self._mechanism: sasl.Mechanism | None = None
         self._failures = 0
+        self._claimed = ""  # the account that the client wants to be, or wanted to be last
+        self._to = ""  # whom our header is for
 
     # -- the stream's life --------------------------------------------------------------------------
 
     def handshakeCompleted(self) -> None:
         self.security = self.door.security(self.transport)
 
-    def on_end(self, why: str) -> None:
+    def on_over(self) -> None:
         session, self.session = self.session, None
         if session is not None:
-            session.lost(self.unsent())
+            session.lost(self.unsent_since())
+
+    def on_end(self, why: str) -> None:
         self.door.closed(self)
         log.debug("{stream}: gone ({why})", stream=self, why=why)
 
@@ -86,9 +102,11 @@ class C2SStream(StreamProtocol):
         if not self.id:
             self.id = secrets.token_hex(8)
         self.header_sent = True
-        return stream.header(ns.CLIENT, sender=self.host.jid if self.host else "", id=self.id)
+        sender = self.host.jid if self.host else next(iter(self.door.hosts), "")  # RFC 6120 §4.9.1.3
+        return stream.header(ns.CLIENT, sender=sender, to=self._to, id=self.id)
 
     def on_header(self, header: Header) -> None:
+        self._to = _bare(header.sender)  # RFC 6120 §4.7.2
         host = self._host_for(header.to)
         if host is None:
             raise StreamError("host-unknown")
@@ -113,26 +131,22 @@ class C2SStream(StreamProtocol):
         policy = host.policy
         offer: list[Element] = []
         if not self.security.encrypted and self.door.creator(host.jid):
-            offer.append(
-                E(ns.TLS, "starttls", None, *([E(ns.TLS, "required")] if policy.require_tls else []))
-            )
+            required = [E(ns.TLS, "required")] if policy.require_tls else []
+            offer.append(E(ns.TLS, "starttls", None, *required))
         if self.security.encrypted or not policy.require_tls:
             self._offered = sasl.offered(
-                self.security,
-                plain=policy.plain,
-                plain_unencrypted=policy.plain and not policy.require_tls,
-                anonymous=policy.anonymous,
-                hashes=policy.hashes,
+                self.security, plain=policy.plain, anonymous=policy.anonymous, hashes=policy.hashes
             )
             offer += self._mechanisms()
         return offer
 
     def _mechanisms(self) -> list[Element]:
         """The mechanisms, and the channel bindings that -PLUS can use (XEP-0440)."""
-        names = [E(ns.SASL, "mechanism", None, name) for name in self._offered]
-        offer = [E(ns.SASL, "mechanisms", None, *names)]
+        mechanisms = [E(ns.SASL, "mechanism", None, name) for name in self._offered]
+        offer = [E(ns.SASL, "mechanisms", None, *mechanisms)]
         if self.security.bindings:
-            types = [E(ns.SASL_CB, "channel-binding", {"type": name}) for name in self.security.bindings]
+            names = sorted(self.security.bindings)
+            types = [E(ns.SASL_CB, "channel-binding", {"type": name}) for name in names]
             offer.append(E(ns.SASL_CB, "sasl-channel-binding", None, *types))
         return offer
 
@@ -158,53 +172,52 @@ class C2SStream(StreamProtocol):
 
     def _compress(self, _: Nonza) -> None:
         self.write(serialize(E(_COMPRESS, "failure", None, E(_COMPRESS, "setup-failed"))))
+        self._count_failure()
 
     def _auth(self, nonza: Nonza) -> Deferred[None] | None:
         host = self.host
         assert host is not None
         if self.username is not None:
             raise StreamError("policy-violation", "already logged in")
-        self._mechanism = None
-        if not self._offered:
-            self._refuse(SASLFailure("encryption-required"))
-            return None
-        if not self.door.may_try(self.address):
-            self._refuse(SASLFailure("temporary-auth-failure"))
-            return None
-        try:
-            self._mechanism = sasl.mechanism(
-                nonza.attrs.get("mechanism", ""),
-                self._offered,
-                security=self.security,
-                domain=host.jid,
-                credentials=host.credentials,
-            )
-            initial = sasl.decode_base64(nonza.element().text or "")
-        except SASLFailure as failure:
-            self._refuse(failure)
-            return None
-        return Deferred.fromCoroutine(self._step(self._mechanism.begin(initial)))
+        return Deferred.fromCoroutine(self._step(self._begin(host, nonza)))
 
-    def _response(self, nonza: Nonza) -> Deferred[None] | None:
+    async def _begin(self, host: SessionHost, nonza: Nonza) -> sasl.Challenge | sasl.Success:
+        if self._mechanism is not None:
+            raise SASLFailure("malformed-request", "there is an exchange already")
+        if not self._offered:
+            raise SASLFailure("encryption-required")
+        self._mechanism = sasl.mechanism(
+            nonza.attrs.get("mechanism", ""),
+            self._offered,
+            security=self.security,
+            domain=host.jid,
+            credentials=self,
+        )
+        self._claimed = ""
+        return await self._mechanism.begin(_data(nonza))
+
+    def _response(self, nonza: Nonza) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._step(self._go_on_with(nonza)))
+
+    async def _go_on_with(self, nonza: Nonza) -> sasl.Challenge | sasl.Success:
         if self._mechanism is None:
-            self._refuse(SASLFailure("malformed-request"))
-            return None
-        try:
-            data = sasl.decode_base64(nonza.element().text or "")
-        except SASLFailure as failure:
-            self._refuse(failure)
-            return None
-        return Deferred.fromCoroutine(self._step(self._mechanism.respond(data or b"")))
+            raise SASLFailure("malformed-request", "there was no challenge")
+        return await self._mechanism.respond(_data(nonza) or b"")
 
     def _sasl_abort(self, _: Nonza) -> None:
-        self._mechanism = None
-        self.write(serialize(stream.sasl_failure(SASLFailure("aborted"))))
+        self._refuse(SASLFailure("aborted"))
 
     async def _step(self, doing: Awaitable[sasl.Challenge | sasl.Success]) -> None:
         try:
             step = await doing
         except SASLFailure as failure:
             self._refuse(failure)
+            return
+        except Exception:  # noqa: BLE001  # such as a storage that is away: the client may try again
+            log.failure("{stream}: cannot check who this is", stream=self)
+            self._refuse(SASLFailure("temporary-auth-failure"))
+            return
+        if self.ended:
             return
         if isinstance(step, sasl.Challenge):
             self._say_sasl("challenge", step.data)
@@ -220,12 +233,36 @@ class C2SStream(StreamProtocol):
 
     def _refuse(self, failure: SASLFailure) -> None:
         self._mechanism = None
-        self._failures += 1
-        self.door.failed(self.address)
-        log.info("{stream}: login refused: {condition}", stream=self, condition=failure.condition)
+        if self._claimed and failure.condition == "not-authorized":
+            self.door.failed(self.address, self._claimed)
+        log.info(
+            "{stream}: login refused: {condition} {account!r}",
+            stream=self,
+            condition=failure.condition,
+            account=self._claimed,
+        )
         self.write(serialize(stream.sasl_failure(failure)))
-        if self._failures > _MOST_FAILURES:
-            self.close(StreamError("policy-violation", "too many failed logins"))
+        self._count_failure()
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        if self._failures >= self.door.attempts:
+            self.close(StreamError("policy-violation", "too many failures"))
+
+    async def keys(self, username: str, hash_name: str) -> ScramKeys:
+        """See `jabberd.interfaces.Credentials`."""
+        return await self._credentials_of(username).keys(username, hash_name)
+
+    async def check(self, username: str, password: str) -> bool:
+        """See `jabberd.interfaces.Credentials`."""
+        return await self._credentials_of(username).check(username, password)
+
+    def _credentials_of(self, username: str) -> Credentials:
+        assert self.host is not None
+        self._claimed = JID.of(username, self.host.jid)
+        if not self.door.may_try(self.address, self._claimed):
+            raise SASLFailure("temporary-auth-failure")
+        return self.host.credentials
 
     # -- stanzas ------------------------------------------------------------------------------------
 
@@ -242,23 +279,29 @@ class C2SStream(StreamProtocol):
         """RFC 6120 §7.6, §7.7."""
         assert self.host is not None
         try:
+            check_iq(request)
             resource = _asked_for(request)
             if self.username:
-                self.session = await self.host.open(self.username, resource, self)
+                session = await self.host.open(self.username, resource, self)
             else:
-                self.session = await self.host.open_anonymous(self)
+                session = await self.host.open_anonymous(self)
         except StanzaError as error:
             self.write(request.error(error).to_bytes())
             return
-        if self.ended:  # the client left while it was bound
-            self.session.lost()
-            self.session = None
+        except Exception:  # noqa: BLE001  # such as a storage that is away: the client may try again
+            log.failure("{stream}: cannot bind", stream=self)
+            self.write(request.error(StanzaError("internal-server-error")).to_bytes())
             return
+        if self.ended:  # the client left while it was bound
+            session.lost()
+            return
+        self.session = session
         self.negotiated()
         self.allow(self.settings.after)
-        bound = E(ns.BIND, "bind", None, E(ns.BIND, "jid", None, self.session.jid))
+        bound = E(ns.BIND, "bind", None, E(ns.BIND, "jid", None, session.jid))
         self.write(request.reply(bound).to_bytes())
-        log.info("{stream}: {jid!r} is bound", stream=self, jid=self.session.jid)
+        log.info("{stream}: {jid!r} is bound", stream=self, jid=session.jid)
+        session.opened()
 
     def send(self, stanza: Stanza) -> None:
         """See `jabberd.interfaces.Outlet`."""
@@ -273,6 +316,18 @@ _NEGOTIATED: Final[dict[str, Callable[[C2SStream, Nonza], Deferred[None] | None]
     f"{{{ns.SASL}}}abort": C2SStream._sasl_abort,  # noqa: SLF001
     f"{{{_COMPRESS}}}compress": C2SStream._compress,  # noqa: SLF001
 }
+
+
+def _data(nonza: Nonza) -> bytes | None:
+    return sasl.decode_base64(nonza.element().text or "")
+
+
+def _bare(address: str) -> str:
+    """The bare JID; nothing for what is none."""
+    try:
+        return JID.parse(address).bare
+    except InvalidJID:
+        return ""
 
 
 def _asked_for(request: Stanza) -> str:

@@ -6,11 +6,12 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from jabberd.streams.c2s import C2SStream
+from jabberd.streams.protocol import Unwelcome
 from jabberd.xmpp.element import E
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.stanza import Stanza
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 _PING: Final = "urn:xmpp:ping"
-_MOST_ADDRESSES: Final = 10_000  # whose failures are remembered
+_MOST_REMEMBERED: Final = 10_000  # addresses and accounts with failed logins
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,16 @@ class DoorSettings:
     """Limits of all client connections together.
 
     :ivar per_address: connections from one IP address at a time.
-    :ivar failures: failed logins from one address within ``forgiven`` seconds before it has to wait.
+    :ivar attempts: failed logins on one stream until it is closed.
+    :ivar failures: wrong passwords of one account from one address within ``forgiven`` seconds; then that
+        address, and nobody else, has to wait before it may log in to that account.
     :ivar silence: seconds after which a silent client is asked whether it is still there; it has
         ``patience`` seconds to answer (RFC 6120 §4.6.3).
     """
 
     per_address: int = 100
-    failures: int = 30
+    attempts: int = 3
+    failures: int = 10
     forgiven: float = 300.0
     silence: float = 300.0
     patience: float = 60.0
@@ -61,13 +65,14 @@ class ClientFactory(Factory):
     ) -> None:
         self.clock = clock
         self.hosts: Mapping[str, SessionHost] = {}
+        self.attempts = settings.attempts
         self.streams: set[C2SStream] = set()
         self._stream_settings = streams
         self._settings = settings
         self._creators = creators
         self._security = security
         self._connections: Counter[str] = Counter()
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
 
@@ -83,11 +88,11 @@ class ClientFactory(Factory):
         if self.numPorts == 0 and self._sweep.running:
             self._sweep.stop()
 
-    def buildProtocol(self, addr: IAddress | None) -> C2SStream | None:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         host = unmapped(getattr(addr, "host", "") or "")
         if self._connections[host] >= self._settings.per_address:
             log.info("too many connections from {address}: one more refused", address=host)
-            return None
+            return Unwelcome()
         stream = C2SStream(self, self._stream_settings, self.clock)
         stream.address = host
         self._connections[host] += 1
@@ -110,19 +115,23 @@ class ClientFactory(Factory):
         """See `jabberd.streams.c2s.Door`."""
         return self._security(transport)
 
-    def may_try(self, address: str) -> bool:
+    def may_try(self, address: str, account: str) -> bool:
         """See `jabberd.streams.c2s.Door`."""
-        count, since = self._failures.get(address, (0, 0.0))
-        return count < self._settings.failures or self.clock.seconds() - since > self._settings.forgiven
+        return self._failed(address, account)[0] < self._settings.failures
 
-    def failed(self, address: str) -> None:
+    def failed(self, address: str, account: str) -> None:
         """See `jabberd.streams.c2s.Door`."""
-        count, since = self._failures.pop(address, (0, self.clock.seconds()))
-        if self.clock.seconds() - since > self._settings.forgiven:
-            count, since = 0, self.clock.seconds()
-        self._failures[address] = (count + 1, since)
-        if len(self._failures) > _MOST_ADDRESSES:
+        count, since = self._failed(address, account)
+        self._failures[address, account] = (count + 1, since)
+        self._failures.move_to_end((address, account))
+        if len(self._failures) > _MOST_REMEMBERED:
             self._failures.popitem(last=False)
+
+    def _failed(self, address: str, account: str) -> tuple[int, float]:
+        """How often, and since when."""
+        now = self.clock.seconds()
+        count, since = self._failures.get((address, account), (0, now))
+        return (count, since) if now - since <= self._settings.forgiven else (0, now)
 
     def closed(self, stream: C2SStream) -> None:
         """See `jabberd.streams.c2s.Door`."""

@@ -49,11 +49,20 @@ class StreamSettings:
     unread: int = 1_048_576
 
 
+class Unwelcome(Protocol):
+    """A connection too many; a factory that gave None instead would not get on with direct TLS."""
+
+    def connectionMade(self) -> None:
+        cast("Any", self.transport).abortConnection()
+
+
 @implementer(IPushProducer, IHandshakeListener)
 class StreamProtocol(Protocol):
     """One XML stream over one connection."""
 
     content_ns: ClassVar[str]
+    #: The stanzas without a home that hold back all that follows (RFC 6120 §10.1).
+    holding: ClassVar[frozenset[str]] = frozenset({"iq"})
 
     #: Set before the connection is made.
     settings: StreamSettings
@@ -75,7 +84,7 @@ class StreamProtocol(Protocol):
         self._holding = 0
         self._stopped_reading = False
         self._blocked = False
-        self._outbox: list[tuple[bytes, Stanza | None]] = []
+        self._outbox: list[tuple[bytes, Stanza | None, float]] = []
         self._unread = 0
         self._draining: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
@@ -94,8 +103,11 @@ class StreamProtocol(Protocol):
         """The peer sent another first-level element.  A Deferred: what follows waits for it."""
         raise NotImplementedError
 
+    def on_over(self) -> None:
+        """Nothing is sent or handled any more, though the connection may last a while; told exactly once."""
+
     def on_end(self, why: str) -> None:
-        """The connection is gone; told exactly once."""
+        """The connection is gone; told exactly once, after `on_over`."""
 
     def our_header(self) -> bytes:
         """Our stream header, as it must come before an error if none was sent yet (RFC 6120 §4.9.1.2)."""
@@ -106,6 +118,7 @@ class StreamProtocol(Protocol):
     def connectionMade(self) -> None:
         self.heard = self.clock.seconds()
         self._timer = self.clock.callLater(self.settings.negotiation, self._too_slow)
+        self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
         """TLS is on; subclasses fill `security`."""
@@ -124,9 +137,7 @@ class StreamProtocol(Protocol):
             self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.ended = True
-        self._cancel_timer()
-        self._inbox.clear()
+        self._cease()
         self._parser = StreamParser(self.content_ns, self.settings.before)
         self.on_end(reason.getErrorMessage())
         self._tell_drained()
@@ -134,7 +145,10 @@ class StreamProtocol(Protocol):
     # -- coming in ----------------------------------------------------------------------------------
 
     def _take(self, events: list[Event]) -> None:
+        parser = self._parser
         for at, event in enumerate(events):
+            if self._parser is not parser:
+                break  # restarted: what came ahead of the new header is thrown away
             if self._held or self.ended:
                 self._inbox.extend(events[at:])
                 break
@@ -143,7 +157,7 @@ class StreamProtocol(Protocol):
     def _handle(self, event: Event) -> None:
         try:
             if isinstance(event, Stanza):
-                self._wait_for(self.on_stanza(event), hold=event.name == "iq")
+                self._wait_for(self.on_stanza(event), hold=event.name in self.holding)
             elif isinstance(event, Nonza):
                 self._wait_for(self.on_nonza(event), hold=True)
             elif isinstance(event, Header):
@@ -203,9 +217,8 @@ class StreamProtocol(Protocol):
         self.header_sent = False
 
     def negotiated(self) -> None:
-        """The negotiation is over: its timer stops, and a slow reader is noticed from now on."""
+        """The negotiation is over: its timer stops."""
         self._cancel_timer()
-        self.transport.registerProducer(self, True)
 
     def allow(self, limits: Limits) -> None:
         """From the next stanza on these limits hold."""
@@ -218,13 +231,15 @@ class StreamProtocol(Protocol):
     # -- going out ----------------------------------------------------------------------------------
 
     def write(self, data: bytes, stanza: Stanza | None = None) -> None:
-        """Send bytes, in order.  ``stanza``: what they are, to save it if the peer never reads."""
+        """Send bytes, in order.  ``stanza``: what they are, to save it if they cannot be sent any more."""
         if self.ended:
+            if stanza is not None:
+                self._outbox.append((data, stanza, self.clock.seconds()))
             return
         if not self._blocked:
             self.transport.write(data)
             return
-        self._outbox.append((data, stanza))
+        self._outbox.append((data, stanza, self.clock.seconds()))
         self._unread += len(data)
         if self._unread > self.settings.unread:
             log.info("{stream}: the peer does not read; dropped", stream=self)
@@ -243,8 +258,12 @@ class StreamProtocol(Protocol):
             each.callback(None)
 
     def unsent(self) -> list[Stanza]:
-        """The stanzas that wait for a peer that does not read; they are the caller's now."""
-        stanzas = [stanza for _, stanza in self._outbox if stanza is not None]
+        """The stanzas that wait for a peer that does not read or has left; they are the caller's now."""
+        return [stanza for stanza, _ in self.unsent_since()]
+
+    def unsent_since(self) -> list[tuple[Stanza, float]]:
+        """What `unsent` gives, each with the time (by the clock) at which it was to be sent."""
+        stanzas = [(stanza, since) for _, stanza, since in self._outbox if stanza is not None]
         self._outbox.clear()
         return stanzas
 
@@ -254,7 +273,7 @@ class StreamProtocol(Protocol):
     def resumeProducing(self) -> None:
         self._blocked = False
         sent = 0
-        for data, _ in self._outbox:
+        for data, _, _ in self._outbox:
             self.transport.write(data)
             self._unread -= len(data)
             sent += 1
@@ -290,17 +309,22 @@ class StreamProtocol(Protocol):
         self._hang_up()
 
     def _hang_up(self) -> None:
-        self.ended = True
-        self._cancel_timer()
+        self._cease()
         self._timer = self.clock.callLater(_GOODBYE, self._abort_transport)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def abort(self) -> None:
         """End the connection at once; what is still in the buffers is lost to the peer."""
-        self.ended = True
-        self._cancel_timer()
+        self._cease()
         self._abort_transport()
+
+    def _cease(self) -> None:
+        self._cancel_timer()
+        if not self.ended:
+            self.ended = True
+            self._inbox.clear()
+            self.on_over()
 
     def _abort_transport(self) -> None:
         self._timer = None
