@@ -6,6 +6,8 @@ order in which they stand in `Server`, and stop in the opposite one, each with a
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.application.service import MultiService, Service
@@ -21,19 +23,25 @@ from jabberd.jsm.threads import BoundedThreads
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.streams.clients import ClientFactory, DoorSettings
+from jabberd.streams.connect import Connector
+from jabberd.streams.federation import Federation
+from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
+from jabberd.streams.s2s import Terms
+from jabberd.streams.servers import ServerFactory
+from jabberd.streams.targets import Target, make_resolver
 from jabberd.streams.tls import Contexts, security
+from jabberd.streams.vouch import Trust, TrustError
 from jabberd.xmpp.boundaries import Limits
-from jabberd.xmpp.errors import StanzaError, StreamError
+from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
     from jabberd.settings import ServerSettings
     from jabberd.streams.certfiles import ServerCertificate
-    from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
 
@@ -105,7 +113,7 @@ class Listeners(Service):
 
 
 class Hosts(Service):
-    """The hosted domains: their modules, and the client streams that end before them."""
+    """The hosted domains: their modules start before the clients come, and stop behind them."""
 
     name = "domains"
 
@@ -136,13 +144,41 @@ class Hosts(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._clients.close_all(StreamError("system-shutdown"))
-        for _ in range(20):
-            if not self._clients.streams:
-                break
-            await deferLater(self._clock, _STEP / 40)
         for host in self.hosts.values():
             await host.modules.stop()
+
+
+class Streams(Service):
+    """The streams of clients, or those of other servers: told why they end, and waited for."""
+
+    def __init__(self, name: str, clock: Any, factory: ClientFactory | ServerFactory) -> None:
+        self.name = name
+        self._clock = clock
+        self._factory = factory
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._factory.close_all(StreamError("system-shutdown"))
+        for _ in range(20):
+            if not self._factory.streams:
+                break
+            await deferLater(self._clock, _STEP / 40)
+
+
+class Links(Service):
+    """Our streams to other servers: what waits goes out first."""
+
+    name = "links"
+
+    def __init__(self, federation: Federation) -> None:
+        self._federation = federation
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return self._federation.close(_STEP * 0.8)
 
 
 class StorageService(Service):
@@ -169,11 +205,27 @@ def assemble(config: Config, reactor: Any) -> MultiService:
     secret = hosting.secret_of(settings.storage.url)
     storage = open_storage(settings.storage.url, reactor)
     threads = BoundedThreads(reactor)
-    router = Router(Nowhere())
+    federation, terms = _federation(
+        settings, certificates, _trust(config), secret, reactor, lambda: listeners.bound
+    )
+    router = Router(federation)
+    federation.bounce = router.bounce
     hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
     clients, factories = _client_factories(settings, certificates, reactor)
+    servers = ServerFactory(terms, router, federation, settings.limits.connections)
+    factories["s2s"] = servers
+    if terms.contexts:
+        factories["s2s-direct"] = TLSMemoryBIOFactory(terms.contexts.acceptor(), False, servers, reactor)
     listeners = Listeners(reactor, settings, factories)
-    services = [threads, StorageService(storage), Hosts(reactor, clients, hosts, listeners), listeners]
+    services = [
+        threads,
+        StorageService(storage),
+        Hosts(reactor, clients, hosts, listeners),
+        Links(federation),
+        Streams("streams of servers", reactor, servers),
+        Streams("streams of clients", reactor, clients),
+        listeners,
+    ]
     if settings.control.socket is not None:
         admin = Admin(lambda: hosting.verb_groups(hosts))
         services.append(Control(reactor, settings.control.socket, admin))
@@ -201,12 +253,48 @@ def _client_factories(
     return clients, {"c2s": clients, "c2s-direct": direct}
 
 
-class Nowhere:
-    """The default route of a server that does not federate."""
+def _federation(
+    settings: ServerSettings,
+    certificates: Mapping[str, ServerCertificate],
+    trust: Trust,
+    secret: bytes,
+    reactor: Any,
+    bound: Callable[[], Iterable[tuple[str, str, int]]],
+) -> tuple[Federation, Terms]:
+    """The way to other servers, and what all streams with them share.
 
-    def deliver(self, _stanza: Stanza) -> None:
-        """See `jabberd.interfaces.Route`."""
-        raise StanzaError("remote-server-not-found")
+    :param bound: kind, address and port of our own listeners.
+    """
+    policies: dict[str, Policy] = {
+        name: Policy(each.federation, each.require_tls) for name, each in settings.domains.items()
+    }
+    streams = _streams(settings)
+    larger = replace(streams.after, size=2 * streams.after.size)  # what our clients may send grows on its way
+    terms = Terms(
+        hosted=policies.get,
+        contexts=Contexts("xmpp-server", certificates, settings.tls.minimum) if certificates else None,
+        trust=trust,
+        secret=sha256(b"dialback " + secret).hexdigest(),
+        streams=replace(streams, after=larger),
+        clock=reactor,
+    )
+    connector = Connector(
+        reactor,
+        make_resolver(reactor, settings.federation.resolver),
+        hosts={name: Target(at.host, at.port) for name, at in settings.federation.hosts.items()},
+        listening=lambda: [(host, port) for kind, host, port in bound() if kind.startswith("s2s")],
+        limit=settings.federation.connect_timeout,
+    )
+    return Federation(terms, connector, settings.federation), terms
+
+
+def _trust(config: Config) -> Trust:
+    """The authorities that federation believes; a file that cannot be used is noted in the config."""
+    try:
+        return Trust(config.settings.federation.authorities)
+    except TrustError as error:
+        config.problem(("federation", "authorities"), f"{error}; name a PEM file of CA certificates")
+        return Trust(())
 
 
 # --- from settings to what the parts take ----------------------------------------------------------
@@ -230,5 +318,8 @@ def _streams(settings: ServerSettings) -> StreamSettings:
 def _door(settings: ServerSettings) -> DoorSettings:
     limits = settings.limits
     return DoorSettings(
-        per_address=limits.connections, silence=limits.idle_timeout, patience=limits.answer_timeout
+        per_address=limits.connections,
+        attempts=limits.login_attempts,
+        silence=limits.idle_timeout,
+        patience=limits.answer_timeout,
     )

@@ -1,0 +1,231 @@
+"""Federation: the default route, to everybody who is not ours.
+
+One `Link` for each pair of a domain of ours and one of theirs: it queues, connects, sends, and gives
+back what cannot leave.  Federation finds the link, opens streams for it, and verifies the dialback
+keys that incoming streams bring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from jabberd.streams.connect import RemoteServerError
+from jabberd.streams.incoming import NotVerifiedError
+from jabberd.streams.link import Link
+from jabberd.streams.outgoing import OutgoingStream
+from jabberd.streams.proof import LinkError, Pair, Policy
+from jabberd.xmpp.errors import StanzaError, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IAddress, IReactorTime
+
+    from jabberd.settings import Federation as Settings
+    from jabberd.streams.connect import Connector
+    from jabberd.streams.s2s import Terms
+    from jabberd.streams.targets import Target
+    from jabberd.xmpp.stanza import Stanza
+
+__all__ = ["Federation"]
+
+log = Logger()
+
+_MOST_LINKS: Final = 10_000
+_MOST_WAITING: Final = 64 << 20  # bytes in all queues together
+_MOST_VERIFICATIONS: Final = 200  # at a time
+_LOST: Final = (ConnectionClosed, SSL.Error, CancelledError)
+
+
+class Federation:
+    """See above.  Implements `jabberd.interfaces.Route`.
+
+    :ivar bounce: sends a stanza back with an error: the router's, to be set before the first stanza.
+    :ivar links: those that there are, by pair.
+    """
+
+    bounce: Callable[[Stanza, StanzaError], object]
+
+    def __init__(self, terms: Terms, connector: Connector, settings: Settings) -> None:
+        self.terms = terms
+        self.settings = settings
+        self.links: dict[tuple[str, str], Link] = {}
+        self._connector = connector
+        self._waiting = 0
+        self._verifying = 0
+        self._left: Deferred[None] | None = None
+
+    @property
+    def clock(self) -> IReactorTime:
+        """What time it is."""
+        return self.terms.clock
+
+    def deliver(self, stanza: Stanza) -> None:
+        """Send the stanza to the server of its domain; what cannot leave bounces, now or later.
+
+        :raises StanzaError: it cannot even wait.
+        """
+        sender, to = stanza.sender, stanza.to
+        assert sender is not None  # who receives a stanza sees to it
+        assert to is not None
+        link = self.links.get((sender.domainpart, to.domainpart))
+        if link is None:
+            link = self._new_link(Pair(sender.domain, to.domain))
+        link.send(stanza)
+
+    def _new_link(self, pair: Pair) -> Link:
+        policy = self.terms.hosted(pair.ours)
+        if policy is None or policy.proof == "off":
+            raise StanzaError("not-allowed", f"{pair.ours} talks to no other servers")
+        if len(self.links) >= _MOST_LINKS:
+            raise StanzaError("resource-constraint", "there are too many links to other servers")
+        link = self.links[pair] = Link(self, pair)
+        return link
+
+    # -- for links ----------------------------------------------------------------------------------
+
+    def hold(self, size: int) -> bool:
+        """See `jabberd.streams.link.Switchboard`."""
+        if self._waiting + size > _MOST_WAITING:
+            return False
+        self._waiting += size
+        return True
+
+    def release(self, size: int) -> None:
+        """See `jabberd.streams.link.Switchboard`."""
+        self._waiting -= size
+
+    def forget(self, link: Link) -> None:
+        """See `jabberd.streams.link.Switchboard`."""
+        self.links.pop(link.pair, None)
+        if not self.links and self._left is not None:
+            left, self._left = self._left, None
+            left.callback(None)
+
+    def open(self, pair: Pair) -> Deferred[OutgoingStream]:
+        """See `jabberd.streams.link.Switchboard`."""
+        return Deferred.fromCoroutine(self._authenticated(pair))
+
+    async def _authenticated(self, pair: Pair) -> OutgoingStream:
+        policy = self.terms.hosted(pair.ours)
+        if policy is None:
+            raise LinkError("remote-server-timeout", f"{pair.ours} is not hosted here any more")
+        stream = await self._connected(pair, policy)
+        try:
+            await stream.authenticate()
+        except _LOST as error:
+            if not stream.ended:
+                stream.abort()
+            raise LinkError("remote-server-timeout", _reason(error), passing=True) from error
+        return stream
+
+    async def _connected(self, pair: Pair, policy: Policy) -> OutgoingStream:
+        """A stream that is as safe as the policy wants.
+
+        :raises LinkError: there is none to be had.
+        """
+        contexts = self.terms.contexts
+
+        def factory_for(target: Target) -> _Factory:
+            return _Factory(
+                lambda: OutgoingStream(
+                    self.terms, pair, policy, direct=target.direct, patience=self.settings.queue_age
+                )
+            )
+
+        try:
+            stream: OutgoingStream = await self._connector.connect(
+                pair.theirs,
+                factory_for,
+                tls=contexts.initiator(pair.ours, pair.theirs, direct=True) if contexts else None,
+                ready=_secured,
+            )
+        except RemoteServerError as error:
+            passing = error.condition == "remote-server-timeout"
+            raise LinkError(error.condition, str(error), passing=passing) from error
+        except CancelledError as error:
+            raise LinkError("remote-server-timeout", "no answer so far", passing=True) from error
+        if stream.failure:
+            raise stream.failure
+        return stream
+
+    # -- for incoming streams -----------------------------------------------------------------------
+
+    async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
+        """See `jabberd.streams.incoming.Door`: on a connection of its own, which ends with the answer."""
+        policy = self.terms.hosted(pair.ours)
+        if policy is None or self._verifying >= _MOST_VERIFICATIONS:
+            raise NotVerifiedError("resource-constraint")
+        self._verifying += 1
+        try:
+            return await self._verify(pair, Policy("dialback", policy.require_tls), stream_id, key)
+        except LinkError as error:
+            log.info("cannot verify a key of {theirs!r}: {why}", theirs=pair.theirs, why=error.why)
+            not_found = error.condition == "remote-server-not-found"
+            raise NotVerifiedError(error.condition if not_found else "remote-connection-failed") from error
+        except _LOST as error:
+            log.info("cannot verify a key of {theirs!r}: {why}", theirs=pair.theirs, why=_reason(error))
+            raise NotVerifiedError("remote-server-timeout") from error
+        finally:
+            self._verifying -= 1
+
+    async def _verify(self, pair: Pair, policy: Policy, stream_id: str, key: str) -> bool:
+        stream = await self._connected(pair, policy)
+        try:
+            return await stream.verify(stream_id, key)
+        finally:
+            stream.close()
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def close(self, limit: float) -> Deferred[None]:
+        """End all links; fires when they are gone.
+
+        What waits for an attempt under way goes out first; what is left after ``limit`` seconds goes
+        back to its sender.
+        """
+        left: Deferred[None] = Deferred()
+        self._left = left
+        cutting = self.clock.callLater(limit, self._cut)
+        left.addBoth(lambda _: cutting.cancel() if cutting.active() else None)
+        for link in list(self.links.values()):
+            link.close(StreamError("system-shutdown"))
+        if not self.links and self._left is not None:
+            self._left = None
+            left.callback(None)
+        return left
+
+    def _cut(self) -> None:
+        for link in list(self.links.values()):
+            link.cut()
+
+
+class _Factory(Factory):
+    """Makes a stream for each connection."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], OutgoingStream]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: IAddress | None) -> OutgoingStream:  # noqa: ARG002  # Twisted's
+        return self._make()
+
+
+async def _secured(stream: OutgoingStream) -> None:
+    """Wait until the peer has made its offer; a failure that may pass lets the next place be tried."""
+    try:
+        await stream.secured
+    except LinkError as error:
+        if error.passing:
+            raise ConnectionDone(error.why) from error
+
+
+def _reason(error: BaseException) -> str:
+    return f"the connection was lost: {str(error).rstrip('.') or type(error).__name__}"

@@ -1,0 +1,364 @@
+"""Streams that other servers open to us: they prove who they are, then their stanzas come in.
+
+Who may write to whom is kept as pairs of domains, each proved by itself: by SASL EXTERNAL with the
+certificate of the TLS handshake (XEP-0178), or by Server Dialback (XEP-0220), as the policy of *our*
+domain has it.  One stream may carry several pairs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from jabberd.streams.lanes import Lanes
+from jabberd.streams.proof import Offer, Pair, offer
+from jabberd.streams.s2s import STREAM_ERROR, ServerStream, Terms, condition_of, domain_of
+from jabberd.xmpp import ns, sasl, stream
+from jabberd.xmpp.dialback import Dialback, is_key
+from jabberd.xmpp.element import E, serialize
+from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError, XMPPError
+from jabberd.xmpp.stanza import check_iq
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from jabberd.streams.proof import Policy
+    from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.parser import Header, Nonza
+    from jabberd.xmpp.stanza import Stanza
+
+__all__ = ["Door", "IncomingStream", "NotVerifiedError"]
+
+log = Logger()
+
+_MOST_PAIRS: Final = 100
+_MOST_VERIFICATIONS: Final = 8  # at a time: each makes us connect to a server of the peer's choice
+_MOST_FAILURES: Final = 4  # RFC 6120 §6.4.5: between 2 and 5 tries
+
+
+class NotVerifiedError(XMPPError):
+    """The authoritative server did not say whether a dialback key is right.
+
+    :ivar condition: why, for the one who sent the key (XEP-0220 §2.5).
+    """
+
+    def __init__(self, condition: str) -> None:
+        super().__init__(condition)
+        self.condition = condition
+
+
+class Door(Protocol):
+    """What incoming streams share beside their terms."""
+
+    def route(self, stanza: Stanza) -> Deferred[None] | None:
+        """Hand on what came in; see *Home* in `jabberd.interfaces`."""
+
+    def bounce(self, stanza: Stanza, error: StanzaError) -> Deferred[None] | None:
+        """Tell the sender why its stanza goes no further."""
+
+    async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
+        """Ask the authoritative server of ``pair.theirs`` whether it sent this key (XEP-0220 §2.1.2).
+
+        :raises NotVerifiedError: no answer can be had.
+        """
+
+    def closed(self, stream: IncomingStream) -> None:
+        """That stream is gone."""
+
+
+class IncomingStream(ServerStream):
+    """One stream that another server opened.
+
+    :ivar pairs: those proved on this stream, each with the proof: ``certificate`` or ``dialback``.
+    """
+
+    receiving: ClassVar[bool] = True
+
+    def __init__(self, door: Door, terms: Terms) -> None:
+        super().__init__(terms)
+        self.door = door
+        self.pairs: dict[tuple[str, str], str] = {}
+        self._ours: JID | None = None  # the domains in the peer's stream header
+        self._theirs: JID | None = None
+        self._offer: Offer | None = None
+        self._mechanism: sasl.Mechanism | None = None
+        self._failures = 0
+        self._authenticated = False
+        self._verifying: set[Pair] = set()
+        self._lanes = Lanes(door.route)
+        self._nonzas: dict[str, Callable[[Nonza], Deferred[None] | None]] = {
+            f"{{{ns.TLS}}}starttls": self._starttls,
+            f"{{{ns.SASL}}}auth": self._auth,
+            f"{{{ns.SASL}}}response": self._response,
+            f"{{{ns.SASL}}}abort": self._sasl_abort,
+            f"{{{ns.DIALBACK}}}result": self._dialback,
+            f"{{{ns.DIALBACK}}}verify": self._dialback,
+            STREAM_ERROR: self._error,
+        }
+
+    # -- the stream's life --------------------------------------------------------------------------
+
+    def on_end(self, why: str) -> None:
+        self.door.closed(self)
+        log.debug("{stream}: gone ({why})", stream=self, why=why)
+
+    def our_header(self) -> bytes:
+        if not self.id:
+            self.id = secrets.token_hex(16)  # RFC 6120 §4.7.3: unpredictable, as dialback needs it
+        self.header_sent = True
+        return stream.header(ns.SERVER, sender=self._ours or "", to=self._theirs or "", id=self.id)
+
+    def on_header(self, header: Header) -> None:
+        ours, theirs = domain_of(header.to), domain_of(header.sender)
+        if self._authenticated and (ours, theirs) != (self._ours, self._theirs):
+            raise StreamError("not-authorized", "that is not who you proved to be")
+        self._theirs = theirs
+        policy = self.terms.hosted(ours) if ours else None
+        if policy is None or ours is None:
+            raise StreamError("host-unknown")
+        self._ours = ours
+        self.id = ""
+        self.write(self.our_header())
+        if policy.proof == "off":
+            raise StreamError("policy-violation", "this domain talks to no other servers")
+        if theirs is not None and self.terms.hosted(theirs) is not None:
+            raise StreamError("invalid-from", "that domain is hosted here")
+        if not header.version:
+            raise StreamError("unsupported-version")  # RFC 6120 §4.7.5, rule 5
+        self._offer = self._make_offer(policy)
+        self.write(stream.features(self._offer.features()))
+
+    def _make_offer(self, policy: Policy) -> Offer:
+        encrypted = self.security.encrypted
+        return offer(
+            policy,
+            encrypted=encrypted,
+            can_encrypt=self.terms.contexts is not None,
+            vouched=encrypted and self._theirs is not None and self.vouched(self._theirs),
+            authenticated=self._authenticated,
+        )
+
+    def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
+        act = self._nonzas.get(nonza.name)
+        if act is None:
+            raise StreamError("unsupported-stanza-type")
+        assert self._offer is not None
+        if self._offer.must_encrypt and act not in (self._starttls, self._error):
+            raise StreamError("policy-violation", "start TLS first")
+        return act(nonza)
+
+    def _error(self, nonza: Nonza) -> None:
+        log.info("{stream}: the peer reports {condition}", stream=self, condition=condition_of(nonza))
+        self.close()
+
+    # -- TLS and SASL -------------------------------------------------------------------------------
+
+    def _starttls(self, _: Nonza) -> None:
+        assert self._offer is not None
+        assert self._ours is not None
+        if not self._offer.starttls or self.terms.contexts is None or self.pairs:
+            self.write(serialize(E(ns.TLS, "failure")))
+            self.close()  # RFC 6120 §5.4.2.2
+            return
+        self.write(serialize(E(ns.TLS, "proceed")))
+        self.restart()
+        self.transport.startTLS(self.terms.contexts.acceptor(self._ours))
+
+    def _auth(self, nonza: Nonza) -> Deferred[None]:
+        assert self._offer is not None
+        if self._authenticated:
+            raise StreamError("policy-violation", "already authenticated")
+        offered = ("EXTERNAL",) if self._offer.external else ()
+        identities = [self._theirs] if self._theirs else []
+        self._mechanism = None
+
+        async def begin() -> sasl.Challenge | sasl.Success:
+            self._mechanism = sasl.mechanism(
+                nonza.attrs.get("mechanism", ""), offered, security=self.security, identities=identities
+            )
+            return await self._mechanism.begin(sasl.decode_base64(nonza.element().text or ""))
+
+        return Deferred.fromCoroutine(self._step(begin()))
+
+    def _response(self, nonza: Nonza) -> Deferred[None]:
+        async def respond() -> sasl.Challenge | sasl.Success:
+            if self._mechanism is None:
+                raise SASLFailure("malformed-request")
+            return await self._mechanism.respond(sasl.decode_base64(nonza.element().text or "") or b"")
+
+        return Deferred.fromCoroutine(self._step(respond()))
+
+    def _sasl_abort(self, _: Nonza) -> None:
+        self._refuse(SASLFailure("aborted"))
+
+    async def _step(self, doing: Awaitable[sasl.Challenge | sasl.Success]) -> None:
+        try:
+            step = await doing
+        except SASLFailure as failure:
+            self._refuse(failure)
+            return
+        if isinstance(step, sasl.Challenge):
+            self.write(serialize(E(ns.SASL, "challenge", None, b64encode(step.data).decode() or "=")))
+            return
+        self._mechanism = None
+        self._authenticated = True
+        self.write(serialize(E(ns.SASL, "success")))
+        self.restart(self.settings.after)
+        assert self._ours is not None
+        assert self._theirs is not None
+        self._admit(Pair(self._ours, self._theirs), "certificate")
+
+    def _refuse(self, failure: SASLFailure) -> None:
+        self._mechanism = None
+        log.info("{stream}: EXTERNAL refused: {condition}", stream=self, condition=failure.condition)
+        self.write(serialize(stream.sasl_failure(failure)))
+        self._count_failure()
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        if self._failures > _MOST_FAILURES:
+            self.close(StreamError("policy-violation", "too many failures"))
+
+    def _admit(self, pair: Pair, proof: str) -> None:
+        if not self.pairs:
+            self.negotiated()
+            self.allow(self.settings.after)
+        self.pairs[pair] = proof
+        log.info(
+            "{stream}: {theirs!r} writes to {ours!r}, proved by {proof}",
+            stream=self,
+            theirs=pair.theirs,
+            ours=pair.ours,
+            proof=proof,
+        )
+
+    # -- dialback -----------------------------------------------------------------------------------
+
+    def _dialback(self, nonza: Nonza) -> None:
+        said = Dialback.read(nonza.element())
+        if said.type:
+            log.debug("{stream}: an answer that nobody asked for", stream=self)  # XEP-0220 §3.1
+        elif said.name == "verify":
+            self.say(self._checked(said))
+        else:
+            self._key_received(said, Pair(ours=said.to, theirs=said.sender))
+
+    def _checked(self, asked: Dialback) -> Dialback:
+        """Answer as authoritative server (XEP-0220 §2.2.2): whoever asks, it tells them only what is so."""
+        if self.terms.hosted(asked.to) is None:
+            return asked.answer("error", "item-not-found")
+        right = is_key(
+            asked.key, self.terms.secret, receiving=asked.sender, originating=asked.to, stream_id=asked.id
+        )
+        return asked.answer("valid" if right else "invalid")
+
+    def _key_received(self, asked: Dialback, pair: Pair) -> None:
+        """Answer as receiving server (XEP-0220 §2.2.1), at once or when the key has been verified."""
+        policy = self.terms.hosted(pair.ours)
+        refusal = self._refusal(policy, pair)
+        if refusal:
+            self.say(asked.answer("error", refusal))
+        elif pair in self.pairs:
+            self.say(asked.answer("valid"))
+        elif policy and policy.certificate and self.vouched(pair.theirs):
+            self._admit(pair, "certificate")
+            self.say(asked.answer("valid"))
+        elif policy and policy.dialback:
+            self._verifying.add(pair)
+            verifying = Deferred.fromCoroutine(self._verify(asked, pair))
+            verifying.addErrback(self._failed)
+        else:
+            self.say(asked.answer("error", "not-authorized"))
+            self._count_failure()
+
+    def _refusal(self, policy: Policy | None, pair: Pair) -> str:
+        """Why no proof will do for the pair (XEP-0220 §2.5); empty if one will."""
+        if policy is None:
+            return "item-not-found"
+        if policy.proof == "off":
+            return "not-allowed"
+        if policy.require_tls and not self.security.encrypted:
+            return "policy-violation"
+        if self.terms.hosted(pair.theirs) is not None:
+            return "not-acceptable"
+        if pair in self._verifying or len(self._verifying) >= _MOST_VERIFICATIONS:
+            return "resource-constraint"
+        return "resource-constraint" if len(self.pairs) >= _MOST_PAIRS else ""
+
+    async def _verify(self, asked: Dialback, pair: Pair) -> None:
+        stream_id = self.id
+        try:
+            valid = await self.door.verify(pair, stream_id, asked.key)
+        except NotVerifiedError as error:
+            self.say(asked.answer("error", error.condition))
+            return
+        finally:
+            self._verifying.discard(pair)
+        if self.ended or self.id != stream_id:
+            return
+        if valid:
+            self._admit(pair, "dialback")
+            self.say(asked.answer("valid"))
+            return
+        log.warn("{stream}: a wrong dialback key for {theirs!r}", stream=self, theirs=pair.theirs)
+        if self.pairs:
+            self.say(asked.answer("error", "forbidden"))
+        else:
+            self.say(asked.answer("invalid"))
+            self.close()
+
+    # -- stanzas ------------------------------------------------------------------------------------
+
+    def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
+        if not self.pairs:
+            raise self._too_early()
+        if not (stanza.attrs.get("to") and stanza.attrs.get("from")):
+            raise StreamError("improper-addressing")  # RFC 6120 §8.1.1.2, §8.1.2.2
+        try:
+            sender = stanza.sender
+        except StanzaError:
+            self._from_nowhere(stanza)
+            return None
+        try:
+            to = stanza.to
+        except StanzaError as error:
+            return self._to_nowhere(stanza, error)
+        assert sender is not None
+        assert to is not None
+        if (to.domainpart, sender.domainpart) not in self.pairs:
+            raise self._not_proved(sender)
+        if stanza.name == "iq":
+            try:
+                check_iq(stanza)
+            except StanzaError as error:
+                return self.door.bounce(stanza, error)
+        return self._lanes.take(stanza)
+
+    def _too_early(self) -> StreamError:
+        if self._offer and self._offer.must_encrypt:
+            return StreamError("policy-violation", "start TLS first")
+        return StreamError("not-authorized")
+
+    def _not_proved(self, sender: JID) -> StreamError:
+        """RFC 6120 §8.1.2.2, rule 2; and §8.1.1.2, rule 2, where the sender is proved to another domain."""
+        if any(theirs == sender.domainpart for _, theirs in self.pairs):
+            return StreamError("host-unknown")
+        return StreamError("invalid-from")
+
+    def _from_nowhere(self, stanza: Stanza) -> None:
+        """Nobody can be told, and to end the stream would punish all for one: peers know newer characters."""
+        log.info("{stream}: a stanza from no address: {sender!r}", stream=self, sender=stanza.attrs["from"])
+
+    def _to_nowhere(self, stanza: Stanza, error: StanzaError) -> Deferred[None] | None:
+        """The domain answers, since the one addressed cannot be named."""
+        sender = stanza.sender
+        assert sender is not None
+        ours = next((ours for ours, theirs in self.pairs if theirs == sender.domainpart), None)
+        if ours is None:
+            raise StreamError("invalid-from")
+        named: JID | None = domain_of(ours)
+        return self.door.bounce(stanza.with_attrs(to=named), error)

@@ -1,0 +1,152 @@
+"""What servers prove to each other, and what they offer and accept for it: no input, no output.
+
+What proves another server's name is the policy of *our* domain in each pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import E, Element
+from jabberd.xmpp.errors import StanzaError, XMPPError
+
+if TYPE_CHECKING:
+    from jabberd.xmpp.jid import JID
+
+__all__ = ["LinkError", "Offer", "Offered", "Pair", "Policy", "Step", "next_step", "offer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a domain of ours asks of other servers.
+
+    :ivar proof: what shows that another server speaks for its domain: a ``certificate``, ``dialback``,
+        ``either``; ``off``: this domain talks to no other server.
+    :ivar require_tls: nothing is said in the clear but the wish for TLS.
+    """
+
+    proof: Literal["certificate", "dialback", "either", "off"] = "certificate"
+    require_tls: bool = True
+
+    @property
+    def certificate(self) -> bool:
+        """Whether a certificate suffices."""
+        return self.proof in ("certificate", "either")
+
+    @property
+    def dialback(self) -> bool:
+        """Whether dialback suffices."""
+        return self.proof in ("dialback", "either")
+
+
+class Pair(NamedTuple):
+    """One of our domains and one of theirs: who may write to whom is always said of two."""
+
+    ours: JID
+    theirs: JID
+
+
+class LinkError(XMPPError):
+    """The other server cannot be reached, or will not do.
+
+    :ivar condition: the stanza error for those who wrote to it (RFC 6120 §8.3.3.16, §8.3.3.17).
+    :ivar why: for operators and for the sender; one line, names no user.
+    :ivar passing: it may well be better soon: stanzas wait for that.
+    """
+
+    def __init__(self, condition: str, why: str, *, passing: bool = False) -> None:
+        super().__init__(f"{condition}: {why}")
+        self.condition = condition
+        self.why = why
+        self.passing = passing
+
+    def stanza_error(self) -> StanzaError:
+        """What the sender of a stanza is told; to wait only if that may help (RFC 6120 §8.3.3.17)."""
+        return StanzaError(self.condition, self.why, type="wait" if self.passing else "cancel")
+
+
+# --- of streams that others open to us ---
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the features of an incoming stream hold, and so what is accepted on it.
+
+    :ivar must_encrypt: STARTTLS and nothing else.
+    """
+
+    starttls: bool
+    must_encrypt: bool
+    external: bool
+    dialback: bool
+
+    def features(self) -> list[Element]:
+        """As they are advertised."""
+        shown: list[Element] = []
+        if self.starttls:
+            required = [E(ns.TLS, "required")] if self.must_encrypt else []
+            shown.append(E(ns.TLS, "starttls", None, *required))
+        if self.external:
+            shown.append(E(ns.SASL, "mechanisms", None, E(ns.SASL, "mechanism", None, "EXTERNAL")))
+        if self.dialback:
+            shown.append(E(ns.DIALBACK_FEATURE, "dialback", None, E(ns.DIALBACK_FEATURE, "errors")))
+        return shown
+
+
+def offer(policy: Policy, *, encrypted: bool, can_encrypt: bool, vouched: bool, authenticated: bool) -> Offer:
+    """What to offer to a peer.
+
+    :param vouched: its certificate vouches for the domain that it says it is.
+    :param authenticated: it has proved that by SASL already.
+    """
+    must_encrypt = policy.require_tls and not encrypted
+    external = encrypted and vouched and policy.certificate
+    return Offer(
+        starttls=can_encrypt and not encrypted,
+        must_encrypt=must_encrypt,
+        external=external and not authenticated,
+        dialback=not must_encrypt and (policy.dialback or external),
+    )
+
+
+# --- of streams that we open ---
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a peer's stream features hold (RFC 6120 §4.3.2)."""
+
+    starttls: bool = False
+    external: bool = False
+    dialback: bool = False
+
+    @classmethod
+    def read(cls, features: Element) -> Offered:
+        """Read ``<stream:features/>``."""
+        return cls(
+            starttls=features.find(f"{{{ns.TLS}}}starttls") is not None,
+            external=any(each.text == "EXTERNAL" for each in features.iter(f"{{{ns.SASL}}}mechanism")),
+            dialback=features.find(f"{{{ns.DIALBACK_FEATURE}}}dialback") is not None,
+        )
+
+
+Step = Literal["starttls", "secured"]
+
+
+def next_step(
+    policy: Policy, offered: Offered, *, encrypted: bool, can_encrypt: bool, objection: str
+) -> Step:
+    """What to do about a peer's features before anything else is said.
+
+    :param objection: why its certificate does not vouch for it; empty if it does.
+    :raises LinkError: the policy forbids to go on.
+    """
+    if not encrypted and offered.starttls and can_encrypt:
+        return "starttls"
+    if not encrypted and policy.require_tls:
+        raise LinkError("remote-server-timeout", "it offers no encryption")
+    if not policy.dialback and objection:
+        raise LinkError("remote-server-timeout", f"its certificate does not vouch for it: {objection}")
+    return "secured"

@@ -1,0 +1,146 @@
+"""What streams between servers have in common.
+
+`jabberd.streams.incoming` receives stanzas, `jabberd.streams.outgoing` sends them: each stream
+carries stanzas one way only (RFC 6120 §2.5).
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from twisted.logger import Logger
+
+from jabberd.streams import tls, vouch
+from jabberd.streams.protocol import StreamProtocol
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import split
+from jabberd.xmpp.jid import JID, InvalidJID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from jabberd.streams.proof import Policy
+    from jabberd.streams.protocol import StreamSettings
+    from jabberd.streams.tls import Contexts
+    from jabberd.streams.vouch import Trust
+    from jabberd.xmpp.dialback import Dialback
+    from jabberd.xmpp.parser import Nonza
+
+__all__ = ["STREAM_ERROR", "ServerStream", "Terms", "Timer", "condition_of", "domain_of", "shown"]
+
+log = Logger()
+
+STREAM_ERROR: Final = f"{{{ns.STREAM}}}error"
+_CONDITION: Final = re.compile("[a-z-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all streams with other servers share.
+
+    :ivar hosted: the policy of a domain of ours, by domainpart; None if it is not hosted here.
+    :ivar contexts: TLS with the domains' certificates; None if there is none.
+    :ivar trust: the authorities that certificates must come from.
+    :ivar secret: what dialback keys are made from (XEP-0185 §2); nobody else knows it.
+    """
+
+    hosted: Callable[[str], Policy | None]
+    contexts: Contexts | None
+    trust: Trust
+    secret: str
+    streams: StreamSettings
+    clock: IReactorTime
+
+
+class ServerStream(StreamProtocol):
+    """A stream with another server, in either direction.
+
+    :cvar receiving: whether they opened it.
+    """
+
+    content_ns: ClassVar[str] = ns.SERVER
+    holding: ClassVar[frozenset[str]] = frozenset()
+    receiving: ClassVar[bool]
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms.streams, terms.clock)
+        self.terms = terms
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.setTcpKeepAlive(True)
+        self.transport.setTcpNoDelay(True)
+
+    def handshakeCompleted(self) -> None:
+        self.security = tls.security(self.transport, server=self.receiving)
+
+    def vouched(self, domain: JID) -> bool:
+        """Whether the peer's certificate vouches for the domain."""
+        verdict = vouch.judge(self.security.peer_chain, domain, self.terms.trust)
+        if not verdict:
+            log.info(
+                "{stream}: the certificate does not vouch for {domain!r}: {objection}",
+                stream=self,
+                domain=domain,
+                objection=verdict.objection,
+            )
+        return bool(verdict)
+
+    def say(self, said: Dialback) -> None:
+        """Send a dialback element."""
+        self.write(said.to_bytes())
+
+
+class Timer:
+    """Calls ``action`` once, some seconds after it was last started."""
+
+    __slots__ = ("_action", "_call", "_clock")
+
+    def __init__(self, clock: IReactorTime, action: Callable[[], None]) -> None:
+        self._clock = clock
+        self._action = action
+        self._call: IDelayedCall | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the call is still to come."""
+        return self._call is not None
+
+    def start(self, seconds: float) -> None:
+        """Begin anew."""
+        self.stop()
+        self._call = self._clock.callLater(seconds, self._fire)
+
+    def stop(self) -> None:
+        """Do not call."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _fire(self) -> None:
+        self._call = None
+        self._action()
+
+
+def domain_of(address: str) -> JID | None:
+    """The domain that a stream header names; None if it names none."""
+    with suppress(InvalidJID):
+        jid = JID.parse(address)
+        return jid if jid == jid.domain else None
+    return None
+
+
+def condition_of(error: Nonza) -> str:
+    """The condition in a stream or SASL error of the peer."""
+    names = (split(child.tag)[1] for child in error.element())
+    return shown(next((name for name in names if name != "text"), ""))
+
+
+def shown(condition: str) -> str:
+    """A condition that a peer chose, fit for one line of a log and for the sender of a stanza."""
+    return condition if _CONDITION.fullmatch(condition) else "undefined-condition"
