@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.scram import ScramKeys
     from jabberd.xmpp.stanza import Stanza
 
@@ -33,6 +34,7 @@ __all__ = [
     "Archive",
     "ArchiveRow",
     "Credentials",
+    "Keeper",
     "Keyed",
     "LoginPolicy",
     "Outlet",
@@ -97,8 +99,14 @@ class Outlet(Protocol):
     def address(self) -> str:
         """The peer's IP address, for operators."""
 
-    def send(self, stanza: Stanza) -> None:
-        """Put the stanza on the stream.  Order is kept; what is sent in one turn leaves as one write."""
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Put the stanza on the stream.  Order is kept; what is sent in one turn leaves as one write.
+
+        See *Home*: where the client does not acknowledge, being written is all that can be promised.
+        """
+
+    def say(self, element: Element) -> None:
+        """Put another first-level element on the stream."""
 
     def drained(self) -> Deferred[None]:
         """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""
@@ -123,11 +131,33 @@ class Session(Protocol):
     def opened(self) -> None:
         """The client knows its JID; nothing is sent to it before."""
 
-    def lost(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
-        """The stream is gone, with or without a goodbye; these stanzas never left for its client.
+    def nonza(self, nonza: Nonza) -> Deferred[None] | None:
+        """The client said something that is no stanza; what it says next waits for the Deferred.
+
+        :raises StreamError: ``unsupported-stanza-type`` if no module knows it.
+        """
+
+    def lost(
+        self, stream: Outlet, unsent: Sequence[tuple[Stanza, float]] = (), *, goodbye: bool = False
+    ) -> None:
+        """That stream is gone; these stanzas never left for its client.
 
         :param unsent: each with the time at which it was to be sent.
+        :param goodbye: the client ended it by itself, and with it the session.
         """
+
+
+class Keeper(Protocol):
+    """What may let a session outlive its stream."""
+
+    def received(self, home: Deferred[None] | None) -> None:
+        """The client's stanza was received; see *Home*."""
+
+    def lost(self, stream: Outlet) -> bool:
+        """That stream is gone: whether the session goes on without it."""
+
+    def ended(self) -> None:
+        """The session is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +194,13 @@ class SessionHost(Protocol):
     @property
     def stream_features(self) -> Sequence[Element]:
         """What the stream advertises after login beside resource binding."""
+
+    def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
+        """An authenticated client said something that is no stanza before it bound a resource.
+
+        :returns: the session that goes on with this stream, if that is what it asked for.
+        :raises StreamError: ``unsupported-stanza-type`` if no module knows it.
+        """
 
     async def open(self, username: str, resource: str, outlet: Outlet) -> Session:
         """Bind a resource (RFC 6120 §7) for an authenticated account; ``resource`` empty: make one up.

@@ -15,6 +15,7 @@ from jabberd.api.declarations import (
     By,
     FilterDeclared,
     ListenerDeclared,
+    NonzaDeclared,
     Target,
     UndeliveredDeclared,
 )
@@ -91,6 +92,8 @@ class Registry:
         """
         self.modules = {module.name: module for module in modules}
         self.undelivered: Callable[[Stanza, Account], Deferred[None] | None] | None = None
+        self.nonzas: dict[str, Callable[..., Deferred[None] | None]] = {}
+        self.unbound: dict[str, Callable[..., Any]] = {}
         self._answers: dict[tuple[str, str, Target], BoundAnswer] = {}
         self._owner: dict[str, str] = {}
         listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
@@ -105,6 +108,9 @@ class Registry:
                         found[declared.stage, name].append((declared, method))
                 elif isinstance(declared, ListenerDeclared):
                     listeners[declared.event].append(method)
+                elif isinstance(declared, NonzaDeclared):
+                    self._claim(f"{declared.name} {'after' if declared.bound else 'before'} binding", module)
+                    (self.nonzas if declared.bound else self.unbound)[declared.name] = method
                 elif isinstance(declared, UndeliveredDeclared):
                     self._claim("undelivered messages", module)
                     self.undelivered = method

@@ -85,7 +85,7 @@ class Player:
 
     def leave(self) -> None:
         """Lose the connection."""
-        self.session.lost()
+        self.session.lost(self)
         self.read_on()
 
     def read_on(self) -> None:
@@ -110,7 +110,7 @@ class Player:
 
     def close(self, error: StreamError | None = None) -> None:
         """See `jabberd.interfaces.Outlet`."""
-        self.session.lost()
+        self.session.lost(self)
 
 
 class Rehearsal:

@@ -83,13 +83,23 @@ class UndeliveredDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class NonzaDeclared:
+    """A method that takes a first-level element that is no stanza."""
+
+    name: str
+    bound: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VerbDeclared:
     """A method that operators can call."""
 
     help: str
 
 
-Declared = AnswerDeclared | FilterDeclared | ListenerDeclared | UndeliveredDeclared | VerbDeclared
+Declared = (
+    AnswerDeclared | FilterDeclared | ListenerDeclared | UndeliveredDeclared | NonzaDeclared | VerbDeclared
+)
 
 
 def _declare(declared: Declared) -> Callable[[F], F]:
@@ -157,6 +167,17 @@ def undelivered(method: F) -> F:
     worth keeping come here (XEP-0160 §3).
     """
     return _declare(UndeliveredDeclared())(method)
+
+
+def nonza(namespace: str, name: str, *, bound: bool = True) -> Callable[[F], F]:
+    """Declare that a method takes a first-level element that is no stanza, from an authenticated client.
+
+    ``method(session, element)``; it may return a Deferred, and what the client sends next waits for it.
+
+    :param bound: False: it comes before a resource is bound.  ``method(username, outlet, element)``
+        then returns the session that goes on with this stream, or None.
+    """
+    return _declare(NonzaDeclared(f"{{{namespace}}}{name}", bound))
 
 
 def operator(help: str) -> Callable[[F], F]:

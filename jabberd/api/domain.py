@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jabberd import interfaces
     from jabberd.api.module import Module
     from jabberd.api.stores import Archive, Keyed
+    from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
 
@@ -35,8 +36,14 @@ class Session(Protocol):
     def priority(self) -> int | None:
         """What its presence says (RFC 6121 §4.7.2.3), -128 to 127; None while it is not available."""
 
-    def send(self, stanza: Stanza) -> None:
-        """Put a stanza on its stream."""
+    outlet: interfaces.Outlet  #: its stream, or what stands for it
+    keeper: interfaces.Keeper | None  #: what may let it outlive its stream
+
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Put a stanza on its stream; see *Home* in `jabberd.interfaces`."""
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End the session, and its stream if it has one."""
 
     def drained(self) -> Deferred[None]:
         """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from jabberd import api, interfaces
     from jabberd.router import Router
+    from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
@@ -151,6 +152,20 @@ class SessionManager:
         self.accounts.add(account)
         return self._open(account, "", outlet)
 
+    def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
+        """See `jabberd.interfaces.SessionHost`."""
+        take = self.registry.unbound.get(nonza.name)
+        if take is None:
+            raise StreamError("unsupported-stanza-type")
+        session: Session | None = take(username, outlet, nonza.element())
+        return session
+
+    def close_all(self, error: StreamError) -> None:
+        """End every session, also those that wait for their client."""
+        for account in self.accounts:
+            for session in list(account.sessions.values()):
+                session.close(error)
+
     def _open(self, account: Account, resource: str, outlet: interfaces.Outlet) -> Session:
         resource = resource or secrets.token_urlsafe(9)
         old = account.sessions.get(resource)
@@ -218,21 +233,20 @@ class SessionManager:
         plan = delivery.plan(stanza.name, stanza.type, sessions, resource, shares_presence=shares)
         recipients = delivery.recipients(plan, account.sessions, resource)
         if recipients:
-            self._send(account, stanza, recipients)
-            return None
+            return self._send(account, stanza, recipients)
         return self._act(plan, account, stanza)
 
-    def _send(self, account: Account, stanza: Stanza, recipients: list[Session]) -> None:
+    def _send(self, account: Account, stanza: Stanza, recipients: list[Session]) -> Deferred[None] | None:
         for stage in (Stage.REWRITE, Stage.COPY):
             filters = self.registry.filters(stage, stanza.name)
             if filters is not None:
                 context = (account, recipients) if stage is Stage.COPY else (account,)
                 passed = filters.run(stanza, *context)
                 if passed is None:
-                    return
+                    return None
                 stanza = passed
-        for session in recipients:
-            session.send(stanza)
+        homes = [session.send(stanza) for session in recipients]
+        return homes[0] if len(homes) == 1 else _first(homes)
 
     def _act(self, plan: Plan, account: Account, stanza: Stanza) -> Deferred[None] | None:
         """Follow a plan that delivers to nobody."""
@@ -327,3 +341,14 @@ def _others_have(account: Account, stanza: Stanza, since: float) -> bool:
     if stanza.to is None or stanza.to.resourcepart:
         return False
     return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())
+
+
+def _first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:
+    """A message has a home as soon as one of several resources has taken it."""
+    waiting = [home for home in homes if home is not None]
+    if len(waiting) < len(homes):
+        return None
+    first: Deferred[None] = Deferred()
+    for home in waiting:
+        home.addCallback(lambda _: None if first.called else first.callback(None))
+    return first

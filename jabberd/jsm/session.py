@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from jabberd.api import SessionOpened, Stage
-from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.interfaces import Outlet
+    from jabberd.interfaces import Keeper, Outlet
     from jabberd.jsm.account import Account
     from jabberd.jsm.manager import SessionManager
-    from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
@@ -31,6 +31,8 @@ class Session:
     :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
     :ivar priority: of that presence; None while it is not available.
     :ivar reachable: since when (by the clock) its priority is not negative; None while it is.
+    :ivar outlet: its stream, or what stands for it.
+    :ivar keeper: what may let it outlive its stream.
     :ivar interested: whether it asked for the roster and so gets roster pushes (RFC 6121 §2.1.6).
     :ivar goodbye: the status with which it became unavailable last.
     :ivar directed: to whom it sent presence directly and who must learn that it is gone (§4.6).
@@ -43,6 +45,7 @@ class Session:
         "goodbye",
         "interested",
         "jid",
+        "keeper",
         "manager",
         "outlet",
         "presence",
@@ -55,6 +58,7 @@ class Session:
         self.account = account
         self.jid = jid
         self.outlet = outlet
+        self.keeper: Keeper | None = None
         self.presence: Stanza | None = None
         self.priority: int | None = None
         self.reachable: float | None = None
@@ -66,7 +70,14 @@ class Session:
     # -- from the client ----------------------------------------------------------------------------
 
     def receive(self, stanza: Stanza) -> Deferred[None] | None:
-        """See `jabberd.interfaces.Session`.  One of the four places where errors are caught."""
+        """See `jabberd.interfaces.Session`."""
+        home = self._caught(stanza)
+        if self.keeper is not None:
+            self.keeper.received(home)
+        return home
+
+    def _caught(self, stanza: Stanza) -> Deferred[None] | None:
+        """One of the four places where errors are caught."""
         try:
             return self._receive(stanza)
         except StanzaError as error:
@@ -110,28 +121,51 @@ class Session:
         """See `jabberd.interfaces.Session`."""
         self.manager.fire(SessionOpened(self.account, self))
 
-    def lost(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
+    def nonza(self, nonza: Nonza) -> Deferred[None] | None:
         """See `jabberd.interfaces.Session`."""
+        take = self.manager.registry.nonzas.get(nonza.name)
+        if take is None:
+            raise StreamError("unsupported-stanza-type")
+        return take(self, nonza.element())
+
+    def lost(
+        self, stream: Outlet, unsent: Sequence[tuple[Stanza, float]] = (), *, goodbye: bool = False
+    ) -> None:
+        """See `jabberd.interfaces.Session`."""
+        if self.keeper is None:
+            self._end(unsent)
+        elif goodbye or not self.keeper.lost(stream):
+            self._end()  # the keeper knows what was not sent
+
+    def _end(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
         if not self.closed:
             self.closed = True
             self.manager.closed(self, unsent)
+            if self.keeper is not None:
+                self.keeper.ended()
 
     # -- to the client ------------------------------------------------------------------------------
 
-    def send(self, stanza: Stanza) -> None:
-        """Put a stanza on the client's stream."""
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Put a stanza on the client's stream; see *Home* in `jabberd.interfaces`."""
         filters = self.manager.registry.filters(Stage.SENDING, stanza.name)
         if filters is not None:
             passed = filters.run(stanza, self)
             if passed is None:
-                return
+                return None
             stanza = passed
-        self.outlet.send(stanza)
+        return self.outlet.send(stanza)
 
     def drained(self) -> Deferred[None]:
         """See `jabberd.interfaces.Outlet`."""
         return self.outlet.drained()
 
     def close(self, error: StreamError | None = None) -> None:
-        """End the stream, and with it the session."""
+        """End the session, and its stream if it has one."""
+        keeper, self.keeper = self.keeper, None  # nothing keeps it now
+        if keeper is not None:
+            self._end()  # it knows what was not sent
         self.outlet.close(error)
+        self._end()
+        if keeper is not None:
+            keeper.ended()

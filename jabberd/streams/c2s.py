@@ -69,6 +69,7 @@ class C2SStream(StreamProtocol):
     """
 
     content_ns: ClassVar[str] = ns.CLIENT
+    kind: ClassVar[str] = "c2s"
     holding: ClassVar[frozenset[str]] = frozenset({"iq", "presence"})
 
     def __init__(self, door: Door, settings: StreamSettings, clock: IReactorTime) -> None:
@@ -77,7 +78,7 @@ class C2SStream(StreamProtocol):
         self.host: SessionHost | None = None
         self.session: Session | None = None
         self.username: str | None = None  # once authenticated; empty for ANONYMOUS
-        self.asked = False  # whether a silent client was asked if it is still there
+        self.asked = 0.0  # when it was asked, by `clock`, whether it is still there
         self._offered: tuple[str, ...] = ()
         self._mechanism: sasl.Mechanism | None = None
         self._failures = 0
@@ -92,7 +93,7 @@ class C2SStream(StreamProtocol):
     def on_over(self) -> None:
         session, self.session = self.session, None
         if session is not None:
-            session.lost(self.unsent_since())
+            session.lost(self, self.unsent_since(), goodbye=self.goodbye)
 
     def on_end(self, why: str) -> None:
         self.door.closed(self)
@@ -154,9 +155,16 @@ class C2SStream(StreamProtocol):
 
     def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
         negotiate = _NEGOTIATED.get(nonza.name)
-        if negotiate is None:
+        if negotiate is not None:
+            return negotiate(self, nonza)
+        if self.session is not None:
+            return self.session.nonza(nonza)
+        if self.username is None or self.host is None:
             raise StreamError("unsupported-stanza-type")
-        return negotiate(self, nonza)
+        session = self.host.unbound(self.username, self, nonza)
+        if session is not None:
+            self._established(session)
+        return None
 
     def _starttls(self, _: Nonza) -> None:
         host = self.host
@@ -224,6 +232,7 @@ class C2SStream(StreamProtocol):
             return
         self._mechanism = None
         self.username = step.username
+        self.settings.traffic.logins["success"] += 1
         self._say_sasl("success", step.data)
         self.restart()
 
@@ -233,6 +242,7 @@ class C2SStream(StreamProtocol):
 
     def _refuse(self, failure: SASLFailure) -> None:
         self._mechanism = None
+        self.settings.traffic.logins[failure.condition] += 1
         if self._claimed and failure.condition == "not-authorized":
             self.door.failed(self.address, self._claimed)
         log.info(
@@ -293,19 +303,27 @@ class C2SStream(StreamProtocol):
             self.write(request.error(StanzaError("internal-server-error")).to_bytes())
             return
         if self.ended:  # the client left while it was bound
-            session.lost()
+            session.lost(self)
             return
-        self.session = session
-        self.negotiated()
-        self.allow(self.settings.after)
+        self._established(session)
         bound = E(ns.BIND, "bind", None, E(ns.BIND, "jid", None, session.jid))
         self.write(request.reply(bound).to_bytes())
         log.info("{stream}: {jid!r} is bound", stream=self, jid=session.jid)
         session.opened()
 
+    def _established(self, session: Session) -> None:
+        self.session = session
+        self.negotiated()
+        self.allow(self.settings.after)
+
     def send(self, stanza: Stanza) -> None:
         """See `jabberd.interfaces.Outlet`."""
+        self.settings.traffic.sent[stanza.name] += 1
         self.write(stanza.to_bytes(), stanza)
+
+    def say(self, element: Element) -> None:
+        """See `jabberd.interfaces.Outlet`."""
+        self.write(serialize(element))
 
 
 #: What a client may say beside stanzas.

@@ -8,8 +8,9 @@ the connection is dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from jabberd.interfaces import Security
+from jabberd.measure import Traffic
 from jabberd.xmpp import stream
 from jabberd.xmpp.boundaries import Limits
 from jabberd.xmpp.errors import StreamError
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+T = TypeVar("T")
+
 log = Logger()
 
 _GOODBYE: Final = 5.0  # seconds that a peer has for its own </stream:stream> and TLS close
 _MOST_WAITING: Final = 64  # events in an inbox before reading pauses
+_numbers: Final = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,14 @@ class StreamSettings:
     :ivar before: limits until the peer is authenticated; ``after``: from then on.
     :ivar negotiation: seconds from connection to a finished negotiation.
     :ivar unread: bytes that may wait for a peer that does not read.
+    :ivar traffic: where all streams with these settings count.
     """
 
     before: Limits = Limits(size=8_192, tag=8_192, depth=16, elements=32)
     after: Limits = Limits()
     negotiation: float = 60.0
     unread: int = 1_048_576
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Unwelcome(Protocol):
@@ -61,6 +68,8 @@ class StreamProtocol(Protocol):
     """One XML stream over one connection."""
 
     content_ns: ClassVar[str]
+    #: What logs and metrics call such a stream.
+    kind: ClassVar[str] = "stream"
     #: The stanzas without a home that hold back all that follows (RFC 6120 §10.1).
     holding: ClassVar[frozenset[str]] = frozenset({"iq"})
 
@@ -72,16 +81,19 @@ class StreamProtocol(Protocol):
     def __init__(self, settings: StreamSettings, clock: IReactorTime) -> None:
         self.settings = settings
         self.clock = clock
+        self.number = next(_numbers)  # of the connection; its log lines are known by it
         self.security = Security()
         self.address = ""
         self.id = ""  # of the stream, chosen by whoever receives it
         self.heard = 0.0  # when the peer last sent anything, by `clock`
         self.ended = False  # nothing is sent or handled any more
+        self.goodbye = False  # the peer ended the stream by itself
         self.header_sent = False
         self._parser = StreamParser(self.content_ns, settings.before)
         self._inbox: list[Event] = []  # lists, not deques: an empty deque has 600 bytes
         self._inflight = 0
         self._holding = 0
+        self._going_on = False
         self._stopped_reading = False
         self._blocked = False
         self._outbox: list[tuple[bytes, Stanza | None, float]] = []
@@ -157,12 +169,16 @@ class StreamProtocol(Protocol):
     def _handle(self, event: Event) -> None:
         try:
             if isinstance(event, Stanza):
-                self._wait_for(self.on_stanza(event), hold=event.name in self.holding)
+                self.settings.traffic.received[event.name] += 1
+                home = self.on_stanza(event)
+                if home is not None:
+                    self._wait_for(home.addBoth(self._timed, self.heard), hold=event.name in self.holding)
             elif isinstance(event, Nonza):
                 self._wait_for(self.on_nonza(event), hold=True)
             elif isinstance(event, Header):
                 self._wait_for(self.on_header(event), hold=True)
             elif isinstance(event, StreamEnd):
+                self.goodbye = True
                 self.close()
             else:
                 self.close(event)
@@ -181,6 +197,10 @@ class StreamProtocol(Protocol):
         home.addErrback(self._failed)
         home.addCallback(self._homed, hold)
 
+    def _timed(self, result: T, since: float) -> T:
+        self.settings.traffic.waited.observe(self.clock.seconds() - since)
+        return result
+
     @property
     def _held(self) -> bool:
         return self._holding > 0 or self._inflight >= _MOST_WAITING
@@ -198,8 +218,12 @@ class StreamProtocol(Protocol):
             self._go_on()
 
     def _go_on(self) -> None:
+        if self._going_on:  # a home that was found at once: the loop below goes on by itself
+            return
+        self._going_on = True
         while self._inbox and not self._held and not self.ended:
             self._handle(self._inbox.pop(0))
+        self._going_on = False
         if self._stopped_reading and not self._inbox and not self.ended:
             self._stopped_reading = False
             self.transport.resumeProducing()
@@ -244,6 +268,11 @@ class StreamProtocol(Protocol):
         if self._unread > self.settings.unread:
             log.info("{stream}: the peer does not read; dropped", stream=self)
             self.abort()
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """How many events wait to be handled, and how many bytes for a peer that does not read."""
+        return len(self._inbox), self._unread
 
     def drained(self) -> Deferred[None]:
         """See `jabberd.interfaces.Outlet`."""
@@ -336,4 +365,4 @@ class StreamProtocol(Protocol):
             self._timer = None
 
     def __str__(self) -> str:
-        return f"{type(self).__name__} {self.id or '-'} {self.address}"
+        return f"{self.kind}-{self.number} {self.address}"

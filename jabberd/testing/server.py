@@ -69,7 +69,7 @@ class Server:
         self.router = Router(default)
         self.hosts: dict[str, Host] = {}
         self._records = self.storage.keyed(ACCOUNTS, AccountRecord)
-        contexts = Contexts("xmpp-client", {name: _certificate(name) for name in domains}) if tls else None
+        contexts = Contexts("xmpp-client", {name: certificate(name) for name in domains}) if tls else None
         self.door = ClientFactory(
             clock,
             streams or StreamSettings(),
@@ -77,7 +77,6 @@ class Server:
             lambda domain: contexts.acceptor(domain) if contexts else None,
             lambda transport: security(cast("Any", transport), server=True),
         )
-        self.door.doStart()
         for name in map(JID.parse, domains):
             accounts = Accounts(
                 name, self._records, execute, b"not for the stage", iterations=MINIMUM_ITERATIONS
@@ -98,6 +97,7 @@ class Server:
             self.router.add(name, manager)
             self.hosts[name] = host
         self.door.hosts = {name: host.manager for name, host in self.hosts.items()}
+        self.door.doStart()
 
     def create(self, account: JID, password: str) -> None:
         """Make an account, unless there is one."""
@@ -108,12 +108,15 @@ class Server:
             self.hosts[account.domainpart].manager.accounts.drop(account)
 
     def stop(self) -> None:
-        """Stop the modules and the door.
+        """Stop the modules and the door; sessions that wait for their client end.
 
-        :raises AssertionError: a stream or a session is left.
+        :raises AssertionError: a stream or another session is left.
         """
         self.door.doStop()
         for host in self.hosts.values():
+            for account in host.manager.accounts:
+                for session in [each for each in account.sessions.values() if each.keeper is not None]:
+                    session.close()
             done(host.modules.stop())
         sessions = [
             each
@@ -128,21 +131,21 @@ class Server:
 @cache
 def _keys(password: str) -> tuple[ScramKeys, ...]:
     """The keys of a password, the same for all who have it: they cost milliseconds."""
-    return tuple(derive(password, hash_name, b"salt of tests", MINIMUM_ITERATIONS) for hash_name in HASHES)
+    return tuple(derive(password, hash_name, b"salt of the test", MINIMUM_ITERATIONS) for hash_name in HASHES)
 
 
-_CA = make_ca(name="jabberd test CA")
+authority = make_ca(name="jabberd test CA")
 
 
 @cache
-def _certificate(domain: str) -> ServerCertificate:
-    issued = issue(_CA, domain)
+def certificate(domain: str) -> ServerCertificate:
+    issued = issue(authority, domain)
     return ServerCertificate(issued.certificate, issued.chain, issued.key, Path(f"{domain}.crt"))
 
 
 @cache
 def trusting(domain: str) -> IOpenSSLClientConnectionCreator:
     """A client's side of TLS, which trusts the tests' CA alone and wants to see the domain's certificate."""
-    root = trustRootFromCertificates([Certificate.loadPEM(_CA.certificate_pem())])
+    root = trustRootFromCertificates([Certificate.loadPEM(authority.certificate_pem())])
     creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(domain, trustRoot=root)
     return creator

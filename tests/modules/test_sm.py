@@ -1,0 +1,227 @@
+"""XEP-0198: acknowledgements and resumption, over real streams in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+
+    from jabberd.testing import Client, Network
+
+NS = "urn:xmpp:sm:3"
+RESULT = "http://jabber.org/protocol/errors"
+
+
+def enabled(client: Client, attrs: str = "") -> str:
+    """Enable stream management; gives the id to resume by."""
+    client.forget()
+    client.send(f"<enable xmlns='{NS}'{attrs}/>")
+    answer = client.next()
+    assert answer.tag == f"{{{NS}}}enabled"
+    return str(answer.get("id", ""))
+
+
+def authenticated(network: Network, jid: str) -> tuple[Client, Element]:
+    """A client that is logged in but has no resource, and what it was offered."""
+    client = network.connected(jid)
+    client.open()
+    client.login()
+    return client, client.open()
+
+
+def resuming(network: Network, jid: str, previd: str, h: int) -> Client:
+    """A new connection that has asked to resume."""
+    client, _ = authenticated(network, jid)
+    client.send(f"<resume xmlns='{NS}' previd='{previd}' h='{h}'/>")
+    return client
+
+
+def waiting(network: Network) -> list[str]:
+    """The bodies of what waited for juliet, when she comes back."""
+    back = network.client("juliet@montague.lit/tomb", presence="")
+    back.send("<presence/>")
+    bodies = [stanza.findtext("{jabber:client}body") for stanza in back.heard]
+    back.forget()
+    return [body for body in bodies if body]
+
+
+def message(body: str) -> str:
+    return f"<message to='juliet@montague.lit/balcony' type='chat' id='*'><body>{body}</body></message>"
+
+
+def heard(body: str) -> str:
+    return (
+        "<message from='romeo@montague.lit/orchard' to='juliet@montague.lit/balcony' type='chat' id='*'>"
+        f"<body>{body}</body></message>"
+    )
+
+
+@pytest.fixture
+def romeo(network: Network) -> Client:
+    return network.client("romeo@montague.lit/orchard")
+
+
+@pytest.fixture
+def juliet(network: Network) -> Client:
+    return network.client("juliet@montague.lit/balcony")
+
+
+def test_the_stream_offers_it_once_a_client_is_logged_in(network: Network) -> None:
+    _, offered = authenticated(network, "romeo@montague.lit/orchard")
+    assert offered.find(f"{{{NS}}}sm") is not None
+
+
+def test_stanzas_are_counted_from_enable_on_and_nonzas_are_not(romeo: Client) -> None:
+    enabled(romeo)
+    romeo.send(f"<r xmlns='{NS}'/>")
+    assert romeo.receives(f"<a xmlns='{NS}' h='0'/>")
+    romeo.send("<message to='romeo@montague.lit' type='error'/><presence type='error'/>")
+    romeo.send(f"<r xmlns='{NS}'/>")
+    assert romeo.receives(f"<a xmlns='{NS}' h='2'/>")
+
+
+def test_a_stanza_that_was_refused_counts_as_handled(romeo: Client) -> None:
+    enabled(romeo)
+    romeo.send("<iq type='get' id='1' to='@@'><query xmlns='urn:x'/></iq>")
+    romeo.forget()
+    romeo.send(f"<a xmlns='{NS}' h='1'/><r xmlns='{NS}'/>")
+    assert romeo.receives(f"<a xmlns='{NS}' h='1'/>")
+
+
+def test_the_server_asks_once_for_what_it_has_sent(romeo: Client, juliet: Client) -> None:
+    enabled(juliet)
+    romeo.send(message("one"))
+    romeo.send(message("two"))
+    assert juliet.receives(heard("one"), f"<r xmlns='{NS}'/>", heard("two"))
+    juliet.send(f"<a xmlns='{NS}' h='1'/>")
+    assert juliet.receives(f"<r xmlns='{NS}'/>")
+    juliet.send(f"<a xmlns='{NS}' h='2'/>")
+    assert juliet.hears_nothing()
+
+
+def test_f1_enable_before_binding_or_twice_fails(network: Network, romeo: Client) -> None:
+    early, _ = authenticated(network, "nurse@montague.lit/x")
+    early.send(f"<enable xmlns='{NS}'/>")
+    failed = (
+        f"<failed xmlns='{NS}'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
+    )
+    assert early.receives(failed)
+    early.bind()
+    assert enabled(early) == ""
+    enabled(romeo)
+    romeo.send(f"<enable xmlns='{NS}'/>")
+    assert romeo.receives(failed)
+    assert romeo.is_dismissed_with("policy-violation")
+
+
+def test_f2_unknown_foreign_and_used_ids_look_the_same(network: Network, romeo: Client) -> None:
+    id = enabled(romeo, " resume='true'")
+    romeo.drop()
+    failed = f"<failed xmlns='{NS}'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
+    foreign = resuming(network, "juliet@montague.lit/balcony", id, 0)
+    unknown = resuming(network, "romeo@montague.lit/orchard", "no-such-id", 0)
+    assert foreign.receives(failed)
+    assert unknown.receives(failed)
+    again = resuming(network, "romeo@montague.lit/orchard", id, 0)
+    assert again.next().tag == f"{{{NS}}}resumed"
+    again.send("</stream:stream>")
+    used = resuming(network, "romeo@montague.lit/orchard", id, 0)
+    assert used.receives(failed)
+    used.bind()
+    used.send("<presence/>")
+    assert used.receives("<presence from='romeo@montague.lit/orchard' to='romeo@montague.lit'/>")
+
+
+def test_f3_acknowledging_more_than_was_sent_ends_the_stream(romeo: Client) -> None:
+    enabled(romeo)
+    romeo.send(f"<a xmlns='{NS}' h='1'/>")
+    assert romeo.is_dismissed_with("undefined-condition")
+
+
+def test_f3_a_queue_over_its_cap_ends_the_session_and_its_messages_wait(network: Network) -> None:
+    network.serve("montague.lit", modules={"sm": {"queue": 2}, "offline": {}})
+    romeo = network.client("romeo@montague.lit/orchard")
+    juliet = network.client("juliet@montague.lit/balcony")
+    enabled(juliet)
+    for body in ("one", "two", "three"):
+        romeo.send(message(body))
+    juliet.receives(heard("one"), f"<r xmlns='{NS}'/>", heard("two"), heard("three"))
+    assert juliet.is_dismissed_with("resource-constraint")
+    assert waiting(network) == ["one", "two", "three"]
+
+
+def test_a_resumed_session_gets_what_it_missed_and_nobody_saw_it_leave(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    id = enabled(juliet, " resume='true'")
+    romeo.send(message("one"))
+    juliet.receives(heard("one"), f"<r xmlns='{NS}'/>")
+    juliet.drop()
+    romeo.send(message("two"))
+    assert romeo.hears_nothing()
+    back = resuming(network, "juliet@montague.lit/balcony", id, 1)
+    assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>", heard("two"), f"<r xmlns='{NS}'/>")
+    back.send("<message to='romeo@montague.lit/orchard' type='chat' id='m'><body>here</body></message>")
+    assert romeo.next().findtext("{jabber:client}body") == "here"
+
+
+def test_resuming_while_the_old_stream_still_seems_alive_ends_that_one(
+    network: Network, juliet: Client
+) -> None:
+    id = enabled(juliet, " resume='true'")
+    back = resuming(network, "juliet@montague.lit/balcony", id, 0)
+    assert back.next().tag == f"{{{NS}}}resumed"
+    assert juliet.is_dismissed_with("conflict")
+    back.send(f"<r xmlns='{NS}'/>")
+    assert back.receives(f"<a xmlns='{NS}' h='0'/>")
+
+
+def test_a_client_that_never_comes_back_leaves_its_messages_to_the_account(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    enabled(juliet, " resume='true'")
+    juliet.drop()
+    romeo.send(message("later"))
+    network.advance(700)
+    assert waiting(network) == ["later"]
+
+
+def test_a_goodbye_ends_the_session_at_once(network: Network, juliet: Client) -> None:
+    id = enabled(juliet, " resume='true'")
+    juliet.send("</stream:stream>")
+    late = resuming(network, "juliet@montague.lit/balcony", id, 0)
+    assert late.next().tag == f"{{{NS}}}failed"
+
+
+def test_a_message_is_acknowledged_when_its_receiver_has_acknowledged_it(
+    romeo: Client, juliet: Client
+) -> None:
+    enabled(romeo)
+    enabled(juliet)
+    romeo.send(message("hi") + f"<r xmlns='{NS}'/>")
+    assert romeo.receives(f"<a xmlns='{NS}' h='0'/>")
+    juliet.receives(heard("hi"), f"<r xmlns='{NS}'/>")
+    juliet.send(f"<a xmlns='{NS}' h='1'/>")
+    assert romeo.receives(f"<a xmlns='{NS}' h='1'/>")
+
+
+def test_what_a_receiver_does_not_acknowledge_has_a_home_in_the_spool_after_a_second(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    enabled(romeo)
+    enabled(juliet)
+    romeo.send(message("hi") + f"<r xmlns='{NS}'/>")
+    assert romeo.receives(f"<a xmlns='{NS}' h='0'/>")
+    network.advance(0.9)
+    assert romeo.hears_nothing()
+    network.advance(0.6)
+    assert romeo.receives(f"<a xmlns='{NS}' h='1'/>")
+    juliet.forget()
+    juliet.send(f"<a xmlns='{NS}' h='1'/>")
+    spool = network.server("montague.lit").storage.archive("spool")
+    counts: list[int] = []
+    spool.count("montague.lit").addCallback(counts.append)
+    assert counts == [0]
