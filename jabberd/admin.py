@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
+
+from twisted.logger import Logger
 
 from jabberd.api import Refused, Secret
 from jabberd.api.declarations import VerbDeclared
@@ -17,6 +19,11 @@ from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+log = Logger()
+
+_DOMAIN: Final = "DOMAIN"  # no parameter of a verb is called so
+_REQUIRED: Final = inspect.Parameter.empty  # in place of a default
 
 __all__ = ["Admin", "SecretNeededError", "UsageError", "Verb"]
 
@@ -35,6 +42,7 @@ class Verb:
 
     :ivar group: the noun before it, such as ``accounts``.
     :ivar parameters: what it takes, by name: the type and the default (or `inspect.Parameter.empty`).
+        A domain's verb that takes no JID has ``DOMAIN`` ahead of them, to say which one is meant.
     """
 
     group: str
@@ -49,7 +57,7 @@ class Verb:
         words = [self.group, self.name]
         for name, (type, default) in self.parameters.items():
             if type is not Secret:
-                words.append(name.upper() if default is inspect.Parameter.empty else f"[{name.upper()}]")
+                words.append(name.upper() if default is _REQUIRED else f"[{name.upper()}]")
         return " ".join(words)
 
 
@@ -67,7 +75,7 @@ class Admin:
         """By noun and name: the verb of each domain (under an empty text: of the whole server)."""
         found: dict[tuple[str, str], dict[str, Verb]] = {}
         for group, domain, owner in self._groups():
-            for verb in _declared(group, owner):
+            for verb in _declared(group, owner, of_domain=bool(domain)):
                 found.setdefault((group, verb.name), {})[domain] = verb
         return found
 
@@ -86,18 +94,24 @@ class Admin:
         named = verbs.get((words[0], words[1])) if len(words) > 1 else None
         if named is None:
             raise UsageError(_not_known(words, verbs))
-        arguments = _arguments(_any(named), words[2:], secrets)
-        verb = _of_domain(named, arguments)
+        read = _read(_any(named), words[2:])
+        verb = _meant(named, read)
+        read.pop(_DOMAIN, None)
+        arguments = {**read, **_secrets(verb, secrets)}
+        log.info("operator: {group} {verb} {arguments!r}", group=words[0], verb=words[1], arguments=arguments)
         answer = verb.method(**arguments)
         return await answer if inspect.isawaitable(answer) else answer
 
 
-def _declared(group: str, owner: object) -> Iterable[Verb]:
+def _declared(group: str, owner: object, *, of_domain: bool) -> Iterable[Verb]:
     for name in dir(type(owner)):
         for declared in getattr(getattr(type(owner), name), "declared", ()):
             if isinstance(declared, VerbDeclared):
                 method = getattr(owner, name)
-                yield Verb(group, name.replace("_", "-"), declared.help, method, _parameters(method))
+                parameters = _parameters(method)
+                if of_domain and (JID, _REQUIRED) not in parameters.values():
+                    parameters = {_DOMAIN: (JID, _REQUIRED), **parameters}
+                yield Verb(group, name.replace("_", "-"), declared.help, method, parameters)
 
 
 def _parameters(method: Callable[..., Any]) -> dict[str, tuple[type, Any]]:
@@ -112,37 +126,41 @@ def _any(of_domains: Mapping[str, Verb]) -> Verb:
     return next(iter(of_domains.values()))
 
 
-def _of_domain(named: Mapping[str, Verb], arguments: Mapping[str, Any]) -> Verb:
-    """The verb of the domain that the first JID among the arguments is at, or the only one."""
+def _meant(named: Mapping[str, Verb], arguments: Mapping[str, Any]) -> Verb:
+    """The verb of the domain that the first JID among the arguments is at, or of the whole server."""
     if "" in named:
         return named[""]
-    jid = next((value for value in arguments.values() if isinstance(value, JID)), None)
-    if jid is None and len(named) == 1:
-        return _any(named)
-    if jid is None or jid.domainpart not in named:
-        hosted = ", ".join(sorted(named))
-        raise Refused(f"{jid.domainpart if jid else 'no domain'} is not hosted here; hosted are {hosted}")
-    return named[jid.domainpart]
+    domain = next(value for value in arguments.values() if isinstance(value, JID)).domainpart
+    if domain not in named:
+        raise Refused(f"{domain} is not hosted here; hosted are {', '.join(sorted(named))}")
+    return named[domain]
 
 
-def _arguments(verb: Verb, words: list[str], secrets: Mapping[str, str]) -> dict[str, Any]:
+def _read(verb: Verb, words: list[str]) -> dict[str, Any]:
+    """The arguments that the words give, in the order of the parameters."""
     left = list(words)
     arguments: dict[str, Any] = {}
     for name, (type, default) in verb.parameters.items():
         if type is Secret:
-            if name not in secrets:
-                raise SecretNeededError(name)
-            arguments[name] = Secret(secrets[name])
-        elif left:
-            arguments[name] = _read(name, type, left.pop(0), verb)
-        elif default is inspect.Parameter.empty:
+            continue
+        if left:
+            arguments[name] = _value(name, type, left.pop(0), verb)
+        elif default is _REQUIRED:
             raise UsageError(f"{name.upper()} is missing; usage: {verb.usage}")
     if left:
         raise UsageError(f"{left[0]!r} is one word too many; usage: {verb.usage}")
     return arguments
 
 
-def _read(name: str, type: type, word: str, verb: Verb) -> Any:
+def _secrets(verb: Verb, given: Mapping[str, str]) -> dict[str, Secret]:
+    names = [name for name, (type, _) in verb.parameters.items() if type is Secret]
+    for name in names:
+        if name not in given:
+            raise SecretNeededError(name)
+    return {name: Secret(given[name]) for name in names}
+
+
+def _value(name: str, type: type, word: str, verb: Verb) -> Any:
     try:
         return JID.parse(word) if type is JID else type(word)
     except InvalidJID as why:

@@ -57,7 +57,6 @@ class ControlProtocol(LineOnlyReceiver):
         except (ValueError, TypeError, KeyError, AttributeError):
             self._say({"usage": "a request is a line of JSON with words"})
             return
-        log.info("operator: {words!r}", words=words)
         Deferred.fromCoroutine(answer(self.factory.admin, words, secrets)).addCallback(self._say)
 
     def _say(self, answer: dict[str, Any]) -> None:

@@ -37,26 +37,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", metavar="WORD", help="a verb, such as: accounts create JID")
     options = parser.parse_args(arguments)
     if options.words == ["config", "example"]:
-        print((files("jabberd") / "example.toml").read_text(), end="")
-        return DONE
+        example = (files("jabberd") / "example.toml").read_text().removesuffix("\n")
+        return _show({"done": example}, as_json=options.json)
     if options.config is None:
         parser.error("--config FILE is missing")
     answer = _ask(options.config, options.words, {})
     if "ask" in answer:
-        secret = _secret(answer["ask"], options.words, from_stdin=options.password_stdin)
-        answer = _ask(options.config, options.words, {answer["ask"]: secret})
+        answer = _ask_again(answer["ask"], options)
     return _show(answer, as_json=options.json)
 
 
-def _ask(config: Path, words: list[str], secrets: dict[str, str]) -> _Answer:
-    request = {"words": words, "secrets": secrets}
+def _ask_again(name: str, options: argparse.Namespace) -> _Answer:
+    """Ask with the secret of that name, which is needed."""
+    if not (options.password_stdin or sys.stdin.isatty()):
+        return {"usage": f"there is no terminal to ask for the {name}; use --password-stdin"}
     try:
-        path = _socket_path(config)
-        return _from_server(path, request) if path else _from_storage(config, words, secrets)
-    except (FileNotFoundError, ConnectionRefusedError):
-        return _from_storage(config, words, secrets)
+        secret = _from_stdin() if options.password_stdin else _from_prompt(name, options.words)
+    except (EOFError, KeyboardInterrupt):
+        return {"refused": f"no {name} was given; nothing was done"}
+    except UnicodeDecodeError:
+        return {"refused": f"the {name} is not in {sys.stdin.encoding.upper()}"}
+    return _ask(options.config, options.words, {name: secret})
+
+
+def _ask(config: Path, words: list[str], secrets: dict[str, str]) -> _Answer:
+    """Ask whoever can answer: the server, or the storage if there is none."""
+    path = _socket_path(config)
+    try:
+        answer = _from_server(path, {"words": words, "secrets": secrets}) if path else None
     except OSError as why:
         return {"refused": f"the server cannot be reached: {why.strerror}"}
+    return answer or _from_storage(config, words, secrets)
 
 
 def _socket_path(config: Path) -> Path | None:
@@ -68,9 +79,13 @@ def _socket_path(config: Path) -> Path | None:
         return None
 
 
-def _from_server(path: Path, request: dict[str, Any]) -> _Answer:
+def _from_server(path: Path, request: dict[str, Any]) -> _Answer | None:
+    """What the server answers; None if none runs."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(path))
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as answers:
             line = answers.readline()
@@ -91,9 +106,16 @@ def _from_storage(config: Path, words: list[str], secrets: dict[str, str]) -> _A
         return {"refused": str(why)}
 
 
-def _secret(name: str, words: list[str], *, from_stdin: bool) -> str:
-    if from_stdin or not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
+def _from_stdin() -> str:
+    """The first line of standard input."""
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")
+
+
+def _from_prompt(name: str, words: list[str]) -> str:
+    """What is typed twice, unseen."""
     while True:
         first = getpass.getpass(f"{name} for {words[-1]}: ")
         if first == getpass.getpass("once more: "):

@@ -15,8 +15,10 @@ from jabberd.router import Router
 from jabberd.storage import open_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from jabberd.hosting import Host
     from jabberd.xmpp.stanza import Stanza
 
 
@@ -40,8 +42,19 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
     secret = hosting.secret_of(url)
     storage = open_storage(url, None)
     hosts = hosting.host_domains(config, storage, Router(_NoOne()), Clock(), execute, secret)
-    answers: list[dict[str, Any]] = []
     admin = Admin(lambda: hosting.verb_groups(hosts))
-    Deferred.fromCoroutine(answer(admin, words, secrets)).addCallback(answers.append)
+    answers: list[dict[str, Any]] = []
+    Deferred.fromCoroutine(_run(admin, hosts.values(), words, secrets)).addCallback(answers.append)
     storage.close()
-    return answers[0]
+    return answers[0] if answers else {"refused": "only a running server can do that"}
+
+
+async def _run(
+    admin: Admin, hosts: Iterable[Host], words: list[str], secrets: dict[str, str]
+) -> dict[str, Any]:
+    for host in hosts:
+        await host.modules.start()
+    done = await answer(admin, words, secrets)
+    for host in hosts:
+        await host.modules.stop()
+    return done

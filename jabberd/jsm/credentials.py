@@ -155,25 +155,30 @@ class Accounts:
         """
         await self._change(localpart, lambda record: replace(record, disabled=None))
 
-    async def delete(self, localpart: str) -> None:
-        """Remove the account's record; everything else it owns is for `Storage.forget`.
+    async def delete(self, localpart: str, forget: Callable[[str], Deferred[None]]) -> None:
+        """Remove the account with everything it owns.
 
+        :param forget: `Storage.forget`: all is removed at once, or nothing.
         :raises NoSuchAccount:
         """
-        await self._change(localpart, lambda _record: None)
+        owner = self._owner(localpart)
+        async with self._changing:
+            if await self._store.get(owner) is None:
+                raise NoSuchAccount(owner)
+            await forget(owner)
 
     async def list(self) -> list[str]:
         """The localparts of all accounts, sorted."""
         return sorted(JID.parse(owner).localpart for owner in await self._store.owners(self._domain))
 
-    async def _change(self, localpart: str, change: Callable[[AccountRecord], AccountRecord | None]) -> None:
-        """Replace a record by what ``change`` makes of it, or remove it for None."""
+    async def _change(self, localpart: str, change: Callable[[AccountRecord], AccountRecord]) -> None:
+        """Replace a record by what ``change`` makes of it."""
         owner = self._owner(localpart)
         async with self._changing:
             record = await self._store.get(owner)
             if record is None:
                 raise NoSuchAccount(owner)
-            await self._store.change(owner, {"": change(record)})
+            await self._store.put(owner, "", change(record))
 
     async def _derived(self, password: str) -> tuple[ScramKeys, ...]:
         return await self._run(partial(_derive_each, password, self._iterations))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jabberd.api import JID, AccountCreated, AccountDeleted, Refused, Secret, operator
 from jabberd.jsm import subscription
 from jabberd.jsm.credentials import AccountExists, NoSuchAccount
+from jabberd.jsm.threads import Overloaded
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.scram import InvalidPassword
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jabberd.jsm.credentials import Accounts
     from jabberd.jsm.manager import SessionManager
 
@@ -26,12 +30,8 @@ class AccountVerbs:
     @operator("make an account")
     async def create(self, jid: JID, password: Secret) -> str:
         """Make an account; its password is asked for."""
-        try:
+        with _refusals(jid):
             created = await self._accounts.create(_localpart(jid), password)
-        except AccountExists:
-            raise Refused(f"{jid} exists already") from None
-        except InvalidPassword as why:
-            raise Refused(f"the password cannot be used: {why}") from None
         self._manager.accounts.drop(created)  # it was known not to exist
         self._manager.fire(AccountCreated(created))
         return f"{created} was made"
@@ -44,12 +44,8 @@ class AccountVerbs:
     @operator("set another password; open sessions stay")
     async def password(self, jid: JID, password: Secret) -> str:
         """Replace the password, which is asked for."""
-        try:
+        with _refusals(jid):
             await self._accounts.set_password(_localpart(jid), password)
-        except NoSuchAccount:
-            raise Refused(f"there is no account {jid}") from None
-        except InvalidPassword as why:
-            raise Refused(f"the password cannot be used: {why}") from None
         return f"{jid} has a new password"
 
     @operator("delete an account with everything it owns")
@@ -58,7 +54,7 @@ class AccountVerbs:
         if not await self._accounts.exists(_localpart(jid)):
             raise Refused(f"there is no account {jid}")
         account = await self._manager.account(jid)
-        await self._accounts.delete(jid.localpart)
+        account.exists = False  # from now on nothing is kept for it any more
         for session in list(account.sessions.values()):
             session.close(StreamError("not-authorized", "the account was deleted"))
         for item in list(account.roster.values()):
@@ -66,10 +62,27 @@ class AccountVerbs:
                 self._manager.route(
                     Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
                 )
-        await self._manager.storage.forget(account.jid)
-        self._manager.accounts.drop(account.jid)
+        try:
+            await self._accounts.delete(jid.localpart, self._manager.storage.forget)
+        finally:
+            self._manager.accounts.drop(account.jid)
         self._manager.fire(AccountDeleted(account.jid))
         return f"{jid} is deleted"
+
+
+@contextmanager
+def _refusals(jid: JID) -> Iterator[None]:
+    """Say why something cannot be done with an account."""
+    try:
+        yield
+    except AccountExists:
+        raise Refused(f"{jid} exists already") from None
+    except NoSuchAccount:
+        raise Refused(f"there is no account {jid}") from None
+    except InvalidPassword as why:
+        raise Refused(f"the password cannot be used: {why}") from None
+    except Overloaded:
+        raise Refused("the server has too many passwords to work on; try again later") from None
 
 
 def _localpart(jid: JID) -> str:

@@ -154,20 +154,20 @@ async def test_nobody_logs_in_to_a_disabled_account(accounts: Accounts, store: K
     assert await accounts.check("romeo", PASSWORD)
 
 
-async def test_a_removed_account_is_gone(accounts: Accounts) -> None:
+async def test_a_removed_account_is_gone(accounts: Accounts, storage: MemoryStorage) -> None:
     await accounts.create("romeo", PASSWORD)
-    await accounts.delete("romeo")
+    await accounts.delete("romeo", storage.forget)
     assert not await accounts.exists("romeo")
     assert not await accounts.check("romeo", PASSWORD)
     await accounts.create("romeo", "another")
 
 
-async def test_what_there_is_not_is_not_changed(accounts: Accounts) -> None:
+async def test_what_there_is_not_is_not_changed(accounts: Accounts, storage: MemoryStorage) -> None:
     for change in (
         accounts.set_password("tybalt", "x"),
         accounts.disable("tybalt"),
         accounts.enable("tybalt"),
-        accounts.delete("tybalt"),
+        accounts.delete("tybalt", storage.forget),
     ):
         with pytest.raises(NoSuchAccount, match=r"tybalt@montague\.lit"):
             await change
