@@ -68,6 +68,21 @@ def logged_errors() -> Iterator[LoggedErrors]:
         pytest.fail("errors were logged that the test did not take:\n" + "\n".join(left), pytrace=False)
 
 
+@pytest.fixture
+def log_lines() -> Iterator[list[str]]:
+    """What an operator reads in the log, level "info" and above, while the test runs."""
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level", LogLevel.info) >= LogLevel.info:
+            lines.append(eventAsText(event, includeTimestamp=False, includeSystem=False))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an ``async def`` test by driving its coroutine, without a reactor: one that would wait fails."""

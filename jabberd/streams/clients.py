@@ -146,16 +146,20 @@ class ClientFactory(Factory):
         """Ask clients that have been silent for long; drop those that were asked and stayed silent."""
         now = self.clock.seconds()
         for stream in list(self.streams):
-            if stream.session is None or stream.ended:
-                continue
-            quiet = now - stream.heard
-            if quiet < self._settings.silence:
-                stream.asked = False
-            elif not stream.asked:
-                stream.asked = True
-                self._ask(stream)
-            elif quiet >= self._settings.silence + self._settings.patience:
+            try:
+                self._look_after(stream, now)
+            except Exception:  # noqa: BLE001  # the others are still to be looked after, also next time
+                log.failure("{stream}: cannot ask whether the client is there", stream=stream)
+
+    def _look_after(self, stream: C2SStream, now: float) -> None:
+        if stream.session is None or stream.ended:
+            return
+        if stream.asked > stream.heard:
+            if now - stream.asked >= self._settings.patience:
                 stream.close(StreamError("connection-timeout"))
+        elif now - stream.heard >= self._settings.silence:
+            stream.asked = now
+            self._ask(stream)
 
     def _ask(self, stream: C2SStream) -> None:
         """Ping (XEP-0199 §4.1); any answer shows that the client is there."""

@@ -116,8 +116,12 @@ class Network(Internet):
         return None
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.clock.advance(seconds)
+        """Let time pass, and everybody act when their time has come."""
+        end = self.clock.seconds() + seconds
+        while (due := min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)) < end:
+            self.clock.rightNow = due
+            self.flush()
+        self.clock.rightNow = end
         self.flush()
 
     def close(self) -> None:
