@@ -135,6 +135,8 @@ def content_of(element: Element, default_ns: str = ns.CLIENT) -> bytes:
 
 def _write(element: Element, default_ns: str, out: list[str]) -> None:
     namespace, local = split(element.tag)
+    if namespace == ns.XML:  # no default can be this one
+        namespace, local = default_ns, f"xml:{local}"
     out.append(f"<{local}")
     if namespace != default_ns:
         out.append(f" xmlns='{escape_attribute(namespace)}'")

@@ -39,9 +39,7 @@ class Scope(NamedTuple):
 
     def open(self, raw: bytes) -> Element:
         """Read one first-level element as a tree."""
-        element = parse_document(self.opening + raw + self.closing)[0]
-        element.tail = None
-        return element
+        return parse_document(self.opening + raw + self.closing)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +254,7 @@ class StreamParser:
         if local not in NAMES or namespace[1:] != self._content_ns:
             return Nonza(found.name, short_names(found.attrs), raw, self._scope)
         attrs = found.attrs
-        if self._is_sealed(raw, local, opened, closed):
+        if self._is_sealed(raw, opened, closed):
             for name in attrs:
                 if "}" in name:
                     attrs = short_names(attrs)
@@ -271,9 +269,9 @@ class StreamParser:
             stanza.attrs[LANG] = self._lang  # §8.1.5
         return stanza
 
-    def _is_sealed(self, raw: bytes, local: str, opened: int, closed: int) -> bool:
+    def _is_sealed(self, raw: bytes, opened: int, closed: int) -> bool:
         """Whether the payload means the same wherever ``jabber:client`` is the default namespace."""
-        if not raw.startswith(local.encode(), 1) or raw.find(b"xmlns:", 0, opened) > 0:
+        if raw.find(b"xmlns:", 0, opened) > 0:
             return False
         for prefix in self._prefixes:
             if prefix in raw:

@@ -54,6 +54,12 @@ def test_namespaces_are_declared_where_they_change_and_never_as_prefixes() -> No
     assert serialize(inner, "") == b"<message xmlns='jabber:client'><body>hi</body></message>"
 
 
+def test_the_namespace_of_xml_is_never_a_default() -> None:
+    """Namespaces in XML 1.0 §3; a peer would have to end the stream that this is sent on."""
+    element = E(ns.XML, "a", None, E("u", "b"), E("", "c"), E(ns.XML, "d"))
+    assert serialize(element, "u") == b"<xml:a><b/><c xmlns=''/><xml:d/></xml:a>"
+
+
 def test_attributes_with_a_namespace_share_a_prefix_for_it() -> None:
     element = E("", "a", {"k": "1", "{u}k": "2", "{v'}k": "3", "{u}l": "4", f"{{{ns.XML}}}lang": "it"})
     data = serialize(element, "")
@@ -91,7 +97,9 @@ def test_any_text_is_written_as_xml(text: str, value: str) -> None:
     assert read.get("k") == CLEAN.sub("\ufffd", value)
 
 
-NAMES = st.sampled_from(["a", "b.c", "{jabber:client}a", "{urn:x}a", "{urn:'<&>}a", "{http://e.lit/}a-b"])
+NAMES = st.sampled_from(
+    [f"{{{ns.XML}}}a", "a", "b.c", "{jabber:client}a", "{urn:x}a", "{urn:'<&>}a", "{http://e.lit/}a-b"]
+)
 TEXT = st.text(st.sampled_from("ab<&>'\"\n\r\t]\u20ac"), max_size=5)
 
 
