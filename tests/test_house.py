@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "jabberd"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-_SEAMS = {"api", "interfaces", "registry", "settings", "xmpp"}
+_SEAMS = {"api", "interfaces", "measure", "registry", "settings", "xmpp"}
 _PARTS = {"admin", "config", "control", "jsm", "loader", "notify", "router", "storage", "streams"}
 
 #: What each part may import when it runs, itself apart.  A new part needs a row, and thereby a thought.
@@ -31,6 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "toml": set(),
     "certificates": set(),
     "notify": set(),
+    "measure": set(),
+    "measure": set(),
+    "table": set(),
     "settings": {"xmpp"},
     "config": {"settings", "toml"},
     "interfaces": {"xmpp"},
@@ -44,14 +47,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loader": {"api", "interfaces", "modules", "registry", "xmpp"},
     "admin": _SEAMS,
     "control": _SEAMS | {"admin"},
+    "logs": _SEAMS,
+    "web": _SEAMS,
+    "metrics": _SEAMS | {"web"},
+    "manhole": _SEAMS | {"admin", "control", "table"},
+    "logs": {"api"},
+    "web": _SEAMS,
+    "metrics": _SEAMS | {"web"},
     # these put the parts together, and alone know more than one of them
     "hosting": _SEAMS | _PARTS,
-    "service": _SEAMS | _PARTS | {"hosting"},
+    "service": _SEAMS | _PARTS | {"hosting", "logs", "metrics", "web"},
     "direct": _SEAMS | _PARTS | {"hosting"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together
-    "tap": {"config", "interfaces", "notify", "service"},
-    "ctl": {"config", "direct", "interfaces"},
+    "tap": {"config", "interfaces", "logs", "notify", "service"},
+    "ctl": {"config", "direct", "interfaces", "table"},
 }
 #: From outside the standard library; no Twisted, no database: XMPP itself can be used and tested alone.
 XMPP_MAY_IMPORT = {"idna", "lxml", "precis_i18n"}
