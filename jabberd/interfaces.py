@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from jabberd.measure import StorageFigures
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
@@ -310,6 +311,9 @@ class Storage(Protocol):
 
     def forget(self, owner: str) -> Deferred[None]:
         """Remove every value and every archived row of that owner, in one transaction."""
+
+    def figures(self) -> StorageFigures:
+        """How it is doing, for operators."""
 
     def close(self) -> Deferred[None]:
         """Commit what is waiting, answer what was asked, let go of the database.  Ask nothing afterwards."""

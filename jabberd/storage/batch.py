@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred, succeed
 
 from jabberd.interfaces import StorageError
+from jabberd.measure import SIZES, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -152,9 +153,13 @@ class Writer:
     """The one thread that writes.  It starts with the first unit.
 
     :param engine: nobody else's; disposed of in the end.
+    :ivar seconds: that each commit took.
+    :ivar together: units in each commit.
     """
 
     def __init__(self, engine: Engine, reactor: FromThreads) -> None:
+        self.seconds = Histogram()
+        self.together = Histogram(SIZES)
         self._engine = engine
         self._reactor = reactor
         self._changed = Condition()
@@ -163,6 +168,11 @@ class Writer:
         self._ended: Deferred[None] = Deferred()
         self._thread = Thread(target=self._work, name="jabberd writer", daemon=True)
         self._pace = Pace()
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait."""
+        return len(self._waiting)
 
     def submit(self, unit: Unit) -> None:
         """Write the unit, after all that were submitted before it."""
@@ -193,7 +203,10 @@ class Writer:
 
     def _work(self) -> None:
         while units := self._gather():
+            began = monotonic()
             errors = commit(self._engine, units)
+            self.seconds.observe(monotonic() - began)
+            self.together.observe(len(units))
             self._pace.count(len(units))
             self._reactor.callFromThread(_tell, units, errors)
         self._engine.dispose()

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, execute, fail, succee
 from twisted.python.failure import Failure
 
 from jabberd.interfaces import StorageError
+from jabberd.measure import StorageFigures
 from jabberd.storage.batch import FromThreads, Step, Unit, Writer, commit, reason
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Database(Protocol):
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         """Ask; the question may run in a thread and sees every write whose Deferred has fired."""
+
+    def figures(self) -> StorageFigures:
+        """How it is doing."""
 
     def close(self) -> Deferred[None]:
         """Write what waits, answer what was asked, and let go."""
@@ -65,6 +69,9 @@ class Direct:
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         return execute(ask, self._reading, question)
 
+    def figures(self) -> StorageFigures:
+        return StorageFigures()
+
     def close(self) -> Deferred[None]:
         self._reading.dispose()
         self._writing.dispose()
@@ -85,6 +92,10 @@ class Threaded:
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         return self._readers.ask(question)
+
+    def figures(self) -> StorageFigures:
+        writer = self._writer
+        return StorageFigures(writer.waiting, self._readers.waiting, writer.seconds, writer.together)
 
     def close(self) -> Deferred[None]:
         # The writer last: SQLite tidies up when its last connection closes
@@ -114,6 +125,11 @@ class Readers:
         self._waiting += 1
         self._questions.put((question, answer))
         return answer
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for their answers."""
+        return self._waiting
 
     def _start(self, number: int) -> Deferred[None]:
         ended: Deferred[None] = Deferred()

@@ -18,6 +18,7 @@ from jabberd.storage.values import Catalogue, Ids, Values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from jabberd.measure import StorageFigures
     from jabberd.storage.batch import FromThreads
 
 T = TypeVar("T")
@@ -110,6 +111,9 @@ class SqlStorage:
 
     def forget(self, owner: str) -> Deferred[None]:
         return self._database.write([(statement, [{"owner": str(owner)}]) for statement in FORGET], None)
+
+    def figures(self) -> StorageFigures:
+        return self._database.figures()
 
     def close(self) -> Deferred[None]:
         return self._database.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
 
     from jabberd.interfaces import Security, SessionHost
+    from jabberd.measure import Traffic
     from jabberd.streams.protocol import StreamSettings
 
 log = Logger()
@@ -75,6 +76,11 @@ class ClientFactory(Factory):
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over all its streams."""
+        return self._stream_settings.traffic
 
     # -- from Twisted -------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class IncomingStream(ServerStream):
     """
 
     receiving: ClassVar[bool] = True
+    kind: ClassVar[str] = "s2s-in"
 
     def __init__(self, door: Door, terms: Terms) -> None:
         super().__init__(terms)

@@ -61,6 +61,7 @@ class OutgoingStream(ServerStream):
     """
 
     receiving: ClassVar[bool] = False
+    kind: ClassVar[str] = "s2s-out"
 
     def __init__(self, terms: Terms, pair: Pair, policy: Policy, *, direct: bool, patience: float) -> None:
         super().__init__(terms)
@@ -291,6 +292,7 @@ class OutgoingStream(ServerStream):
 
     def send(self, stanza: Stanza) -> None:
         """Send a stanza on an authenticated stream; see `unsent` for those that do not leave any more."""
+        self.settings.traffic.sent[stanza.name] += 1
         self.write(stanza.to_scope(ns.SERVER), stanza)
 
     def pauseProducing(self) -> None:

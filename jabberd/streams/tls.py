@@ -41,7 +41,7 @@ class Contexts:
     They are made once and shared by all connections.  Neither sessions nor tickets are kept: a
     resumed session would bring no certificate chain, and a client of ours stays connected anyway.
 
-    :param service: ``xmpp-client`` or ``xmpp-server``, which is also the ALPN name (XEP-0368 §3);
+    :param service: ``xmpp-client``, ``xmpp-server`` or ``http/1.1``, which is also the ALPN name (XEP-0368 §3);
         between servers each side asks for the other's certificate.
     :param certificates: by domain, one at least; the first one serves peers that name none of them.
     :param minimum: the oldest version of TLS that is spoken.
@@ -49,7 +49,7 @@ class Contexts:
 
     def __init__(
         self,
-        service: Literal["xmpp-client", "xmpp-server"],
+        service: Literal["xmpp-client", "xmpp-server", "http/1.1"],
         certificates: Mapping[str, ServerCertificate],
         minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2",
     ) -> None:
