@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from twisted.logger import Logger
 
 from jabberd.api import Refused, Secret
 from jabberd.api.declarations import VerbDeclared
+from jabberd.measure import Histogram
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
@@ -66,10 +68,12 @@ class Admin:
 
     :param groups: for each noun the objects whose verbs it has; each is asked for with the domain that
         it serves, or an empty text for the whole server.
+    :ivar seconds: that each verb took.
     """
 
     def __init__(self, groups: Callable[[], Iterable[tuple[str, str, object]]]) -> None:
         self._groups = groups
+        self.seconds = Histogram()
 
     def verbs(self) -> dict[tuple[str, str], dict[str, Verb]]:
         """By noun and name: the verb of each domain (under an empty text: of the whole server)."""
@@ -94,13 +98,34 @@ class Admin:
         named = verbs.get((words[0], words[1])) if len(words) > 1 else None
         if named is None:
             raise UsageError(_not_known(words, verbs))
-        read = _read(_any(named), words[2:])
-        verb = _meant(named, read)
-        read.pop(_DOMAIN, None)
-        arguments = {**read, **_secrets(verb, secrets)}
-        log.info("operator: {group} {verb} {arguments!r}", group=words[0], verb=words[1], arguments=arguments)
-        answer = verb.method(**arguments)
-        return await answer if inspect.isawaitable(answer) else answer
+        verb = _any(named)
+        read = _read(verb, words[2:])
+        return await self._done(_meant(named, read), {**read, **_secrets(verb, secrets)})
+
+    async def call(self, group: str, name: str, arguments: Mapping[str, object]) -> Any:
+        """Do what a program says: like `run`, with arguments by name, texts among them read as words are.
+
+        :raises KeyError: there is no such verb, or it takes no such argument.
+        """
+        named = self.verbs()[group, name]
+        verb = _any(named)
+        read = {
+            key: _value(key, verb.parameters[key][0], value, verb) if isinstance(value, str) else value
+            for key, value in arguments.items()
+        }
+        return await self._done(_meant(named, read), read)
+
+    async def _done(self, verb: Verb, arguments: dict[str, Any]) -> Any:
+        arguments.pop(_DOMAIN, None)
+        log.info(
+            "operator: {group} {verb} {arguments!r}", group=verb.group, verb=verb.name, arguments=arguments
+        )
+        began = monotonic()
+        try:
+            answer = verb.method(**arguments)
+            return await answer if inspect.isawaitable(answer) else answer
+        finally:
+            self.seconds.observe(monotonic() - began)
 
 
 def _declared(group: str, owner: object, *, of_domain: bool) -> Iterable[Verb]:
