@@ -60,6 +60,7 @@ class Story:
         self._password = password
         self._stage = stage
         self._actors: dict[str, Actor] = {}
+        self._gone: list[Actor] = []  # kept, or slixmpp's last tasks are collected before they end
 
     async def play(self) -> None:
         """From the rosters to the last step.
@@ -84,6 +85,7 @@ class Story:
     async def end(self) -> None:
         """Let everybody leave."""
         actors, self._actors = self._actors, {}
+        self._gone += actors.values()
         for actor in actors.values():
             actor.stage = None
         for actor in actors.values():
