@@ -87,11 +87,14 @@ class AccountCache:
 
     def get(self, jid: str) -> Account | None:
         """The account of a bare JID, if it is loaded."""
-        return self._loaded.get(jid)
+        account = self._loaded.get(jid)
+        if account is not None and not account.sessions:
+            self._loaded.move_to_end(jid)
+        return account
 
     def load(self, jid: JID) -> Deferred[Account]:
         """The account of a bare JID.  Who asks first is answered first; one query serves them all."""
-        account = self._loaded.get(jid)
+        account = self.get(jid)
         if account is not None:
             return succeed(account)
         answer: Deferred[Account] = Deferred()
@@ -124,7 +127,7 @@ class AccountCache:
             answer.errback(why)
 
     def _make_room(self) -> None:
-        """Let the oldest without sessions go; one that was asked for again has moved to the end."""
+        """Let those go that nobody has asked for the longest and that have no sessions."""
         for _ in range(len(self._loaded) - self._most):
             jid, account = next(iter(self._loaded.items()))
             if account.sessions:

@@ -40,9 +40,14 @@ class Contacts:
         changed = None if ver is None else roster.changed_since(account.roster, ver)
         if changed is None:
             return roster.result(account.roster)
-        for item in changed:  # in the next turn: behind the result
-            self._manager.clock.callLater(0, self._push_to, session, roster.push(item))
+        self._manager.clock.callLater(0, self._catch_up, account, session, ver)  # behind the result
         return None
+
+    def _catch_up(self, account: Account, session: Session, ver: str) -> None:
+        """Push what has changed since that version: all of it, if a contact was removed meanwhile."""
+        changed = roster.changed_since(account.roster, ver)
+        for item in roster.listed(account.roster) if changed is None else changed:
+            self._push_to(session, roster.push(item))
 
     async def set(self, request: IQ) -> None:
         """A roster set: add or change (§2.3, §2.4) or remove (§2.5) one contact."""

@@ -28,6 +28,7 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
@@ -111,6 +112,16 @@ class SessionManager:
         """See `jabberd.api.Domain`."""
         return self._router.route(stanza)
 
+    def redeliver(self, stanza: Stanza) -> Deferred[None]:
+        """See `jabberd.api.Domain`."""
+        return self.caught(stanza, self._redelivered(stanza))
+
+    async def _redelivered(self, stanza: Stanza) -> None:
+        assert stanza.to is not None  # it was delivered before
+        home = self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to)
+        if home is not None:
+            await home
+
     def account(self, jid: JID) -> Deferred[Account]:
         """See `jabberd.api.Domain`."""
         return self.accounts.load(jid.bare)
@@ -193,7 +204,7 @@ class SessionManager:
             self.accounts.drop(account.jid)
         for stanza, since in unsent:
             if not _others_have(account, stanza, since):
-                self.route(stanza)
+                self.redeliver(stanza)
 
     # -- interfaces.Route ---------------------------------------------------------------------------
 
@@ -227,6 +238,12 @@ class SessionManager:
             if passed is None:
                 return None
             stanza = passed
+        return self._place(account, stanza, to)
+
+    def _place(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
+        """Give an accepted stanza to whoever is to have it (RFC 6121 §8.5)."""
+        if stanza.name == "presence" and stanza.type in ("unavailable", "error"):
+            self.presence.left(account, stanza)
         sessions = account.sessions if account.exists else None
         resource = to.resourcepart
         shares = stanza.name == "iq" and self._shares_presence(account, stanza, resource)
@@ -260,7 +277,7 @@ class SessionManager:
         elif plan is Plan.STORE:
             return self._store(account, stanza)
         elif plan is Plan.BOUNCE:
-            raise StanzaError("service-unavailable")
+            raise _refusal(stanza)
         elif plan is Plan.REFUSE:
             raise StanzaError("bad-request")
         return None
@@ -280,7 +297,9 @@ class SessionManager:
         """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
         sender = stanza.sender
         session = account.sessions.get(resource)
-        if sender is None or session is None or sender.bare == account.jid or not sender.localpart:
+        if sender is None or session is None or sender.bare == account.jid:
+            return True
+        if not sender.localpart and self.is_local(sender):
             return True
         directed = session.directed
         return account.trusts(sender) or sender in directed or sender.bare in directed
@@ -297,10 +316,11 @@ class SessionManager:
 
     def _ask(self, stanza: Stanza, account: Account | None) -> Deferred[None] | None:
         """Have a question answered: by a core feature or a module that declared it."""
+        check_iq(stanza)  # other servers' have not been
         sender = stanza.sender
         bound = self._bound(stanza, account)
         if bound is None or sender is None or not self._may_ask(bound, sender, account):
-            raise StanzaError("service-unavailable")  # RFC 6121 §8.5.2.1.3; the same for who may not know
+            raise _refusal(stanza)
         answer = bound.method(IQ(stanza, sender, account, stanza.element()[0]))
         if inspect.isawaitable(answer):
             return self.caught(stanza, self._answered(stanza, answer))
@@ -329,6 +349,13 @@ class SessionManager:
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""
         return Deferred.fromCoroutine(work).addErrback(self._undeliverable, stanza)
+
+
+def _refusal(stanza: Stanza) -> StanzaError:
+    """What is said of an account that does not exist, and of one that does not tell (RFC 6121 §8.5.1)."""
+    if stanza.name == "iq" and stanza.type == "set" and stanza.children[:1] == (_ROSTER,):
+        return StanzaError("forbidden")  # RFC 6121 §2.3.3: a roster is its owner's to change
+    return StanzaError("service-unavailable")
 
 
 def _others_have(account: Account, stanza: Stanza, since: float) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+_TYPES: Final = {"", "unavailable", "error", "probe", *subscription.STANZAS}
 _PRIORITY: Final = f"{{{ns.CLIENT}}}priority"
 _STATUS: Final = f"{{{ns.CLIENT}}}status"
 
@@ -39,9 +40,13 @@ class Presence:
     def said(self, session: Session, stanza: Stanza) -> Deferred[None] | None:
         """A client sent presence."""
         to, type = stanza.to, stanza.type
+        if type not in _TYPES:
+            raise StanzaError("bad-request")
         if type in subscription.STANZAS:
             if to is None:
                 raise StanzaError("bad-request", "a subscription is with somebody")
+            if to.bare == session.account.jid:
+                raise StanzaError("not-allowed", "nobody is a contact of their own")
             contacts = self._manager.contacts
             return self._manager.caught(stanza, contacts.outbound(session.account, stanza, to.bare))
         if to is not None:
@@ -50,8 +55,6 @@ class Presence:
             self._available(session, stanza)
         elif type == "unavailable":
             self.gone(session, stanza)
-        elif type not in ("error", "probe"):
-            raise StanzaError("bad-request")
         return None
 
     def _available(self, session: Session, stanza: Stanza) -> None:
@@ -110,13 +113,19 @@ class Presence:
 
     def _directed(self, session: Session, stanza: Stanza, to: JID) -> Deferred[None] | None:
         """Directed presence (§4.6): remembered, so that its receiver learns of the end as well."""
-        if stanza.type == "" and not session.account.trusts(to):
+        if stanza.type == "" and not (session.presence is not None and session.account.trusts(to)):
             if len(session.directed) >= self._most_directed:
                 raise StanzaError("resource-constraint", "too much directed presence")
             session.directed.add(to)
         elif stanza.type == "unavailable":
             session.directed.discard(to)
         return self._manager.route(stanza)
+
+    @staticmethod
+    def left(account: Account, stanza: Stanza) -> None:
+        """Somebody is unavailable, or took no presence: they need not learn of the end (§4.6.1)."""
+        for session in account.sessions.values():
+            session.directed.discard(stanza.sender)
 
     # -- somebody wants to know ---------------------------------------------------------------------
 
@@ -125,7 +134,8 @@ class Presence:
         asker = stanza.sender
         assert asker is not None  # the stream saw to it
         if not account.exists or not (account.trusts(asker) or asker.bare == account.jid):
-            self._answer(account, asker, "unsubscribed", stanza.id)
+            if not self._shown_directly(account, asker, stanza):
+                self._answer(account, asker, "unsubscribed", stanza.id)
             return
         present = [session.presence for session in account.available]
         if not present:
@@ -134,6 +144,14 @@ class Presence:
             assert presence is not None  # the session is available
             assert presence.sender is not None
             self._manager.route(presence.stamped(presence.sender, asker.bare))
+
+    def _shown_directly(self, account: Account, asker: JID, probe: Stanza) -> bool:
+        """Answer a probe of one resource by somebody to whom that one has sent presence (§4.6.6)."""
+        session = account.sessions.get(probe.to.resourcepart) if probe.to else None
+        if session is None or asker not in session.directed:
+            return False
+        self._manager.route(Stanza.of("presence", sender=session.jid, to=asker, id=probe.id))
+        return True
 
     def _answer(self, account: Account, asker: JID, type: str, id: str) -> None:
         answer = Stanza.of("presence", sender=account.jid, to=asker.bare, type=type, id=id)
