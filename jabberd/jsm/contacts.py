@@ -92,9 +92,9 @@ class Contacts:
         await self._store.change(account.jid, changes)
         if step.presence == "unavailable":
             self._manager.presence.show(account, contact, step.presence)
-        if step.forward:
-            self._manager.route(stanza.stamped(account.jid, contact))
         self._announce(account, step, changes.get(contact))
+        if step.forward:  # behind the push: the answer, which may come at once, has a push of its own
+            self._manager.route(stanza.stamped(account.jid, contact))
         if step.presence == "available":
             self._manager.presence.show(account, contact, step.presence)
 

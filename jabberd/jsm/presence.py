@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 _TYPES: Final = {"", "unavailable", "error", "probe", *subscription.STANZAS}
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _PRIORITY: Final = f"{{{ns.CLIENT}}}priority"
 _STATUS: Final = f"{{{ns.CLIENT}}}status"
 
@@ -114,7 +116,7 @@ class Presence:
     def _directed(self, session: Session, stanza: Stanza, to: JID) -> Deferred[None] | None:
         """Directed presence (§4.6): remembered, so that its receiver learns of the end as well."""
         if stanza.type == "" and not (session.presence is not None and session.account.trusts(to)):
-            if len(session.directed) >= self._most_directed:
+            if len(session.directed) >= self._most_directed and to not in session.directed:
                 raise StanzaError("resource-constraint", "too much directed presence")
             session.directed.add(to)
         elif stanza.type == "unavailable":
@@ -172,7 +174,7 @@ def _priority(stanza: Stanza) -> int:
     if _PRIORITY not in stanza.children:
         return 0
     text = (stanza.element().findtext(_PRIORITY) or "").strip()
-    if not text.lstrip("+-").isdecimal() or not -128 <= int(text) <= 127:  # the RFC's figures
+    if not _INTEGER.fullmatch(text) or not -128 <= int(text) <= 127:  # the RFC's figures
         raise StanzaError("bad-request", "the priority must be between -128 and 127")
     return int(text)
 

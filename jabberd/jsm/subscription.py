@@ -66,7 +66,7 @@ _BY_PARTS: Final = {(state.subscription, state.ask, state.pending_in): state for
 class Transition:
     """What one subscription stanza does to one side.
 
-    Outbound, in this order: ``presence`` if it is unavailable (§3.2.2), the stanza itself, the push,
+    Outbound, in this order: ``presence`` if it is unavailable (§3.2.2), the push, the stanza itself,
     ``presence`` if it is available (§3.1.5).  Inbound: the stanza itself, the push (§3.1.6), the
     reply, ``presence``.
 
