@@ -163,14 +163,13 @@ def offered(
     security: Security,
     *,
     plain: bool = True,
-    plain_unencrypted: bool = False,
     anonymous: bool = False,
     external: bool = False,
     hashes: Collection[str] = tuple(HASHES),
 ) -> tuple[str, ...]:
     """What to advertise on this stream, the strongest first.
 
-    :param plain: offer PLAIN on an encrypted stream; ``plain_unencrypted``: also on any other.
+    :param plain: offer PLAIN on an encrypted stream.
     :param external: the peer's certificate vouches for somebody.
     :param hashes: for SCRAM; -PLUS needs the connection's channel bindings.
     """
@@ -179,7 +178,7 @@ def offered(
     if security.bindings:
         names += [f"{name}-PLUS" for name in scram]
     names += scram
-    if plain and (security.encrypted or plain_unencrypted):
+    if plain and security.encrypted:
         names.append("PLAIN")
     if anonymous:
         names.append("ANONYMOUS")

@@ -257,9 +257,8 @@ def test_the_strongest_is_offered_first() -> None:
     )
 
 
-def test_plain_is_offered_only_under_encryption_unless_somebody_said_otherwise() -> None:
+def test_plain_is_offered_only_under_encryption() -> None:
     assert offered(CLEAR) == SCRAM
-    assert offered(CLEAR, plain_unencrypted=True) == (*SCRAM, "PLAIN")
     assert offered(Security("TLSv1.3")) == (*SCRAM, "PLAIN")
 
 
