@@ -39,16 +39,15 @@ if TYPE_CHECKING:
 
     from jabberd import interfaces
     from jabberd.api import Module, Settings
+    from jabberd.xmpp.element import Element
     from jabberd.xmpp.errors import StreamError
 
-__all__ = ["Player", "Rehearsal"]
+__all__ = ["Ear", "Player", "Rehearsal"]
 
 
-class Player:
-    """A client of the domain: it says XML and keeps what it hears.
+class Ear:
+    """A client's end of a session: an `jabberd.interfaces.Outlet` that keeps what is sent.
 
-    :ivar session: its session.
-    :ivar heard: the stanzas sent to it and not yet taken by `hear`.
     :ivar reads: False: it has stopped reading; see `read_on`.
     """
 
@@ -59,8 +58,49 @@ class Player:
     def __init__(self) -> None:
         self.heard: list[Stanza] = []
         self.reads = True
-        self._ids = count(1)
         self._draining: list[Deferred[None]] = []
+
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        self.heard.append(stanza)
+        return None
+
+    def say(self, element: Element) -> None:
+        raise AssertionError(f"unexpected: {element.tag}")
+
+    def drained(self) -> Deferred[None]:
+        if self.reads:
+            return succeed(None)
+        self._draining.append(Deferred())
+        return self._draining[-1]
+
+    def read_on(self) -> None:
+        """Read again, after ``reads`` was set to False."""
+        self.reads = True
+        draining, self._draining = self._draining, []
+        for each in draining:
+            each.callback(None)
+
+    def close(self, error: StreamError | None = None) -> None:
+        self.session.lost(self)
+        self.read_on()
+
+
+class Player:
+    """A client of the domain: it says XML and looks at what it hears.
+
+    :ivar session: its session.
+    """
+
+    def __init__(self, session: interfaces.Session, ear: Ear) -> None:
+        self.session = ear.session = session
+        self.ear = ear
+        session.opened()
+        self._ids = count(1)
+
+    @property
+    def heard(self) -> list[Stanza]:
+        """The stanzas sent to it and not yet taken by `hear`."""
+        return self.ear.heard
 
     def say(self, xml: str) -> None:
         """Send a stanza, written as on a client's stream."""
@@ -80,37 +120,12 @@ class Player:
 
     def hear(self) -> list[str]:
         """Take what was heard, as XML."""
-        heard, self.heard = self.heard, []
+        heard, self.ear.heard = self.heard, []
         return [stanza.to_bytes().decode() for stanza in heard]
 
     def leave(self) -> None:
         """Lose the connection."""
-        self.session.lost(self)
-        self.read_on()
-
-    def read_on(self) -> None:
-        """Read again, after ``reads`` was set to False."""
-        self.reads = True
-        draining, self._draining = self._draining, []
-        for each in draining:
-            each.callback(None)
-
-    # -- interfaces.Outlet --------------------------------------------------------------------------
-
-    def send(self, stanza: Stanza) -> None:
-        """See `jabberd.interfaces.Outlet`."""
-        self.heard.append(stanza)
-
-    def drained(self) -> Deferred[None]:
-        """See `jabberd.interfaces.Outlet`."""
-        if self.reads:
-            return succeed(None)
-        self._draining.append(Deferred())
-        return self._draining[-1]
-
-    def close(self, error: StreamError | None = None) -> None:
-        """See `jabberd.interfaces.Outlet`."""
-        self.session.lost(self)
+        self.ear.close()
 
 
 class Rehearsal:
@@ -155,15 +170,18 @@ class Rehearsal:
         self._accounts.put(jid, "", record)
         self.domain.accounts.drop(jid)
 
-    def login(self, jid: str) -> Player:
+    def login(self, jid: str, ear: Ear | None = None) -> Player:
         """Open a session for a full JID, whose account is made if there is none; it is not available yet."""
         full = JID.parse(jid)
         if not done(self.domain.account(full)).exists:
             self.create(full.bare)
-        client = Player()
-        client.session = done(self.domain.open(full.localpart, full.resourcepart, client))
-        client.session.opened()
-        return client
+        ear = ear or Ear()
+        return Player(done(self.domain.open(full.localpart, full.resourcepart, ear)), ear)
+
+    def let_in(self) -> Player:
+        """Open a session without an account (XEP-0175)."""
+        ear = Ear()
+        return Player(done(self.domain.open_anonymous(ear)), ear)
 
     def receive(self, xml: str) -> None:
         """Another server says this, in the shape of a client's stanza with ``from`` and ``to``."""

@@ -82,6 +82,12 @@ class Domain(Protocol):
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
+    def redeliver(self, stanza: Stanza) -> Deferred[None]:
+        """Find another home for what an account of ours was sent and did not get.
+
+        It was accepted once and is not refused now: filters in stage REFUSE do not see it again.
+        """
+
     def account(self, jid: JID) -> Awaitable[Account]:
         """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
 

@@ -15,6 +15,7 @@ from jabberd.api import (
     Archive,
     BecameAvailable,
     E,
+    Element,
     Module,
     Session,
     Settings,
@@ -134,31 +135,40 @@ class Offline(Module, xep=160, version="1.0.1"):
             del self._news[owner]
 
     async def _empty(self, account: Account) -> None:
-        """Send in order, no faster than the client reads, and remove only what was sent."""
+        """Send in order, no faster than the client reads, and remove only what has another home."""
         while _receiver(account) and (rows := await self.messages.rows(account.jid, limit=BATCH)):
-            sent = []
+            sent: dict[int, Deferred[None] | None] = {}
             for row in rows:
                 session = _receiver(account)
                 if session is None:
                     break
-                session.send(self._delayed(row))
-                sent.append(row.id)
+                sent[row.id] = session.send(self._delayed(row))
                 await session.drained()
+            for home in sent.values():
+                if home is not None:
+                    await home
             await self.messages.remove(account.jid, sent)
             self._counts.pop(account.jid, None)
 
     def _delayed(self, row: ArchiveRow) -> Stanza:
+        """With a note of when it came, unless it was delivered before and has one."""
+        stanza = Stanza.from_standalone(row.stanza)
+        if any(self._is_ours(note) for note in stanza.element().findall(DELAY)):
+            return stanza
         attrs = {"from": self.domain.jid, "stamp": to_stamp(row.stamp)}
-        return Stanza.from_standalone(row.stanza).with_child(E(ns.DELAY, "delay", attrs, "Offline Storage"))
+        return stanza.with_child(E(ns.DELAY, "delay", attrs, "Offline Storage"))
 
     @filters(Stage.REFUSE, "message", children=[DELAY])
     def discard_forged(self, stanza: Stanza, account: Account) -> Stanza:
         """Take away delay notes that others wrote in the name of this domain (XEP-0203 §5)."""
         notes = stanza.element().findall(DELAY)
-        honest = [note for note in notes if note.get("from", "").lower() != self.domain.jid]
+        honest = [note for note in notes if not self._is_ours(note)]
         if len(honest) == len(notes) or stanza.sender == self.domain.jid:
             return stanza
         return stanza.without([DELAY]).with_child(*honest)
+
+    def _is_ours(self, note: Element) -> bool:
+        return note.get("from", "").lower() == self.domain.jid
 
 
 def _receiver(account: Account) -> Session | None:

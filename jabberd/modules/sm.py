@@ -135,21 +135,14 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
             stanza = each.stanza
             if stanza.name == "message":
                 delayed = _delayed(stanza, each.stamp, self.domain.jid)
-                home = self.domain.route(delayed.with_attrs(to=owner.jid.bare))
-                if home is None:
-                    each.settled()
-                else:
-                    home.addCallback(each.settled)
+                self.domain.redeliver(delayed.with_attrs(to=owner.jid.bare)).addCallback(each.settled)
             elif stanza.name == "iq" and stanza.type in ("get", "set") and stanza.sender is not None:
                 self.domain.route(stanza.error(StanzaError("service-unavailable")))
 
     def _again(self, row: ArchiveRow) -> None:
         stanza = Stanza.from_standalone(row.stanza)
-        home = self.domain.route(_delayed(stanza, row.stamp, self.domain.jid))
-        if home is None:
-            self._remove([row.id])
-        else:
-            home.addCallback(lambda _: self._remove([row.id]))
+        home = self.domain.redeliver(_delayed(stanza, row.stamp, self.domain.jid))
+        home.addCallback(lambda _: self._remove([row.id]))
 
     def _spool_late(self) -> None:
         late = self.domain.clock.seconds() - _SPOOLED_AFTER

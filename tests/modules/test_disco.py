@@ -60,10 +60,9 @@ def test_an_account_is_registered_and_has_the_features_of_accounts() -> None:
         )
 
 
-async def test_an_anonymous_account_says_so() -> None:
+def test_an_anonymous_account_says_so() -> None:
     with Rehearsal({"disco": {}}) as stage:
-        client = Player()
-        client.session = await stage.domain.open_anonymous(client)
+        client = stage.let_in()
         assert b"<identity category='account' type='anonymous'/>" in ask(
             client, client.session.jid.bare, INFO
         )

@@ -107,8 +107,7 @@ def test_the_domain_tells_how_long_it_has_been_up() -> None:
 
 async def test_nothing_is_kept_of_an_anonymous_session() -> None:
     with Rehearsal({"last": {}}) as stage:
-        client = Player()
-        client.session = await stage.domain.open_anonymous(client)
+        client = stage.let_in()
         owner = client.session.jid.bare
         client.leave()
         found = await stage.storage.load(owner, ["last"])

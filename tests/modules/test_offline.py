@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, fail
 
 from jabberd.interfaces import StorageError
 from jabberd.modules import offline
+from jabberd.testing.outcome import done
 from jabberd.xmpp.stanza import Stanza
-from tests.rehearsal import Player, Rehearsal
+from tests.rehearsal import Ear, Player, Rehearsal
 
 if TYPE_CHECKING:
     from tests.conftest import LoggedErrors
@@ -231,11 +232,50 @@ def test_who_reads_slowly_is_sent_no_more_than_it_reads(stage: Rehearsal) -> Non
     for body in "abc":
         write(stage, body)
     romeo = stage.login(f"{ROMEO}/orchard")
-    romeo.reads = False
+    romeo.ear.reads = False
     romeo.say("<presence/>")
     assert bodies(romeo) == ["a"]
     romeo.leave()
     assert bodies(enter(stage)) == ["b", "c"]  # only what was sent was removed
+
+
+class Acknowledging(Ear):
+    """A client whose stanzas have a home only once it says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.homes: list[Deferred[None]] = []
+
+    def send(self, stanza: Stanza) -> Deferred[None]:
+        super().send(stanza)
+        self.homes.append(Deferred())
+        return self.homes[-1]
+
+
+def test_what_was_sent_is_kept_until_it_has_another_home(stage: Rehearsal) -> None:
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    for body in "ab":
+        write(stage, body)
+    ear = Acknowledging()
+    romeo = stage.login(f"{ROMEO}/orchard", ear)
+    romeo.say("<presence/>")
+    assert bodies(romeo) == ["a", "b"]
+    assert done(archive.count(ROMEO)) == 2
+    for home in ear.homes:
+        home.callback(None)
+    assert done(archive.count(ROMEO)) == 0
+
+
+def test_what_is_delivered_again_keeps_the_note_of_when_it_came_first(stage: Rehearsal) -> None:
+    write(stage, "hi!")
+    first = enter(stage)
+    [once] = [stanza for stanza in first.heard if stanza.name == "message"]
+    first.leave()
+    stage.clock.advance(3600)
+    stage.domain.redeliver(once)  # as if it had never reached that client
+    [again] = [xml for xml in enter(stage).hear() if "<body>" in xml]
+    assert again.count("<delay") == 1
+    assert OURS in again
 
 
 def test_a_message_that_cannot_be_stored_is_bounced(
