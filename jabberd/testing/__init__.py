@@ -8,8 +8,9 @@ it gets a `Network` by asking for ``network``; this one makes its own:
 >>> romeo = network.client("romeo@montague.lit/orchard")
 >>> juliet = network.client("juliet@capulet.lit/balcony")
 
-Accounts and servers are made as they are needed.  What a client sends has been answered when `send`
-returns; what it hears must be exactly what the test says, but ``*`` stands for any value:
+Accounts and servers are made as they are needed; servers that shall reach each other by real streams are
+started by ``network.serve("montague.lit", federate=True)``.  What a client sends has been answered when
+`send` returns; what it hears must be exactly what the test says, but ``*`` stands for any value:
 
 >>> romeo.send("<message to='juliet@capulet.lit' type='chat' id='m1'><body>hi!</body></message>")
 >>> juliet.receives('''

@@ -9,6 +9,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 
 from jabberd.testing.client import Client, Hearer, read
+from jabberd.testing.federated import Federated
 from jabberd.testing.internet import Internet
 from jabberd.testing.server import Server, trusting
 from jabberd.testing.wire import Pipe
@@ -19,6 +20,8 @@ from jabberd.xmpp.stanza import Stanza
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IProtocol, IProtocolFactory
+
+    from jabberd.streams.targets import Target
 
 __all__ = ["Network", "Stranger"]
 
@@ -53,10 +56,22 @@ class Network(Internet):
         self.servers: list[Server] = []
         self._clients: list[Client] = []
         self._strangers: dict[JID, Stranger] = {}
+        self._federated: list[Federated] = []
+        self._hosts: dict[str, Target] = {}
 
-    def serve(self, *domains: str, **options: Any) -> Server:
-        """Start a server for these domains; for the options see `Server`."""
-        self.servers.append(Server(self.clock, self, *domains, **options))
+    def serve(self, *domains: str, federate: bool = False, **options: Any) -> Server:
+        """Start a server for these domains.
+
+        :param federate: reach others that do by real streams; if not, stanzas are handed over directly.
+        :param options: see `Server`.
+        """
+        if not federate:
+            self.servers.append(Server(self.clock, self, *domains, **options))
+            return self.servers[-1]
+        federated = Federated(self, self.clock, self._hosts, *domains)
+        self._federated.append(federated)
+        self.servers.append(Server(self.clock, federated.route, *domains, **options))
+        federated.join(self.servers[-1].router)
         return self.servers[-1]
 
     def server(self, domain: str) -> Server:
@@ -120,8 +135,10 @@ class Network(Internet):
         end = self.clock.seconds() + seconds
         while (due := min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)) < end:
             self.clock.rightNow = due
+            self.clock.advance(0)  # whatever is due, also where no connection takes a turn
             self.flush()
         self.clock.rightNow = end
+        self.clock.advance(0)
         self.flush()
 
     def close(self) -> None:
@@ -134,6 +151,8 @@ class Network(Internet):
                 client.drop()
         for server in self.servers:
             server.stop()
+        for federated in self._federated:
+            federated.close()
         self.flush()
         assert not self.clock.getDelayedCalls(), f"timers are left: {self.clock.getDelayedCalls()}"
 

@@ -96,6 +96,19 @@ def test_clients_log_in_with_tls_where_the_server_wants_it() -> None:
     network.close()
 
 
+def test_servers_that_federate_reach_each_other_by_real_streams(network: Network) -> None:
+    for domain in ("montague.lit", "capulet.lit"):
+        network.serve(domain, federate=True)
+    juliet = said(network, "<body>hi</body>")
+    assert juliet.next().findtext("{jabber:client}body") == "hi"
+    juliet.send(MESSAGE.format("nurse@verona.lit"))
+    assert condition(juliet.next()) == "remote-server-not-found"
+    [between] = [pipe.client for pipe in network.pipes if pipe.server.getHost().port == 5269]
+    connection = between.getHandle()
+    assert connection is not None
+    assert connection.get_servername() == b"capulet.lit"
+
+
 def test_a_wrong_password_fails_the_test_at_the_login(network: Network) -> None:
     network.client("romeo@montague.lit/orchard", password="wherefore")
     impostor = network.connected("romeo@montague.lit/verona", password="art thou")
