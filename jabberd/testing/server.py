@@ -25,7 +25,8 @@ from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.tls import Contexts, security
 from jabberd.testing.outcome import done
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, ScramKeys, derive
+from jabberd.xmpp.scram import HASHES, ScramKeys, derive
+from jabberd.xmpp.scram import MINIMUM_ITERATIONS as _ITERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,10 +78,9 @@ class Server:
             lambda domain: contexts.acceptor(domain) if contexts else None,
             lambda transport: security(cast("Any", transport), server=True),
         )
+        configured = {key: {} for key in loader.DEFAULT} if modules is None else modules
         for name in map(JID.parse, domains):
-            accounts = Accounts(
-                name, self._records, execute, b"not for the stage", iterations=MINIMUM_ITERATIONS
-            )
+            accounts = Accounts(name, self._records, execute, b"not for the stage", iterations=_ITERATIONS)
             manager = SessionManager(
                 name,
                 self.router,
@@ -90,14 +90,15 @@ class Server:
                 policy=policy or LoginPolicy(require_tls=tls),
                 limits=limits,
             )
-            configured = {key: {} for key in loader.DEFAULT} if modules is None else modules
-            host = Host(manager, accounts, loader.Modules(manager, configured, classes))
-            manager.registry = host.modules.registry
-            done(host.modules.start())
-            self.router.add(name, manager)
-            self.hosts[name] = host
+            self._start(Host(manager, accounts, loader.Modules(manager, configured, classes)))
         self.door.hosts = {name: host.manager for name, host in self.hosts.items()}
         self.door.doStart()
+
+    def _start(self, host: Host) -> None:
+        host.manager.registry = host.modules.registry
+        done(host.modules.start())
+        self.router.add(host.manager.jid, host.manager)
+        self.hosts[host.manager.jid] = host
 
     def create(self, account: JID, password: str) -> None:
         """Make an account, unless there is one."""
@@ -131,7 +132,7 @@ class Server:
 @cache
 def _keys(password: str) -> tuple[ScramKeys, ...]:
     """The keys of a password, the same for all who have it: they cost milliseconds."""
-    return tuple(derive(password, hash_name, b"salt of the test", MINIMUM_ITERATIONS) for hash_name in HASHES)
+    return tuple(derive(password, hash_name, b"salt of the test", _ITERATIONS) for hash_name in HASHES)
 
 
 authority = make_ca(name="jabberd test CA")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.logger import globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jabberd.streams import clients
@@ -17,6 +20,7 @@ from jabberd.testing.server import authority, certificate
 from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.jid import JID
+from tests.testing.test_wire import Listener
 
 if TYPE_CHECKING:
     from jabberd.testing.server import Server
@@ -115,6 +119,31 @@ def test_only_so_many_failures_are_remembered(network: Network, monkeypatch: pyt
             door.failed("192.0.2.0", "romeo@montague.lit")  # again: it is no longer the oldest
     tried = [door.may_try(f"192.0.2.{number}", "romeo@montague.lit") for number in range(4)]
     assert tried == [False, True, False, False]
+
+
+def test_who_never_shakes_hands_is_sent_away(network: Network) -> None:
+    server = network.serve("montague.lit", tls=True)
+    contexts = Contexts("xmpp-client", {"montague.lit": certificate("montague.lit")})
+    listener = Listener()
+    network.join(listener, TLSMemoryBIOFactory(contexts.acceptor(), False, server.door, network.clock))
+    network.advance(66)  # the time limit of the negotiation, and five seconds for the goodbye
+    assert listener.ended is not None
+    assert server.door.streams == set()
+
+
+def test_h1_nothing_is_left_of_streams_that_are_gone(network: Network) -> None:
+    silent = [network.connected(ROMEO) for _ in range(10)]
+    romeo = network.client(ROMEO)
+    broken = network.connected(ROMEO)
+    streams = [weakref.ref(stream) for stream in network.server("montague.lit").door.streams]
+    broken.send("<message></presence>")
+    network.advance(61)
+    assert not any(client.connected for client in silent)
+    romeo.drop()
+    network.pipes.clear()
+    globalLogBeginner._initialBuffer._buffer.clear()  # where nobody logs, Twisted keeps all events for later
+    gc.collect()
+    assert [stream() for stream in streams] == [None] * 12
 
 
 # --- silence --------------------------------------------------------------------------------------
