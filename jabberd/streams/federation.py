@@ -20,6 +20,7 @@ from jabberd.streams.incoming import NotVerifiedError
 from jabberd.streams.link import Link
 from jabberd.streams.outgoing import OutgoingStream
 from jabberd.streams.proof import LinkError, Pair, Policy
+from jabberd.streams.s2s import Timer
 from jabberd.xmpp.errors import StanzaError, StreamError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Federation:
         self._connector = connector
         self._waiting = 0
         self._verifying = 0
+        self._closing = False
         self._left: Deferred[None] | None = None
 
     @property
@@ -80,6 +82,8 @@ class Federation:
         link.send(stanza)
 
     def _new_link(self, pair: Pair) -> Link:
+        if self._closing:
+            raise StanzaError("remote-server-timeout", "this server is about to stop")
         policy = self.terms.hosted(pair.ours)
         if policy is None or policy.proof == "off":
             raise StanzaError("not-allowed", f"{pair.ours} talks to no other servers")
@@ -104,9 +108,7 @@ class Federation:
     def forget(self, link: Link) -> None:
         """See `jabberd.streams.link.Switchboard`."""
         self.links.pop(link.pair, None)
-        if not self.links and self._left is not None:
-            left, self._left = self._left, None
-            left.callback(None)
+        self._tell_left()
 
     def open(self, pair: Pair) -> Deferred[OutgoingStream]:
         """See `jabberd.streams.link.Switchboard`."""
@@ -191,15 +193,19 @@ class Federation:
         back to its sender.
         """
         left: Deferred[None] = Deferred()
-        self._left = left
-        cutting = self.clock.callLater(limit, self._cut)
-        left.addBoth(lambda _: cutting.cancel() if cutting.active() else None)
+        self._closing, self._left = True, left
+        cutting = Timer(self.clock, self._cut)
+        cutting.start(limit)
+        left.addBoth(lambda _: cutting.stop())
         for link in list(self.links.values()):
             link.close(StreamError("system-shutdown"))
-        if not self.links and self._left is not None:
-            self._left = None
-            left.callback(None)
+        self._tell_left()
         return left
+
+    def _tell_left(self) -> None:
+        if not self.links and self._left is not None:
+            left, self._left = self._left, None
+            left.callback(None)
 
     def _cut(self) -> None:
         for link in list(self.links.values()):

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from jabberd.streams.proof import LinkError
 from jabberd.streams.s2s import Timer
+from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Link:
             self._open()
 
     def _enqueue(self, stanza: Stanza) -> None:
-        limits, size = self._board.settings, len(stanza.payload)
+        limits, size = self._board.settings, len(stanza.to_scope(ns.SERVER))
         full = len(self._queue) >= limits.queue or self._size + size > limits.queue_size
         if full or not self._board.hold(size):
             raise StanzaError("resource-constraint", f"too much waits for {self.pair.theirs}")
@@ -148,6 +149,7 @@ class Link:
         self._idling.stop()
         self._opening = True
         self._attempt = self._board.open(self.pair).addCallbacks(self._opened, self._not_opened)
+        self._attempt.addErrback(lambda why: log.failure("{link}: a mistake", why, link=self))
 
     def _opened(self, stream: OutgoingStream) -> None:
         self._opening = False

@@ -79,6 +79,10 @@ class ServerStream(StreamProtocol):
     def handshakeCompleted(self) -> None:
         self.security = tls.security(self.transport, server=self.receiving)
 
+    def __str__(self) -> str:
+        """As it stands in the log; a stream of ours has an id of the peer's choice."""
+        return f"{type(self).__name__} {self.id[:40]!a} {self.address}"
+
     def vouched(self, domain: JID) -> bool:
         """Whether the peer's certificate vouches for the domain."""
         verdict = vouch.judge(self.security.peer_chain, domain, self.terms.trust)

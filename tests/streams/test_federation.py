@@ -159,14 +159,14 @@ def test_a_full_queue_takes_no_more(world: World) -> None:
 
 
 def test_a_queue_is_bounded_in_bytes(world: World) -> None:
-    montague = world.serve("montague.lit", settings=Settings(queue_size=50))
+    montague = world.serve("montague.lit", settings=Settings(queue_size=350))
     for number in range(4):
-        montague.message(ROMEO, JULIET, f"m{number}")  # 16 bytes of payload each
+        montague.message(ROMEO, JULIET, f"m{number}")  # about 110 bytes each
     assert montague.errors == [("m3", "resource-constraint", "wait")]
 
 
 def test_all_queues_together_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(federation, "_MOST_WAITING", 50)
+    monkeypatch.setattr(federation, "_MOST_WAITING", 350)
     montague = world.serve("montague.lit")
     for number, domain in enumerate(("capulet.lit", "verona.lit", "capulet.lit", "verona.lit")):
         montague.message(ROMEO, f"x@{domain}", f"m{number}")
@@ -325,6 +325,14 @@ def test_what_waits_for_a_server_that_is_down_goes_back_at_once(world: World) ->
     done = montague.federation.close(1.0)
     assert done.called
     assert [condition for _, condition, _ in montague.errors] == ["remote-server-timeout"]
+
+
+def test_nobody_is_called_during_the_goodbye(world: World) -> None:
+    montague, capulet = world.serve("montague.lit"), world.serve("capulet.lit")
+    montague.federation.close(1.0)
+    montague.message(ROMEO, JULIET)
+    assert montague.errors == [("m1", "remote-server-timeout", "wait")]
+    assert capulet.incoming == []
 
 
 def test_without_links_the_goodbye_is_short(world: World) -> None:

@@ -67,6 +67,16 @@ def test_a_stanza_goes_in_the_namespace_of_servers(world: World) -> None:
     assert peer.heard.endswith(f"<message from='{ROMEO}' to='{TYBALT}'><body>ho</body></message>")
 
 
+def test_G7_a_stream_id_that_the_peer_chose_is_part_of_one_line_in_the_log(world: World) -> None:
+    _, peer = called(world)
+    peer.say(peer.header(id="a&#10;b&#x9b;" + "c" * 100))
+    shown = str(world.internet.pipes[0].client.protocol)
+    assert "ccc" in shown
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert len(shown) < 80
+
+
 def test_without_external_there_is_dialback(world: World) -> None:
     montague, peer = called(world)
     peer.accept_tls()

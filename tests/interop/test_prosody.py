@@ -1,0 +1,93 @@
+"""Ours and Debian's Prosody, over real sockets, with certificates as public authorities issue them today."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.interop.ours import served
+from tests.interop.peers import PROSODY, Authority, NameServer, free_ports, prosody
+from tests.interop.story import play, play_in_vain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.interop.ours import Ours
+
+pytestmark = [
+    pytest.mark.foreign,
+    pytest.mark.process,
+    pytest.mark.skipif(PROSODY is None, reason="no Prosody here: apt install prosody"),
+]
+
+
+class Verona:
+    """A place for montague.lit, which is ours, and for capulet.lit, which is Prosody's."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.authority = Authority(folder / "certs")
+        for domain in ("montague.lit", "capulet.lit"):
+            self.authority.certify(domain)
+        self.c2s, self.s2s, self.direct, self.ours = free_ports(4)
+        self._folder = folder
+        self._stack = stack
+
+    def serve(self, federation: str, *, direct: bool = False, **options: Any) -> Ours:
+        """Start both.
+
+        :param direct: TLS starts with the connection (XEP-0368), both ways.
+        :param options: those of `prosody`.
+        """
+        service, port = ("xmpps-server", self.direct) if direct else ("xmpp-server", self.s2s)
+        names = NameServer({f"_{service}._tcp.capulet.lit": port})
+        self._stack.enter_context(
+            prosody(
+                self._folder / "capulet",
+                "capulet.lit",
+                self.authority,
+                (self.c2s, self.s2s, self.direct),
+                {f"{service} montague.lit": self.ours},
+                **options,
+            )
+        )
+        return self._stack.enter_context(
+            served(self._folder, self.authority, self.ours, names, federation, direct=direct)
+        )
+
+
+@pytest.fixture
+def verona(tmp_path: Path) -> Iterator[Verona]:
+    with ExitStack() as stack:
+        yield Verona(tmp_path, stack)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_certificates_prove_both(verona: Verona, direct: bool) -> None:
+    montague = verona.serve("certificate", direct=direct)
+    play(montague.port, verona.c2s, verona.authority.file)
+    assert montague.proofs() == {"in": "certificate", "out": "certificate"}
+
+
+@pytest.mark.parametrize("policy", ["dialback", "either"])
+def test_dialback_proves_both_where_certificates_do_not(verona: Verona, tmp_path: Path, policy: str) -> None:
+    other = Authority(tmp_path / "other")
+    verona.authority.certify("capulet.lit", by=other)
+    montague = verona.serve(policy, trusted=other.file, secure=False)
+    play(montague.port, verona.c2s, verona.authority.file, other.file)
+    assert montague.proofs() == {"in": "dialback", "out": "dialback"}
+
+
+def test_a_strict_domain_does_not_talk_to_a_server_that_proves_nothing(
+    verona: Verona, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other")
+    verona.authority.certify("capulet.lit", by=other)
+    montague = verona.serve("certificate", secure=False)
+    assert play_in_vain(montague.port, verona.c2s, verona.authority.file, other.file) == {
+        "romeo": "remote-server-timeout",
+        "juliet": "remote-server-timeout",
+    }
+    assert montague.proofs() == {}
