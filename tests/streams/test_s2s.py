@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -53,6 +53,22 @@ def test_direct_tls_does_the_same(world: World, policy: str, proof: str) -> None
     assert capulet.proofs == {("capulet.lit", "montague.lit"): proof}
     [stream] = capulet.incoming
     assert stream.security.alpn == "xmpp-server"
+
+
+@pytest.mark.parametrize("policy", ["certificate", "dialback"])
+def test_it_does_not_matter_how_the_bytes_arrive(world: World, policy: str) -> None:
+    montague = world.serve("montague.lit", Policy(policy))  # type: ignore[arg-type]  # as in the line above
+    capulet = world.serve("capulet.lit", Policy(policy))  # type: ignore[arg-type]  # the same
+    connect = world.internet.connect
+
+    def slowly(*where: Any) -> Any:
+        connected = connect(*where)
+        world.internet.pipes[-1].chunk = 1
+        return connected
+
+    world.internet.connect = slowly  # type: ignore[assignment, method-assign]  # from now on
+    montague.message(ROMEO, JULIET)
+    assert capulet.bodies == ["m1"]
 
 
 def test_without_tls_dialback_does_where_nobody_requires_more(world: World) -> None:
