@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.application.service import MultiService, Service
@@ -20,6 +21,7 @@ from jabberd import hosting, notify
 from jabberd.admin import Admin
 from jabberd.control import Control
 from jabberd.jsm.threads import BoundedThreads
+from jabberd.logs import LogVerbs
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.streams.clients import ClientFactory, DoorSettings
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
+    from jabberd.logs import Levels
     from jabberd.settings import ServerSettings
     from jabberd.streams.certfiles import ServerCertificate
 
@@ -135,6 +138,10 @@ class Hosts(Service):
             self._clients.hosts = {**self._clients.hosts, name: host.manager}
         notify.ready(self._listeners.bound)
 
+    def serving(self) -> dict[str, bool]:
+        """By domain, whether clients may come."""
+        return {name: bool(self.running) and name in self._clients.hosts for name in self.hosts}
+
     def _not_started(self, why: Any) -> None:
         log.failure("a module did not start; the server ends", why)
         self._clock.stop()
@@ -194,9 +201,10 @@ class StorageService(Service):
         return self.storage.close()
 
 
-def assemble(config: Config, reactor: Any) -> MultiService:
+def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     """Make the server that a configuration file describes.
 
+    :param levels: what is logged, for operators to change.
     :raises ConfigError: with all that is wrong in the file, certificates included.
     :raises StorageError: the storage cannot be used.
     """
@@ -217,17 +225,33 @@ def assemble(config: Config, reactor: Any) -> MultiService:
     if terms.contexts:
         factories["s2s-direct"] = TLSMemoryBIOFactory(terms.contexts.acceptor(), False, servers, reactor)
     listeners = Listeners(reactor, settings, factories)
+    domains = Hosts(reactor, clients, hosts, listeners)
     services = [
         threads,
         StorageService(storage),
-        Hosts(reactor, clients, hosts, listeners),
+        domains,
         Links(federation),
         Streams("streams of servers", reactor, servers),
         Streams("streams of clients", reactor, clients),
         listeners,
     ]
+    admin = Admin(lambda: [*hosting.verb_groups(hosts), ("log", "", LogVerbs(levels))])
+    if any(each.kind == "http" for each in settings.listeners):
+        lag, pages = _pages(
+            settings,
+            certificates,
+            reactor,
+            domains,
+            clients=clients,
+            servers=servers,
+            federation=federation,
+            storage=storage,
+            traffic={"c2s": clients.traffic, "s2s": terms.streams.traffic},
+            verbs=admin.seconds,
+        )
+        services.append(lag)
+        factories |= pages
     if settings.control.socket is not None:
-        admin = Admin(lambda: hosting.verb_groups(hosts))
         services.append(Control(reactor, settings.control.socket, admin))
     server = InOrder(reactor)
     for service in services:
@@ -251,6 +275,32 @@ def _client_factories(
         return clients, {"c2s": clients}
     direct = TLSMemoryBIOFactory(contexts.acceptor(), False, clients, reactor)
     return clients, {"c2s": clients, "c2s-direct": direct}
+
+
+def _pages(
+    settings: ServerSettings,
+    certificates: Mapping[str, ServerCertificate],
+    reactor: Any,
+    domains: Hosts,
+    **measured: Any,
+) -> tuple[Service, dict[str, Any]]:
+    """What listens to operators over HTTP, by the kind of listener, and what it needs beside.
+
+    :param measured: see `jabberd.metrics.Sources`.
+    """
+    from jabberd.metrics import Lag, Metrics, Sources  # noqa: PLC0415 - 3 MiB, for those who want it
+    from jabberd.web import Health, Page, Pages  # noqa: PLC0415 - the same
+
+    lag = Lag(reactor)
+    sources = Sources(hosts=domains.hosts, certificates=certificates, lag=lag.late, **measured)
+    root = Page()
+    root.putChild(b"healthz", Health(domains.serving, sources.storage, reactor))
+    root.putChild(b"metrics", Metrics(sources))
+    site = Pages(root, (gethostname(), *settings.domains), reactor)
+    if not certificates:
+        return lag, {"http": site}
+    contexts = Contexts("http/1.1", certificates, settings.tls.minimum)
+    return lag, {"http": site, "http-direct": TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor)}
 
 
 def _federation(

@@ -187,13 +187,15 @@ Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 class Listener(Settings):
-    """``[[listeners]]``: an address and port where clients or servers connect.
+    """``[[listeners]]``: an address and port where others connect.
 
+    :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``http`` for operators: ``/metrics`` and ``/healthz``,
+        for whoever can connect.
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
     :ivar port: 0 lets the system choose one.
     """
 
-    kind: Literal["c2s", "s2s"]
+    kind: Literal["c2s", "s2s", "http"]
     address: IP
     port: Annotated[int, Field(ge=0, le=65535)]
     direct_tls: bool = False
@@ -251,10 +253,14 @@ class Log(Settings):
     """``[log]``.
 
     :ivar levels: other levels for namespaces (a Python module with all below it).
+    :ivar format: lines of text, or a JSON object a line.
+    :ivar file: None: where twistd logs to.
     """
 
     level: Level = "info"
     levels: dict[str, Level] = Field(default={})
+    format: Literal["text", "json"] = "text"
+    file: FilePath | None = None
 
 
 class Limits(Settings):

@@ -5,17 +5,20 @@ Whatever can be wrong with a configuration ends the start with one line for each
 
 from __future__ import annotations
 
+import io
 import resource
+import signal
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
+    LegacyLogObserverWrapper,
 )
 from twisted.python.components import Componentized
 from twisted.python.usage import Options as UsageOptions
@@ -23,14 +26,13 @@ from twisted.scripts._twistd_unix import UnixAppLogger
 
 from jabberd.config import Config, ConfigError
 from jabberd.interfaces import StorageError
+from jabberd.logs import FORMATS, MINUTE, Levels, Lines, LogFile
 from jabberd.notify import Watchdog, notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
-
-    from jabberd.settings import Log
 
 _MOST_FILES = 1 << 20  # more than Linux allows by default makes setrlimit fail
 _TWISTD_PIDFILE = "twistd.pid"
@@ -56,18 +58,20 @@ class Options(UsageOptions):
 
 
 class Server(MultiService):
-    """The root of all services: tells why it cannot start, and that it is about to stop."""
+    """The root of all services: tells why it cannot start, and that it is about to stop.
 
-    def __init__(self, options: Options) -> None:
+    :param observer: to be told of the events that are logged.
+    """
+
+    def __init__(self, options: Options, observer: ILogObserver) -> None:
         MultiService.__init__(self)
         self._twistd: Any = options.parent
-        self._log = options.config.settings.log
+        self._observer = observer
 
     def setServiceParent(self, parent: object) -> None:
         MultiService.setServiceParent(self, parent)
         if isinstance(parent, Componentized):  # twistd logs to the observer that its application names
-            observer = UnixAppLogger(self._twistd)._getLogObserver()  # noqa: SLF001 - as twistd itself would
-            parent.setComponent(ILogObserver, filtered(observer, self._log))
+            parent.setComponent(ILogObserver, self._observer)
 
     def privilegedStartService(self) -> None:
         self._start(lambda: MultiService.privilegedStartService(self))
@@ -90,12 +94,30 @@ class Server(MultiService):
             raise SystemExit(1) from None
 
 
-def filtered(observer: ILogObserver, settings: Log) -> ILogObserver:
-    """The observer, for events of the wanted levels only."""
-    predicate = LogLevelFilterPredicate(LogLevel.lookupByName(settings.level))
-    for namespace, level in settings.levels.items():
-        predicate.setLogLevelForNamespace(namespace, LogLevel.lookupByName(level))
-    return FilteringLogObserver(observer, [predicate])
+def open_log(config: Config) -> LogFile | None:
+    """The log's own file, if it is to have one; if that cannot be, this is noted in the config."""
+    path = config.settings.log.file
+    if path is None:
+        return None
+    try:
+        return LogFile(path)
+    except OSError as error:
+        config.problem(("log", "file"), f"cannot be written: {error.strerror}; choose another")
+        return None
+
+
+def observer(twistd: Any, file: LogFile | None, lines: Lines, reactor: Any) -> ILogObserver:
+    """Who writes the log: into that file, which SIGUSR1 opens anew, or where twistd was told to."""
+    if file is not None:
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.reopen))
+        return FileLogObserver(cast("Any", file), lines)
+    theirs = UnixAppLogger(twistd)._getLogObserver()  # noqa: SLF001 - as twistd itself would
+    if not isinstance(theirs, FileLogObserver):
+        return LegacyLogObserverWrapper(theirs)  # syslog has a form of its own
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot show costs no line
+    theirs.formatEvent = lines
+    return theirs
 
 
 def raise_file_limit() -> None:
@@ -114,10 +136,14 @@ def makeService(options: Options) -> IService:
 
     raise_file_limit()
     try:
-        assembled = assemble(options.config, reactor)
+        settings = options.config.settings.log
+        levels, lines, file = Levels(settings), Lines(FORMATS[settings.format]), open_log(options.config)
+        assembled = assemble(options.config, reactor, levels)
     except (ConfigError, StorageError) as error:
         raise SystemExit(str(error)) from None
-    server: MultiService = Server(options)
+    writer = observer(options.parent, file, lines, reactor)
+    server: MultiService = Server(options, FilteringLogObserver(writer, [levels]))
+    server.addService(TimerService(MINUTE, lines.next_minute))
     server.addService(assembled)
     server.addService(Watchdog(reactor))
     return server

@@ -31,15 +31,29 @@ class Running:
 
     :ivar bound: kind, address and port of each listener, in the order of the configuration.
     :ivar log: the file with all that it printed.
+    :ivar manager: the socket on which it tells how it is.
     """
 
     process: subprocess.Popen[bytes]
     log: Path
+    manager: socket.socket
     bound: list[tuple[str, str, int]] = field(default_factory=list)
 
     def port(self, kind: str) -> int:
         """The port of the first listener of that kind."""
         return next(port for each, _, port in self.bound if each == kind)
+
+    def tells(self, name: str) -> str:
+        """The value of the next field of that name that the service manager is told."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                told = fields(self.manager.recv(4096))
+            except TimeoutError:
+                continue
+            if name in told:
+                return told[name]
+        raise AssertionError(f"{name} was not told within {PATIENCE} s")
 
     def stop(self) -> tuple[int, float]:
         """Ask it to end, as systemd does: its exit status (negative: the signal) and the seconds it took."""
@@ -73,10 +87,15 @@ def running(config: Path, *options: str) -> Iterator[Running]:
         try:
             status = _ready(manager, process, log)
             found = re.findall(r"([\w-]+) \[?([0-9a-f:.]+?)\]?:(\d+)", status)
-            yield Running(process, log, [(kind, host, int(port)) for kind, host, port in found])
+            yield Running(process, log, manager, [(kind, host, int(port)) for kind, host, port in found])
         finally:
             process.kill()
             process.wait()
+
+
+def fields(told: bytes) -> dict[str, str]:
+    """What one datagram tells a service manager."""
+    return dict(line.split("=", 1) for line in told.decode().splitlines())
 
 
 def _ready(manager: socket.socket, process: subprocess.Popen[bytes], log: Path) -> str:
@@ -84,7 +103,7 @@ def _ready(manager: socket.socket, process: subprocess.Popen[bytes], log: Path) 
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
-            told = dict(line.split("=", 1) for line in manager.recv(4096).decode().splitlines())
+            told = fields(manager.recv(4096))
         except TimeoutError:
             assert process.poll() is None, f"ended with {process.returncode}:\n{log.read_text()}"
         else:

@@ -1,4 +1,4 @@
-"""``twistd jabberd``: its options, its log levels and its file limit, without a process."""
+"""``twistd jabberd``: its options and its file limit, without a process."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
-from twisted.logger import ILogObserver, Logger, LogPublisher
 from twisted.scripts._twistd_unix import ServerOptions
-from zope.interface import implementer
 
-from jabberd.settings import Log
-from jabberd.tap import Options, filtered, raise_file_limit
+from jabberd.tap import Options, raise_file_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from twisted.logger import LogEvent
 
 CONFIG = """
 [[listeners]]
@@ -69,27 +64,6 @@ def test_a_missing_option_or_file_ends_the_start_in_one_line(tmp_path: Path) -> 
         parsed("--nodaemon", "jabberd")
     with pytest.raises(SystemExit, match=r"nowhere.toml: cannot be read: No such file or directory$"):
         parsed("--nodaemon", "jabberd", "--config", str(tmp_path / "nowhere.toml"))
-
-
-def test_each_part_of_the_server_may_have_its_own_log_level() -> None:
-    seen: list[str] = []
-
-    @implementer(ILogObserver)
-    def observer(event: LogEvent) -> None:
-        seen.append(f"{event['log_namespace']} {event['log_level'].name}")
-
-    levels = Log.model_validate({"level": "warn", "levels": {"jabberd.streams": "debug"}})
-    publisher = LogPublisher(filtered(observer, levels))
-    for namespace in ("jabberd.streams.c2s", "jabberd.jsm", "twisted"):
-        logger = Logger(namespace, observer=publisher)
-        logger.debug("")
-        logger.warn("")
-    assert seen == [
-        "jabberd.streams.c2s debug",
-        "jabberd.streams.c2s warn",
-        "jabberd.jsm warn",
-        "twisted warn",
-    ]
 
 
 def test_the_soft_limit_of_files_is_raised_to_the_hard_one() -> None:

@@ -83,7 +83,7 @@ class Session:
         except StanzaError as error:
             self._refuse(stanza, error)
         except Exception:  # noqa: BLE001  # a bug of ours must not cost the client its stream
-            log.failure("a {name} of {jid!r} failed", name=stanza.name, jid=self.jid)
+            log.failure("a {name} of {jid!r} failed", name=stanza.name, jid=self.jid, stream=self.outlet)
             self._refuse(stanza, StanzaError("internal-server-error"))
         return None
 

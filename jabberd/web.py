@@ -1,0 +1,186 @@
+"""What is served over HTTP, and the rules that hold for every page.
+
+A page is put into the tree with ``root.putChild(b"name", page)``.  It is found by its decoded path, taken
+literally: one with ``..`` or an encoded slash in it leads nowhere, and so does a host that is none of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web import http
+from twisted.web.error import UnsupportedMethod
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from jabberd.interfaces import Storage
+
+__all__ = ["Health", "Page", "Pages"]
+
+log = Logger()
+
+_MOST_BODY: Final = 64 << 10  # bytes of one request
+_TIMEOUT: Final = 30.0  # seconds that a connection may be silent
+_PATIENCE: Final = 2.0  # seconds that the storage has for an answer
+_TOO_LARGE: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Page(Resource):
+    """A page; what lies below it, and was not put there, is not found."""
+
+    def __init__(self) -> None:
+        Resource.__init__(self)
+
+    def getChild(self, path: bytes, request: Request) -> Resource:  # noqa: ARG002  # Twisted's
+        return Refusal(http.NOT_FOUND, b"not found\n")
+
+    def render(self, request: Request) -> bytes | int:
+        try:
+            done: bytes | int = Resource.render(self, request)
+        except UnsupportedMethod as error:
+            request.setHeader(b"allow", b", ".join(sorted(error.allowedMethods)))
+            return Refusal(http.NOT_ALLOWED, b"not done here\n").render(request)
+        return done
+
+
+class Refusal(Page):
+    """A status and a line of text, whatever was asked."""
+
+    def __init__(self, code: int, text: bytes) -> None:
+        super().__init__()
+        self._code = code
+        self._text = text
+
+    def render(self, request: Request) -> bytes:
+        request.setResponseCode(self._code)
+        return plain(request, b"text/plain; charset=utf-8", self._text)
+
+
+def plain(request: Request, type: bytes, body: bytes) -> bytes:
+    """The body of an answer that nobody keeps, or takes for anything else."""
+    request.setHeader(b"content-type", type)
+    request.setHeader(b"content-length", b"%d" % len(body))
+    request.setHeader(b"cache-control", b"no-store")
+    request.setHeader(b"x-content-type-options", b"nosniff")
+    return body
+
+
+class BoundedRequest(Request):
+    """A request whose body is as long as a page may want, and no longer."""
+
+    channel: Any
+    content: Any
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        Request.gotLength(self, 0)  # which keeps the body in memory; Twisted would trust the length
+        if length is not None and length > _MOST_BODY:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self.content.tell() + len(data) > _MOST_BODY:
+            self._refuse()
+        else:
+            Request.handleContentChunk(self, data)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.channel.transport.write(_TOO_LARGE)
+        self.channel.loseConnection()
+
+    def process(self) -> None:
+        if not self._refused:
+            Request.process(self)
+
+    def render(self, resrc: Any) -> None:
+        self.responseHeaders.removeHeader(b"server")  # nobody's business
+        Request.render(self, resrc)
+
+
+class Pages(Site):
+    """All pages of one kind of listener.
+
+    :param names: by which this server is called, beside addresses and ``localhost``.  A page that a
+        browser finds under another name was not meant for it (DNS rebinding).
+    """
+
+    requestFactory = BoundedRequest
+    noisy = False
+
+    def __init__(self, root: Page, names: Iterable[str], reactor: Any) -> None:
+        Site.__init__(self, root, timeout=_TIMEOUT, reactor=reactor, parsePOSTFormSubmission=False)
+        self._names = {"localhost", *(name.lower() for name in names)}
+
+    def getResourceFor(self, request: Request) -> Any:
+        hosts = request.requestHeaders.getRawHeaders(b"host") or []
+        if len(hosts) != 1 and not (request.clientproto == b"HTTP/1.0" and not hosts):
+            return Refusal(http.BAD_REQUEST, b"a request names one host\n")  # RFC 9112 §3.2
+        if not (self._is_ours(request.getRequestHostname()) and _is_literal(request)):
+            return Refusal(http.NOT_FOUND, b"not found\n")
+        return Site.getResourceFor(self, request)
+
+    def _is_ours(self, name: bytes) -> bool:
+        host = name.decode("latin-1").lower()
+        if host in self._names:
+            return True
+        try:
+            ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+    def log(self, request: http.Request) -> None:
+        """Twisted would write every request into the server's own log."""
+        log.debug("{method!r} {path!r}: {code}", method=request.method, path=request.path, code=request.code)
+
+
+def _is_literal(request: Request) -> bool:
+    """Whether the path says where it leads: no step back, no slash or backslash that was encoded."""
+    return request.path.startswith(b"/") and not any(
+        segment in {b".", b".."} or set(b"/\\\0") & set(segment) for segment in request.postpath or ()
+    )
+
+
+class Health(Page):
+    """``/healthz``: 200 while all domains serve and the storage answers, else 503; as JSON.
+
+    :param domains: by domain, whether it serves.
+    """
+
+    def __init__(self, domains: Callable[[], Mapping[str, bool]], storage: Storage, clock: Any) -> None:
+        super().__init__()
+        self._domains = domains
+        self._storage = storage
+        self._clock = clock
+
+    def render_GET(self, request: Request) -> int:
+        """Answer as soon as the storage does, or is late."""
+        checking = Deferred.fromCoroutine(self._answer(request))
+        request.notifyFinish().addErrback(lambda _: checking.cancel())
+        checking.addErrback(lambda _: None)  # cancelled: there is nobody to answer
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Request) -> None:
+        domains, storage = dict(self._domains()), await self._storage_answers()
+        healthy = storage and all(domains.values())
+        request.setResponseCode(http.OK if healthy else http.SERVICE_UNAVAILABLE)
+        body = {"status": "ok" if healthy else "failing", "domains": domains, "storage": storage}
+        request.write(plain(request, b"application/json", json.dumps(body).encode() + b"\n"))
+        request.finish()
+
+    async def _storage_answers(self) -> bool:
+        try:
+            await self._storage.load("localhost", ()).addTimeout(_PATIENCE, self._clock)
+        except Exception as error:  # noqa: BLE001  # whatever it is: no answer
+            log.warn("the storage does not answer: {error!r}", error=error)
+            return False
+        return True
