@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import os
 import socket
 import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any, Final
+
+from jabberd.table import render
 
 DONE: Final = 0
 REFUSED: Final = 1
@@ -130,19 +134,17 @@ def _show(answer: _Answer, *, as_json: bool) -> int:
     elif status == DONE:
         _print(answer["done"])
     else:
-        print(f"jabberctl: {answer.get('refused') or answer.get('usage')}", file=sys.stderr)
+        print(f"jabberctl: {render(answer.get('refused') or answer['usage'])}", file=sys.stderr)
     return status
 
 
 def _print(data: object) -> None:
-    """One row a line, its values in columns; nothing for None."""
-    if isinstance(data, list):
-        for row in data:
-            _print(row)
-    elif isinstance(data, dict):
-        print("  ".join(f"{value!s:<32}" for value in data.values()).rstrip())
-    elif data is not None:
-        print(data)
+    """A table that fits the terminal, or plain lines in a pipe; nothing for None."""
+    terminal = sys.stdout.isatty()
+    width = get_terminal_size().columns if terminal else None
+    text = render(data, width, colour=terminal and "NO_COLOR" not in os.environ)
+    if text:
+        print(text)
 
 
 if __name__ == "__main__":
