@@ -12,7 +12,8 @@ The map (``docs/tour.md`` has it with pictures):
 - ``storage/``    two kinds of store, on SQLite, PostgreSQL or memory
 - ``config``      TOML to typed settings
 - ``service``     puts everything together;  ``tap``  what ``twistd jabberd`` starts
-- ``admin``       the operator's verbs;  ``ctl``  the ``jabberctl`` command
+- ``admin``       the operator's verbs;  ``ctl``  the ``jabberctl`` command;  ``table``  answers as text
+- ``manhole/``    a prompt inside the server, over SSH
 - ``testing``     servers in memory, for authors of clients and modules
 """
 

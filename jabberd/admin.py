@@ -105,15 +105,15 @@ class Admin:
     async def call(self, group: str, name: str, arguments: Mapping[str, object]) -> Any:
         """Do what a program says: like `run`, with arguments by name, texts among them read as words are.
 
-        :raises KeyError: there is no such verb, or it takes no such argument.
+        :raises KeyError: there is no such verb, or it takes no such argument; all else as `run` does.
         """
         named = self.verbs()[group, name]
         verb = _any(named)
-        read = {
+        read: dict[str, Any] = {
             key: _value(key, verb.parameters[key][0], value, verb) if isinstance(value, str) else value
             for key, value in arguments.items()
         }
-        return await self._done(_meant(named, read), read)
+        return await self._done(_meant(named, read), {**read, **_secrets(verb, read)})
 
     async def _done(self, verb: Verb, arguments: dict[str, Any]) -> Any:
         arguments.pop(_DOMAIN, None)

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -37,6 +37,8 @@ async def answer(admin: Admin, words: list[str], secrets: dict[str, str]) -> dic
         return {"ask": str(why)}
     except Refused as why:
         return {"refused": str(why)}
+    except CancelledError:
+        raise  # whoever asked does not wait for the answer any more
     except Exception:  # noqa: BLE001  # the operator learns that it failed, the log why
         log.failure("an operator's verb failed: {words!r}", words=words[:2])
         return {"refused": "it failed; the server's log says why"}

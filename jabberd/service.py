@@ -22,6 +22,7 @@ from jabberd.admin import Admin
 from jabberd.control import Control
 from jabberd.jsm.threads import BoundedThreads
 from jabberd.logs import LogVerbs
+from jabberd.manhole import manhole
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.streams.clients import ClientFactory, DoorSettings
@@ -253,6 +254,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         factories |= pages
     if settings.control.socket is not None:
         services.append(Control(reactor, settings.control.socket, admin))
+    services += manhole(config, reactor, admin, {"hosts": hosts, "services": services})
     server = InOrder(reactor)
     for service in services:
         service.setServiceParent(server)

@@ -6,7 +6,7 @@ import ipaddress
 import os.path
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationInfo,
+    model_validator,
 )
 
 from jabberd.xmpp.jid import JID, InvalidJID
@@ -34,6 +35,7 @@ __all__ = [
     "Limits",
     "Listener",
     "Log",
+    "Manhole",
     "ServerSettings",
     "Settings",
     "Size",
@@ -160,6 +162,12 @@ def _socket(path: Path) -> Path:
     return path
 
 
+def _near(address: str, info: ValidationInfo) -> str:
+    if not info.data.get("allow_remote") and not ipaddress.ip_address(address).is_loopback:
+        raise ValueError("lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true")
+    return address
+
+
 def _switch(value: object) -> object:
     """A module's table switches it on."""
     return True if isinstance(value, dict) else value
@@ -249,6 +257,29 @@ class Control(Settings):
     socket: Annotated[FilePath, AfterValidator(_socket)] | None = None
 
 
+class Manhole(Settings):
+    """``[manhole]``: a prompt inside the server over SSH, for operators.
+
+    :ivar authorized_keys: whose keys let them in, as OpenSSH writes them; read at every log-in.
+    :ivar host_key: the server's own key, made at the first start.
+    :ivar allow_remote: whether ``address`` may be one that other machines can reach.
+    :ivar socket: a Unix socket, instead of address and port.
+    """
+
+    authorized_keys: FilePath
+    host_key: FilePath
+    allow_remote: bool = False
+    address: Annotated[IP, AfterValidator(_near)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 5022
+    socket: Annotated[FilePath, AfterValidator(_socket)] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
+        if self.socket is not None and self.model_fields_set & {"address", "port", "allow_remote"}:
+            raise ValueError("has a socket and an address or port; take one of them away")
+        return self
+
+
 class Log(Settings):
     """``[log]``.
 
@@ -328,4 +359,5 @@ class ServerSettings(Settings):
     federation: Federation = Federation()
     limits: Limits = Limits()
     control: Control = Control()
+    manhole: Manhole | None = None
     log: Log = Log()

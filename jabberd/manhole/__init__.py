@@ -1,0 +1,106 @@
+"""The manhole: a way into the running server over SSH, for its operators.
+
+Whoever gets in owns the process.  It is off unless the configuration says otherwise, listens where only
+this machine can reach it, knows no passwords, and writes every line into the log with whose key it was.
+
+- ``ssh``       who is let in
+- ``keys``      the files of keys
+- ``session``   a prompt or one verb
+- ``console``   Python at the prompt, on a ``terminal`` that edits a ``line``
+- ``nouns``     ``admin`` at the prompt; ``audit`` keeps secrets out of the log
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from jabberd.admin import Admin
+    from jabberd.config import Config
+    from jabberd.manhole.ssh import Doorway
+    from jabberd.settings import Manhole as Settings
+
+__all__ = ["manhole"]
+
+log = Logger()
+
+_MODE: Final = 0o600
+
+
+def manhole(config: Config, reactor: Any, admin: Admin, namespace: Mapping[str, Any]) -> list[Service]:
+    """The services that the configuration wants: one, or none.
+
+    :param namespace: what there is at the prompt besides ``admin``.
+    :raises ConfigError: it cannot be had.
+    """
+    settings = config.settings.manhole
+    if settings is None:
+        return []
+    try:
+        from jabberd.manhole import keys, ssh  # noqa: PLC0415  # not before it is wanted: it is large
+    except ImportError as missing:
+        config.problem(("manhole",), f"{missing}; pip install 'jabberd[manhole]'")
+        config.check()
+        raise
+    made: list[Service] = []
+    setting = "authorized_keys"
+    try:
+        keys.authorized(settings.authorized_keys)
+        setting = "host_key"
+        key = keys.host_key(settings.host_key)
+        doorway = ssh.Doorway(reactor, settings.authorized_keys, key, admin, namespace)
+        made.append(Manhole(reactor, settings, doorway, keys.fingerprint(key.blob())))
+    except keys.KeyFileError as why:
+        config.problem(("manhole", setting), str(why))
+    config.check()
+    return made
+
+
+class Manhole(Service):
+    """The port or the socket, from the start to the stop."""
+
+    name = "manhole"
+
+    def __init__(self, reactor: Any, settings: Settings, doorway: Doorway, fingerprint: str) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._doorway = doorway
+        self._fingerprint = fingerprint
+        self._port: Any = None
+
+    def privilegedStartService(self) -> None:
+        socket = self._settings.socket
+        if socket is None:
+            address = self._settings.address
+            self._port = self._reactor.listenTCP(self._settings.port, self._doorway, interface=address)
+            place = f"{address} port {self._port.getHost().port}"
+        else:
+            self._port = self._listen_unix(socket)
+            place = str(socket)
+        log.info("manhole: at {place}, host key {key}", place=place, key=self._fingerprint)
+
+    def _listen_unix(self, path: Path) -> Any:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._reactor.listenUNIX(str(path), self._doorway, mode=_MODE, wantPID=True)
+        except CannotListenError as why:
+            raise CannotListenError("unix", str(path), why.socketError) from None
+
+    def startService(self) -> None:
+        if self._port is None:
+            self.privilegedStartService()
+        Service.startService(self)
+
+    def stopService(self) -> Deferred[Any]:
+        Service.stopService(self)
+        self._doorway.close_all()
+        port, self._port = self._port, None
+        return maybeDeferred(port.stopListening)
