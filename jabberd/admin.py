@@ -10,7 +10,8 @@ import difflib
 import inspect
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, get_type_hints
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from twisted.logger import Logger
 
@@ -42,7 +43,7 @@ class SecretNeededError(Exception):
 class Verb:
     """One thing that operators can do.
 
-    :ivar group: the noun before it, such as ``accounts``.
+    :ivar group: the noun before it, such as ``accounts``; empty for a verb that needs none.
     :ivar parameters: what it takes, by name: the type and the default (or `inspect.Parameter.empty`).
         A domain's verb that takes no JID has ``DOMAIN`` ahead of them, to say which one is meant.
     """
@@ -54,9 +55,14 @@ class Verb:
     parameters: Mapping[str, tuple[type, Any]]
 
     @property
+    def full_name(self) -> str:
+        """With its noun: ``accounts create``."""
+        return f"{self.group} {self.name}".lstrip()
+
+    @property
     def usage(self) -> str:
         """How to say it: ``accounts create JID``."""
-        words = [self.group, self.name]
+        words = [self.full_name]
         for name, (type, default) in self.parameters.items():
             if type is not Secret:
                 words.append(name.upper() if default is _REQUIRED else f"[{name.upper()}]")
@@ -95,11 +101,13 @@ class Admin:
         verbs = self.verbs()
         if not words or words == ["help"]:
             return [{"verb": _any(each).usage, "help": _any(each).help} for each in verbs.values()]
-        named = verbs.get((words[0], words[1])) if len(words) > 1 else None
+        named, left = verbs.get((words[0], "".join(words[1:2]))), words[2:]
+        if named is None:
+            named, left = verbs.get(("", words[0])), words[1:]
         if named is None:
             raise UsageError(_not_known(words, verbs))
         verb = _any(named)
-        read = _read(verb, words[2:])
+        read = _read(verb, left)
         return await self._done(_meant(named, read), {**read, **_secrets(verb, secrets)})
 
     async def call(self, group: str, name: str, arguments: Mapping[str, object]) -> Any:
@@ -117,9 +125,7 @@ class Admin:
 
     async def _done(self, verb: Verb, arguments: dict[str, Any]) -> Any:
         arguments.pop(_DOMAIN, None)
-        log.info(
-            "operator: {group} {verb} {arguments!r}", group=verb.group, verb=verb.name, arguments=arguments
-        )
+        log.info("operator: {verb} {arguments!r}", verb=verb.full_name, arguments=arguments)
         began = monotonic()
         try:
             answer = verb.method(**arguments)
@@ -142,9 +148,16 @@ def _declared(group: str, owner: object, *, of_domain: bool) -> Iterable[Verb]:
 def _parameters(method: Callable[..., Any]) -> dict[str, tuple[type, Any]]:
     hints = get_type_hints(method)
     return {
-        name: (hints[name], parameter.default)
+        name: (_plain(hints[name]), parameter.default)
         for name, parameter in inspect.signature(method).parameters.items()
     }
+
+
+def _plain(hint: Any) -> Any:
+    """The type of what may be left out: a JID where the hint is ``JID | None``."""
+    if isinstance(hint, UnionType):
+        return next(each for each in get_args(hint) if each is not NoneType)
+    return hint
 
 
 def _any(of_domains: Mapping[str, Verb]) -> Verb:
@@ -186,6 +199,10 @@ def _secrets(verb: Verb, given: Mapping[str, str]) -> dict[str, Secret]:
 
 
 def _value(name: str, type: type, word: str, verb: Verb) -> Any:
+    if get_origin(type) is Literal:
+        if word not in get_args(type):
+            raise UsageError(f"{name.upper()} {word!r} is none of {', '.join(get_args(type))}")
+        return word
     try:
         return JID.parse(word) if type is JID else type(word)
     except InvalidJID as why:
@@ -196,7 +213,7 @@ def _value(name: str, type: type, word: str, verb: Verb) -> Any:
 
 def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str:
     """Say which verbs come near; an unknown noun shows all nouns."""
-    known = [f"{group} {name}" for group, name in verbs]
+    known = [f"{group} {name}".lstrip() for group, name in verbs]
     said = " ".join(words[:2])
     near = difflib.get_close_matches(said, known, n=3) or [
         each for each in known if each.startswith(words[0])

@@ -17,6 +17,7 @@ from jabberd.interfaces import LoginPolicy
 from jabberd.jsm import manager
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts, Run
+from jabberd.jsm.session_verbs import Announcement, SessionVerbs
 from jabberd.jsm.verbs import AccountVerbs
 from jabberd.storage import open_storage
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
@@ -76,7 +77,10 @@ def verb_groups(hosts: Mapping[str, Host]) -> Iterator[tuple[str, str, object]]:
     for name, host in hosts.items():
         yield "accounts", name, AccountVerbs(host.manager, host.accounts)
         for module in host.manager.modules:
-            yield module.name, name, module
+            yield module.noun or module.name, name, module
+    managers = {name: host.manager for name, host in hosts.items()}
+    yield "sessions", "", SessionVerbs(managers)
+    yield "", "", Announcement(managers)
 
 
 def secret_of(url: str) -> bytes:

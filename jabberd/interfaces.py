@@ -100,6 +100,14 @@ class Outlet(Protocol):
     def address(self) -> str:
         """The peer's IP address, for operators."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether the stream is lost and the client may come back with another one (XEP-0198)."""
+
+    @property
+    def queued(self) -> Sequence[Stanza]:
+        """What has not left for the client or, where it acknowledges, was not acknowledged."""
+
     def send(self, stanza: Stanza) -> Deferred[None] | None:
         """Put the stanza on the stream.  Order is kept; what is sent in one turn leaves as one write.
 

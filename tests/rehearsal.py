@@ -35,7 +35,7 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jabberd import interfaces
     from jabberd.api import Module, Settings
@@ -53,6 +53,8 @@ class Ear:
 
     security = Security()
     address = "127.0.0.1"
+    waits = False
+    queued: Sequence[Stanza] = ()
     session: interfaces.Session
 
     def __init__(self) -> None:

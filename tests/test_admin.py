@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from twisted.logger import capturedLogs, eventAsText
@@ -36,6 +36,14 @@ class Treasury:
     @operator("count the ducats")
     async def how_much(self) -> dict[str, int]:
         return {"ducats": 40}
+
+
+class Street:
+    """Verbs that need no noun."""
+
+    @operator("cry something")
+    def cry(self, word: Literal["fire", "murder"], jid: JID | None = None) -> str:
+        return f"{word} at {jid}"
 
 
 def admin() -> Admin:
@@ -111,6 +119,18 @@ def test_help_shows_each_verb_once_and_never_asks_for_a_secret_among_the_words(w
 def test_words_that_make_no_verb_are_answered_with_those_that_would(words: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         run(words)
+
+
+def test_a_verb_may_need_no_noun_and_take_words_of_a_choice_and_what_may_be_left_out() -> None:
+    street = Admin(lambda: [("", "", Street())])
+    assert done(street.run(["cry", "fire"], {})) == "fire at None"
+    assert done(street.run(["cry", "murder", ROMEO], {})) == f"murder at {ROMEO}"
+    assert done(street.call("", "cry", {"word": "fire", "jid": ROMEO})) == f"fire at {ROMEO}"
+    assert done(street.run(["help"], {})) == [{"verb": "cry WORD [JID]", "help": "cry something"}]
+    with pytest.raises(UsageError, match=r"^WORD 'wolf' is none of fire, murder$"):
+        done(street.run(["cry", "wolf"], {}))
+    with pytest.raises(UsageError, match=r"^'cri fire' is not a verb; there are: cry$"):
+        done(street.run(["cri", "fire"], {}))
 
 
 def test_a_secret_is_asked_for_only_when_all_else_is_right() -> None:

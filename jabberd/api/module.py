@@ -25,6 +25,7 @@ class Module:
     :cvar features: what disco#info of the domain lists (XEP-0030).
     :cvar account_features: what disco#info of an account lists.
     :cvar stream_features: what the stream advertises after login (RFC 6120 §4.3.2).
+    :cvar noun: what stands before the names of its operators' verbs; empty: the module's name.
     """
 
     xep: ClassVar[int | None] = None
@@ -33,6 +34,7 @@ class Module:
     features: ClassVar[tuple[str, ...]] = ()
     account_features: ClassVar[tuple[str, ...]] = ()
     stream_features: ClassVar[tuple[Element, ...]] = ()
+    noun: ClassVar[str] = ""
     declarations: ClassVar[tuple[tuple[str, Declared], ...]] = ()
 
     class Config(Settings):

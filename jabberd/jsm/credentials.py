@@ -114,9 +114,13 @@ class Accounts:
         except Overloaded:
             raise SASLFailure("temporary-auth-failure") from None
 
+    async def record(self, localpart: str) -> AccountRecord | None:
+        """What is stored of an account; None if there is none."""
+        return await self._store.get(self._owner(localpart))
+
     async def exists(self, localpart: str) -> bool:
         """Whether there is such an account, disabled or not."""
-        return await self._store.get(self._owner(localpart)) is not None
+        return await self.record(localpart) is not None
 
     async def create(self, localpart: str, password: str) -> JID:
         """Make an account.

@@ -28,6 +28,7 @@ log = Logger()
 class Session:
     """A client of ours, as the domain sees it.
 
+    :ivar since: when it was opened, by the clock.
     :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
     :ivar priority: of that presence; None while it is not available.
     :ivar reachable: since when (by the clock) its priority is not negative; None while it is.
@@ -51,6 +52,7 @@ class Session:
         "presence",
         "priority",
         "reachable",
+        "since",
     )
 
     def __init__(self, manager: SessionManager, account: Account, jid: JID, outlet: Outlet) -> None:
@@ -58,6 +60,7 @@ class Session:
         self.account = account
         self.jid = jid
         self.outlet = outlet
+        self.since = manager.clock.seconds()
         self.keeper: Keeper | None = None
         self.presence: Stanza | None = None
         self.priority: int | None = None

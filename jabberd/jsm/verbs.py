@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jabberd.api import JID, AccountCreated, AccountDeleted, Refused, Secret, operator
-from jabberd.jsm import subscription
+from jabberd.jsm import roster, subscription
 from jabberd.jsm.credentials import AccountExists, NoSuchAccount
 from jabberd.jsm.threads import Overloaded
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.scram import InvalidPassword
 from jabberd.xmpp.stanza import Stanza
+from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,40 @@ class AccountVerbs:
         with _refusals(jid):
             await self._accounts.set_password(_localpart(jid), password)
         return f"{jid} has a new password"
+
+    @operator("let nobody log in to an account, and end its sessions")
+    async def disable(self, jid: JID) -> str:
+        """Keep everything of it, messages that still come included, until it is enabled again."""
+        with _refusals(jid):
+            await self._accounts.disable(_localpart(jid))
+        account = await self._manager.account(jid)
+        account.disabled = True
+        for session in list(account.sessions.values()):
+            session.close(StreamError("not-authorized", "the account is disabled"))
+        return f"{jid} is disabled"
+
+    @operator("undo a disable")
+    async def enable(self, jid: JID) -> str:
+        """Let its owner log in again."""
+        with _refusals(jid):
+            await self._accounts.enable(_localpart(jid))
+        (await self._manager.account(jid)).disabled = False
+        return f"{jid} is enabled"
+
+    @operator("show what is known of an account")
+    async def show(self, jid: JID) -> dict[str, object]:
+        """When it was made, whether it is disabled and since when, who of it is online."""
+        record = await self._accounts.record(_localpart(jid))
+        if record is None:
+            raise Refused(f"there is no account {jid}")
+        account = await self._manager.account(jid)
+        return {
+            "jid": jid,
+            "created": to_stamp(record.created),
+            "disabled": record.disabled and to_stamp(record.disabled),
+            "sessions": [session.jid for session in account.sessions.values()],
+            "contacts": len(roster.listed(account.roster)),
+        }
 
     @operator("delete an account with everything it owns")
     async def delete(self, jid: JID) -> str:

@@ -12,16 +12,21 @@ from jabberd.api import (
     ANYONE,
     DOMAIN,
     IQ,
+    JID,
     SUBSCRIBER,
     E,
     Element,
     Keyed,
     Module,
+    Refused,
     SessionClosed,
+    SessionOpened,
     StanzaError,
     answers,
     on,
+    operator,
 )
+from jabberd.xmpp.timestamp import to_stamp
 
 NS: Final = "jabber:iq:last"
 
@@ -31,6 +36,12 @@ class Departure(BaseModel):
 
     at: datetime
     status: str = ""
+
+
+class Arrival(BaseModel):
+    """When an account's last session was opened."""
+
+    at: datetime
 
 
 class Last(Module, xep=12, version="2.0"):
@@ -43,7 +54,9 @@ class Last(Module, xep=12, version="2.0"):
 
     features = (NS,)
     account_features = (NS,)
+    noun = "accounts"
 
+    arrivals = Keyed("arrival", of=Arrival)
     departures = Keyed("last", of=Departure)
 
     async def start(self) -> None:
@@ -68,6 +81,31 @@ class Last(Module, xep=12, version="2.0"):
         if departure is None:
             raise StanzaError("item-not-found")
         return self._seconds_since(departure.at, departure.status)
+
+    @operator("show when an account last logged in and when it left")
+    async def last(self, jid: JID) -> dict[str, object]:
+        """Its last login, and the end of its last session with the status that it left.
+
+        :raises Refused: there is no such account.
+        """
+        account = await self.domain.account(jid)
+        if not account.exists:
+            raise Refused(f"there is no account {jid}")
+        arrival = await self.arrivals.get(account.jid)
+        departure = await self.departures.get(account.jid)
+        return {
+            "jid": account.jid,
+            "online": bool(account.sessions),
+            "login": arrival and to_stamp(arrival.at),
+            "logout": departure and to_stamp(departure.at),
+            "status": departure and departure.status,
+        }
+
+    @on(SessionOpened)
+    async def greet(self, event: SessionOpened) -> None:
+        """Write down when somebody logged in."""
+        if not event.account.anonymous:
+            await self.arrivals.put(event.account.jid, "", Arrival(at=self.now()))
 
     @on(SessionClosed)
     async def remember(self, event: SessionClosed) -> None:

@@ -247,6 +247,16 @@ class Acknowledged:
         """Of the stream, or of the last one."""
         return self._outlet.address if self._outlet else self._last[1]
 
+    @property
+    def waits(self) -> bool:
+        """See `jabberd.interfaces.Outlet`."""
+        return self._outlet is None
+
+    @property
+    def queued(self) -> list[Stanza]:
+        """What the client has not acknowledged."""
+        return [sent.stanza for sent in self._queue]
+
     def send(self, stanza: Stanza) -> Deferred[None] | None:
         """Send it now or when the client is back, and keep it until it is acknowledged."""
         sent = Sent(self._module, stanza)

@@ -71,6 +71,7 @@ class C2SStream(StreamProtocol):
     content_ns: ClassVar[str] = ns.CLIENT
     kind: ClassVar[str] = "c2s"
     holding: ClassVar[frozenset[str]] = frozenset({"iq", "presence"})
+    waits: ClassVar[bool] = False  # see `jabberd.interfaces.Outlet`
 
     def __init__(self, door: Door, settings: StreamSettings, clock: IReactorTime) -> None:
         super().__init__(settings, clock)

@@ -85,7 +85,8 @@ class StreamProtocol(Protocol):
         self.security = Security()
         self.address = ""
         self.id = ""  # of the stream, chosen by whoever receives it
-        self.heard = 0.0  # when the peer last sent anything, by `clock`
+        self.since = 0.0  # when the connection was made, by `clock`
+        self.heard = 0.0  # when the peer last sent anything
         self.ended = False  # nothing is sent or handled any more
         self.goodbye = False  # the peer ended the stream by itself
         self.header_sent = False
@@ -128,7 +129,7 @@ class StreamProtocol(Protocol):
     # -- from Twisted -------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self.heard = self.clock.seconds()
+        self.since = self.heard = self.clock.seconds()
         self._timer = self.clock.callLater(self.settings.negotiation, self._too_slow)
         self.transport.registerProducer(self, True)
 
@@ -285,6 +286,11 @@ class StreamProtocol(Protocol):
         draining, self._draining = self._draining, []
         for each in draining:
             each.callback(None)
+
+    @property
+    def queued(self) -> list[Stanza]:
+        """The stanzas that wait for a peer that does not read, to be looked at."""
+        return [stanza for _, stanza, _ in self._outbox if stanza is not None]
 
     def unsent(self) -> list[Stanza]:
         """The stanzas that wait for a peer that does not read or has left; they are the caller's now."""
