@@ -41,7 +41,7 @@ def idle_growth(server: servers.Server, count: int) -> float:
     clients = []
     for n in range(count):
         clients.append(load.login(server.port, f"user{n}", tls))
-        if n % 100 == 99:  # noqa: PLR2004
+        if n % 100 == 99:
             show(f"{server.name}: {n + 1} of {count} sessions")
     grown = (server.rss() - empty) / count / 1024
     load.close(clients)
@@ -93,7 +93,7 @@ def table(args: argparse.Namespace, running: list[servers.Server]) -> None:
             show(f"round {number + 1} of {args.rounds}: {server.name} chats")
             costs[server.name].append(chat_cost(server, args))
     show("")
-    print(f"{args.pairs} pairs, {args.window} messages in flight each, TLS 1.3, {args.rounds} x {args.seconds} s")
+    print(f"{args.pairs} pairs, window {args.window}, TLS 1.3, {args.rounds} rounds of {args.seconds} s")
     print(f"{'':10} {'CPU/message':>12} {'messages/s':>11} {'KiB/session':>12} {'empty MiB':>10}")
     for name, rounds in costs.items():
         cost = statistics.median(c for c, _ in rounds)

@@ -64,7 +64,9 @@ def login(port: int, user: str, tls: ssl.SSLContext) -> Connection:
     made.sock.sendall(head)
     made.read_until(b"</stream:features>")
     plain = base64.b64encode(f"\0{user}\0{PASSWORD}".encode())
-    made.sock.sendall(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" + plain + b"</auth>")
+    made.sock.sendall(
+        b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" + plain + b"</auth>"
+    )
     made.read_until(b"<success")
     made.sock.sendall(head)
     made.read_until(b"</stream:features>")

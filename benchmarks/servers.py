@@ -1,4 +1,4 @@
-"""The servers that are compared: ours and, where it is installed, Prosody; each on loopback, in a folder of its own."""
+"""The servers that are compared: ours and, where it is installed, Prosody; each in a folder of its own."""
 
 from __future__ import annotations
 
@@ -123,9 +123,8 @@ class Jabberd(Server):
 
     def command(self) -> list[str]:
         (self.folder / "jabberd.toml").write_text(OURS.format(port=self.port))
-        return [sys.executable, "-m", "twisted", "--version"] if False else [
-            str(Path(sys.executable).with_name("twistd")), "--nodaemon", "jabberd", "--config", "jabberd.toml"
-        ]
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        return [twistd, "--nodaemon", "jabberd", "--config", "jabberd.toml"]
 
     def accounts(self, names: list[str]) -> None:
         storage = open_storage(f"sqlite:///{self.folder}/jabberd.db", None)
@@ -148,7 +147,8 @@ class Prosody(Server):
         shutil.chown(self.folder, "prosody", "prosody")
         for path in self.folder.rglob("*"):
             shutil.chown(path, "prosody", "prosody")
-        return ["setpriv", "--reuid=prosody", "--regid=prosody", "--clear-groups", "prosody", "--config", str(config)]
+        run_as = ["setpriv", "--reuid=prosody", "--regid=prosody", "--clear-groups"]
+        return [*run_as, "prosody", "--config", str(config)]
 
     def accounts(self, names: list[str]) -> None:
         folder = self.folder / "data" / "montague%2elit" / "accounts"

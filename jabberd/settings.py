@@ -197,8 +197,8 @@ Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
-    :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``http`` for operators: ``/metrics`` and ``/healthz``,
-        for whoever can connect.
+    :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``http`` for operators: ``/metrics`` and
+        ``/healthz``, for whoever can connect.
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
     :ivar port: 0 lets the system choose one.
     """

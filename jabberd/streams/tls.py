@@ -41,8 +41,8 @@ class Contexts:
     They are made once and shared by all connections.  Neither sessions nor tickets are kept: a
     resumed session would bring no certificate chain, and a client of ours stays connected anyway.
 
-    :param service: ``xmpp-client``, ``xmpp-server`` or ``http/1.1``, which is also the ALPN name (XEP-0368 §3);
-        between servers each side asks for the other's certificate.
+    :param service: ``xmpp-client``, ``xmpp-server`` or ``http/1.1``, which is also the ALPN name (XEP-0368
+        §3); between servers each side asks for the other's certificate.
     :param certificates: by domain, one at least; the first one serves peers that name none of them.
     :param minimum: the oldest version of TLS that is spoken.
     """
