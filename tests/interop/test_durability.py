@@ -54,9 +54,9 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path.write_text(CONFIG.format(url=url))
     for name in ("romeo", "nurse"):
         command = [
-            JABBERCTL,
+            str(JABBERCTL),
             "--config",
-            path,
+            str(path),
             "--password-stdin",
             "accounts",
             "create",
