@@ -14,6 +14,8 @@ The map (``docs/tour.md`` has it with pictures):
 - ``service``     puts everything together;  ``tap``  what ``twistd jabberd`` starts
 - ``admin``       the operator's verbs;  ``ctl``  the ``jabberctl`` command;  ``table``  answers as text
 - ``manhole/``    a prompt inside the server, over SSH
+- ``logs``        what is logged, and how;  ``measure``  what is counted
+- ``web``         pages over HTTP;  ``metrics``  the one for Prometheus
 - ``testing``     servers in memory, for authors of clients and modules
 """
 

@@ -18,6 +18,7 @@ from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
 from jabberd.api import Refused, Secret, operator
+from jabberd.table import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from jabberd.settings import Log
 
-__all__ = ["FORMATS", "MINUTE", "Levels", "Lines", "LogFile", "LogVerbs", "as_json", "as_text", "printable"]
+__all__ = ["FORMATS", "MINUTE", "Levels", "Lines", "LogFile", "LogVerbs", "as_json", "as_text"]
 
 log = Logger()
 
@@ -103,17 +104,6 @@ class LogVerbs:
 # --- how -----------------------------------------------------------------------------------------
 
 
-def printable(text: str) -> str:
-    """The text, with whatever a terminal or a reader of lines could take for something else escaped."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
 def as_text(event: LogEvent) -> str:
     """``TIME [NAMESPACE#LEVEL] MESSAGE``, and a traceback in lines that begin with a tab."""
     first = f"{_time(event)} [{event.get('log_namespace', '-')}#{_level(event)}] {_message(event)}"
@@ -151,13 +141,13 @@ def _level(event: LogEvent) -> str:
 
 
 def _message(event: LogEvent) -> str:
-    return printable(formatEvent(event)[:_LONGEST].rstrip())
+    return escaped(formatEvent(event)[:_LONGEST].rstrip())
 
 
 def _traceback(event: LogEvent) -> list[str]:
     """Its lines, without the values of variables."""
     failure = event.get("log_failure")
-    return [] if failure is None else [printable(line) for line in failure.getTraceback().splitlines()]
+    return [] if failure is None else [escaped(line) for line in failure.getTraceback().splitlines()]
 
 
 def _plain(value: object) -> str | int | None:
@@ -166,7 +156,7 @@ def _plain(value: object) -> str | int | None:
         return value
     if isinstance(value, Secret):
         return repr(value)
-    return printable(safe_str(value)[:_LONGEST])
+    return escaped(safe_str(value)[:_LONGEST])
 
 
 # --- how much ------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "admin": _SEAMS,
     "control": _SEAMS | {"admin"},
     "manhole": _SEAMS | {"admin", "control", "table"},
-    "logs": {"api"},
+    "logs": {"api", "table"},
     "web": _SEAMS,
     "metrics": _SEAMS | {"web"},
     # these put the parts together, and alone know more than one of them

@@ -27,7 +27,7 @@ from zope.interface import implementer
 from jabberd.api import Refused
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
-from jabberd.logs import Levels, Lines, LogFile, LogVerbs, as_json, as_text, printable
+from jabberd.logs import Levels, Lines, LogFile, LogVerbs, as_json, as_text
 from jabberd.settings import Log
 from jabberd.testing.outcome import done
 from jabberd.testing.server import trusting
@@ -144,7 +144,9 @@ def test_whatever_comes_in_one_printable_line_goes_out(name: str) -> None:
 
 
 def test_letters_of_all_languages_stay_as_they_are() -> None:
-    assert printable("Ромео & Джульетта ❤") == "Ромео & Джульетта ❤"
+    happened = event("{name}", name="Ромео & Джульетта ❤")
+    assert as_text(happened).endswith(" Ромео & Джульетта ❤\n")
+    assert "Ромео & Джульетта ❤" in as_json(happened)
 
 
 # --- which ---------------------------------------------------------------------------------------

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import time
 from http.client import HTTPConnection, HTTPSConnection
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 
 from jabberd.certificates import issue, make_ca
-from tests.running import running
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.running import TWISTD, running
 
 pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parent.parent
 
 CONFIG = """
 [[listeners]]
@@ -133,6 +134,22 @@ def test_the_watchdog_is_told_in_time(config: Path, monkeypatch: pytest.MonkeyPa
         assert time.monotonic() - began < 5 * 0.4
         server.process.terminate()
         assert server.tells("STOPPING") == "1"
+
+
+@pytest.mark.foreign
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+def test_systemd_finds_nothing_wrong_with_the_unit_and_the_server_well_locked_in(tmp_path: Path) -> None:
+    unit = tmp_path / "jabberd.service"
+    text = (ROOT / "etc/jabberd.service").read_text()
+    unit.write_text(text.replace("/opt/jabberd/bin/twistd", str(TWISTD)))
+    assert analyzed("verify", "--man=no", unit) == (0, "")
+    status, told = analyzed("security", "--offline=yes", "--threshold=20", unit)
+    assert status == 0, told
+
+
+def analyzed(*arguments: str | Path) -> tuple[int, str]:
+    done = subprocess.run(["systemd-analyze", *arguments], check=False, capture_output=True, text=True)
+    return done.returncode, done.stderr
 
 
 def eventually_exists(file: Path) -> None:
