@@ -20,6 +20,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from jabberd import hosting, notify
 from jabberd.admin import Admin
 from jabberd.control import Control
+from jabberd.holdings import Holdings
 from jabberd.jsm.threads import BoundedThreads
 from jabberd.logs import LogVerbs
 from jabberd.manhole import manhole
@@ -28,6 +29,7 @@ from jabberd.storage import open_storage
 from jabberd.streams.clients import ClientFactory, DoorSettings
 from jabberd.streams.connect import Connector
 from jabberd.streams.federation import Federation
+from jabberd.streams.link_verbs import LinkVerbs
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.s2s import Terms
@@ -236,7 +238,12 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         Streams("streams of clients", reactor, clients),
         listeners,
     ]
-    admin = Admin(lambda: [*hosting.verb_groups(hosts), ("log", "", LogVerbs(levels))])
+    verbs = [
+        ("log", "", LogVerbs(levels)),
+        ("links", "", LinkVerbs(federation, servers)),
+        ("", "", Holdings(hosts, clients, servers, federation, storage)),
+    ]
+    admin = Admin(lambda: [*hosting.verb_groups(hosts), *verbs])
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(
             settings,

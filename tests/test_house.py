@@ -48,11 +48,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "control": _SEAMS | {"admin"},
     "manhole": _SEAMS | {"admin", "control", "table"},
     "logs": {"api", "table"},
+    "holdings": _SEAMS,
     "web": _SEAMS,
     "metrics": _SEAMS | {"web"},
     # these put the parts together, and alone know more than one of them
     "hosting": _SEAMS | _PARTS,
-    "service": _SEAMS | _PARTS | {"hosting", "logs", "manhole", "metrics", "web"},
+    "service": _SEAMS | _PARTS | {"holdings", "hosting", "logs", "manhole", "metrics", "web"},
     "direct": _SEAMS | _PARTS | {"hosting"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together

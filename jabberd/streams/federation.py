@@ -7,6 +7,7 @@ keys that incoming streams bring.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL
@@ -17,7 +18,7 @@ from twisted.logger import Logger
 
 from jabberd.streams.connect import RemoteServerError
 from jabberd.streams.incoming import NotVerifiedError
-from jabberd.streams.link import Link
+from jabberd.streams.link import Link, Setback
 from jabberd.streams.outgoing import OutgoingStream
 from jabberd.streams.proof import LinkError, Pair, Policy
 from jabberd.streams.s2s import Timer
@@ -39,6 +40,7 @@ __all__ = ["Federation"]
 log = Logger()
 
 _MOST_LINKS: Final = 10_000
+_MOST_SETBACKS: Final = 1_000
 _MOST_WAITING: Final = 64 << 20  # bytes in all queues together
 _MOST_VERIFICATIONS: Final = 200  # at a time
 _LOST: Final = (ConnectionClosed, SSL.Error, CancelledError)
@@ -49,6 +51,7 @@ class Federation:
 
     :ivar bounce: sends a stanza back with an error: the router's, to be set before the first stanza.
     :ivar links: those that there are, by pair.
+    :ivar setbacks: the last failures of those that there were, by pair.
     """
 
     bounce: Callable[[Stanza, StanzaError], object]
@@ -57,6 +60,7 @@ class Federation:
         self.terms = terms
         self.settings = settings
         self.links: dict[tuple[str, str], Link] = {}
+        self.setbacks: OrderedDict[tuple[str, str], Setback] = OrderedDict()
         self._connector = connector
         self._waiting = 0
         self._verifying = 0
@@ -108,6 +112,11 @@ class Federation:
     def forget(self, link: Link) -> None:
         """See `jabberd.streams.link.Switchboard`."""
         self.links.pop(link.pair, None)
+        if link.setback is not None:
+            self.setbacks[link.pair] = link.setback
+            self.setbacks.move_to_end(link.pair)
+            if len(self.setbacks) > _MOST_SETBACKS:
+                self.setbacks.popitem(last=False)
         self._tell_left()
 
     def open(self, pair: Pair) -> Deferred[OutgoingStream]:

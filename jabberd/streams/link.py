@@ -6,11 +6,13 @@ to remember.  Every stanza is on the stream, in the queue, or on its way back to
 * *opening*: stanzas wait;
 * *up*: they go straight to the stream;
 * *resting*, after a failure: if the failure may pass they wait for the next attempt, but no longer than
-  ``queue_age``; else they go back at once, until the rest is over.
+  ``queue_age``; else they go back at once, until the rest is over;
+* *idle*, after the rest: the failure is remembered, and the next stanza opens the link.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.application.internet import backoffPolicy
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["Link", "Switchboard"]
+__all__ = ["Link", "Setback", "Switchboard"]
 
 log = Logger()
 
@@ -68,17 +70,34 @@ class Switchboard(Protocol):
         """The link has nothing more to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """When a link failed, for operators.
+
+    :ivar at: by the clock.
+    :ivar count: how often it had failed in a row by then.
+    """
+
+    at: float
+    count: int
+    error: LinkError
+
+
 class Link:
     """One of ours to one of theirs: see above.
 
     :ivar stream: while the link is up.
     :ivar failure: the last one, until the link is up again.
+    :ivar setback: the last failure, also when the link is up again.
+    :ivar since: when the link came to be or, while it is up, when it came up, by the clock.
     """
 
     def __init__(self, board: Switchboard, pair: Pair) -> None:
         self.pair = pair
         self.stream: OutgoingStream | None = None
         self.failure: LinkError | None = None
+        self.setback: Setback | None = None
+        self.since = board.clock.seconds()
         self._board = board
         self._clock = board.clock
         self._queue: list[Stanza] = []
@@ -99,6 +118,25 @@ class Link:
     def waiting(self) -> int:
         """How many stanzas wait."""
         return len(self._queue)
+
+    @property
+    def waiting_size(self) -> int:
+        """How many bytes they have."""
+        return self._size
+
+    @property
+    def state(self) -> str:
+        """``up``, ``opening``, ``resting`` or ``idle`` as above, or ``closing``."""
+        if self._closing is not None:
+            return "closing"
+        if self.stream is not None:
+            return "up"
+        return "opening" if self._opening else "resting" if self._resting.running else "idle"
+
+    @property
+    def rest(self) -> float:
+        """Seconds until it stops resting."""
+        return self._resting.left
 
     # -- stanzas ------------------------------------------------------------------------------------
 
@@ -145,6 +183,12 @@ class Link:
 
     # -- opening ------------------------------------------------------------------------------------
 
+    def retry(self) -> None:
+        """Open the link now, if it rests or is idle."""
+        if self.state in ("resting", "idle"):
+            self._resting.stop()
+            self._open()
+
     def _open(self) -> None:
         self._idling.stop()
         self._opening = True
@@ -156,7 +200,7 @@ class Link:
         self.stream, self.failure, self._failures = stream, None, 0
         stream.on_gone = self._gone
         stream.negotiated()
-        self._used = self._clock.seconds()
+        self._used = self.since = self._clock.seconds()
         self._idling.start(self._board.settings.idle_timeout)
         log.info("{link}: up, by {proof}", link=self, proof=stream.proof)
         for stanza in self._dequeue():
@@ -175,6 +219,7 @@ class Link:
     def _fail(self, why: LinkError) -> None:
         self.failure = why
         self._failures += 1
+        self.setback = Setback(self._clock.seconds(), self._failures, why)
         log.info("{link}: {condition}: {why}", link=self, condition=why.condition, why=why.why)
         if self._closing or not why.passing:
             self._bounce(self._dequeue(), why)

@@ -288,6 +288,11 @@ class StreamProtocol(Protocol):
             each.callback(None)
 
     @property
+    def held(self) -> int:
+        """How many bytes it holds: what came and is not a whole element yet, and what waits to go."""
+        return self._parser.pending + self._unread
+
+    @property
     def queued(self) -> list[Stanza]:
         """The stanzas that wait for a peer that does not read, to be looked at."""
         return [stanza for _, stanza, _ in self._outbox if stanza is not None]

@@ -115,6 +115,11 @@ class Timer:
         """Whether the call is still to come."""
         return self._call is not None
 
+    @property
+    def left(self) -> float:
+        """The seconds until the call; 0 if none is to come."""
+        return max(0.0, self._call.getTime() - self._clock.seconds()) if self._call else 0.0
+
     def start(self, seconds: float) -> None:
         """Begin anew."""
         self.stop()

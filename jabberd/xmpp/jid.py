@@ -13,7 +13,7 @@ from precis_i18n import get_profile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JID", "InvalidJID", "prepare_domainpart", "prepare_localpart", "prepare_resourcepart"]
+__all__ = ["JID", "InvalidJID", "cached", "prepare_domainpart", "prepare_localpart", "prepare_resourcepart"]
 
 #: RFC 7622 §3.2, §3.3, §3.4: the most octets of UTF-8 in each of the three parts.
 LIMIT: Final = 1023
@@ -129,6 +129,12 @@ def _parse(text: str) -> JID:
 
 
 _parse_cached: Final = lru_cache(maxsize=8192)(_parse)
+
+
+def cached() -> tuple[int, int]:
+    """How many addresses the cache of `JID.parse` holds, and how many at most."""
+    info = _parse_cached.cache_info()
+    return info.currsize, info.maxsize or 0
 
 
 def _assemble(localpart: str, domainpart: str, resourcepart: str) -> JID:

@@ -1,0 +1,157 @@
+"""What operators can do with the links to and from other servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from jabberd.api import JID, Refused, operator
+from jabberd.streams.connect import RemoteServerError
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.timestamp import to_stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jabberd.streams.federation import Federation
+    from jabberd.streams.incoming import IncomingStream
+    from jabberd.streams.link import Link, Setback
+    from jabberd.streams.protocol import StreamProtocol
+    from jabberd.streams.servers import ServerFactory
+
+__all__ = ["LinkVerbs"]
+
+Rows = list[dict[str, object]]
+
+
+class LinkVerbs:
+    """``links ...``.  A domain of theirs says which links are meant, both ways and of all our domains."""
+
+    def __init__(self, federation: Federation, servers: ServerFactory) -> None:
+        self._federation = federation
+        self._servers = servers
+
+    @operator("list the links to and from other servers, or those with one domain")
+    def list(self, domain: JID | None = None) -> Rows:
+        """A row for each pair of domains and direction.
+
+        ``state`` of a link ``out`` is `jabberd.streams.link`'s; ``in`` it is ``up``, or ``opening`` before
+        the other server has proved who it is.  ``proof`` is how we proved ourselves (out) or they did (in).
+        ``queue`` counts the stanzas that wait for a link.
+        """
+        rows = [*map(_out, self._links(domain)), *self._incoming(domain)]
+        return sorted(rows, key=lambda row: (str(row["theirs"]), str(row["ours"]), str(row["way"])))
+
+    @operator("close the links with a domain, both ways; what waits goes back")
+    def close(self, domain: JID) -> str:
+        """The next stanza opens a new one.
+
+        :raises Refused: there is none.
+        """
+        links, streams = list(self._links(domain)), list(self._streams(domain))
+        if not links and not streams:
+            raise Refused(f"there is no link with {domain}")
+        for link in links:
+            link.close(StreamError("reset"))
+            if link.stream is None:
+                link.cut()
+        for stream in streams:
+            stream.close(StreamError("reset"))
+        return f"closed {len(links)} out, {len(streams)} in"
+
+    @operator("open a link that rests after a failure, now")
+    def retry(self, domain: JID) -> str:
+        """What came of it, `list` and `why` will tell.
+
+        :raises Refused: there is none.
+        """
+        links = list(self._links(domain))
+        if not links:
+            raise Refused(f"there is no link to {domain}; the next stanza makes one")
+        for link in links:
+            link.retry()
+        return ", ".join(f"{link} is {link.state}" for link in links)
+
+    @operator("tell why the last link to a domain failed, and what was tried")
+    def why(self, domain: JID) -> Rows:
+        """For each pair that failed: when, how often in a row, the reason, all places that were tried.
+
+        :raises Refused: none has failed, as far as is remembered.
+        """
+        known: dict[tuple[str, str], Setback] = {**self._federation.setbacks}
+        known |= {pair: link.setback for pair, link in self._federation.links.items() if link.setback}
+        rows = [self._reason(pair, known[pair]) for pair in sorted(known) if pair[1] == domain]
+        if not rows:
+            raise Refused(f"no failure of a link to {domain} is remembered")
+        return rows
+
+    def _reason(self, pair: tuple[str, str], setback: Setback) -> dict[str, object]:
+        link = self._federation.links.get(pair)
+        cause = setback.error.__cause__
+        return {
+            "ours": pair[0],
+            "theirs": pair[1],
+            "at": _stamp(setback.at),
+            "failures in a row": setback.count,
+            "condition": setback.error.condition,
+            "why": setback.error.why,
+            "tried": [str(each) for each in cause.attempts] if isinstance(cause, RemoteServerError) else [],
+            "now": link.state if link else "no link",
+            "next attempt in": round(link.rest, 1) if link and link.rest else None,
+        }
+
+    def _links(self, domain: JID | None) -> Iterator[Link]:
+        for (_, theirs), link in [*self._federation.links.items()]:
+            if domain in (None, theirs):
+                yield link
+
+    def _streams(self, domain: JID) -> Iterator[IncomingStream]:
+        for stream in [*self._servers.streams]:
+            if any(theirs == domain for _, theirs in stream.pairs):
+                yield stream
+
+    def _incoming(self, domain: JID | None) -> Iterator[dict[str, object]]:
+        for stream in self._servers.streams:
+            for (ours, theirs), proof in stream.pairs.items():
+                if domain in (None, theirs):
+                    yield _in(stream, ours, theirs, proof)
+            if not stream.pairs and domain is None:
+                yield _in(stream, None, None, None)
+
+
+def _out(link: Link) -> dict[str, object]:
+    stream = link.stream
+    return {
+        "theirs": link.pair.theirs,
+        "way": "out",
+        "ours": link.pair.ours,
+        "state": link.state,
+        "proof": stream and stream.proof,
+        "queue": link.waiting,
+        **_connection(stream),
+        "since": _stamp(link.since),
+    }
+
+
+def _in(stream: IncomingStream, ours: str | None, theirs: str | None, proof: str | None) -> dict[str, object]:
+    return {
+        "theirs": theirs,
+        "way": "in",
+        "ours": ours,
+        "state": "closing" if stream.ended else "up" if proof else "opening",
+        "proof": proof,
+        "queue": None,
+        **_connection(stream),
+        "since": _stamp(stream.since),
+    }
+
+
+def _connection(stream: StreamProtocol | None) -> dict[str, object]:
+    if stream is None:
+        return {"address": None, "tls": None, "cipher": None}
+    security = stream.security
+    return {"address": stream.address, "tls": security.version or None, "cipher": security.cipher or None}
+
+
+def _stamp(seconds: float) -> str:
+    return to_stamp(datetime.fromtimestamp(seconds, UTC))
