@@ -18,6 +18,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from jabberd.admin import Admin, SecretNeededError, UsageError
 from jabberd.api import Refused
+from jabberd.lock import FileLock, HeldError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,13 +88,23 @@ class Control(Service):
         self._path = path
         self._admin = admin
         self._port: Any = None
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"))  # Twisted's own trusts in process ids
 
     def privilegedStartService(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Listen, also where a server that was killed has left its socket.
+
+        :raises CannotListenError: another process does, or the place cannot be used.
+        """
         try:
-            self._port = self._reactor.listenUNIX(
-                str(self._path), ControlFactory(self._admin), mode=_MODE, wantPID=True
-            )
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._path.unlink(missing_ok=True)
+            self._port = self._reactor.listenUNIX(str(self._path), ControlFactory(self._admin), mode=_MODE)
+        except HeldError as held:
+            said = f"the server with process id {held.pid} listens there; end it first, or name another"
+            raise CannotListenError("unix", str(self._path), OSError(said)) from None
+        except OSError as error:
+            raise CannotListenError("unix", str(self._path), error) from None
         except CannotListenError as why:
             raise CannotListenError("unix", str(self._path), why.socketError) from None
 
@@ -105,4 +116,9 @@ class Control(Service):
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
         port, self._port = self._port, None
-        return maybeDeferred(port.stopListening)
+        return maybeDeferred(port.stopListening).addBoth(self._stopped)
+
+    def _stopped(self, outcome: Any) -> Any:
+        self._path.unlink(missing_ok=True)
+        self._lock.release()
+        return outcome

@@ -13,6 +13,7 @@ from jabberd.config import Config
 from jabberd.control import answer
 from jabberd.router import Router
 from jabberd.storage import open_storage
+from jabberd.storage.ownership import InUseError, ownership
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,12 +34,24 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
     """Run a verb on the storage that a configuration file names; the answer is `control.answer`'s.
 
     :raises ConfigError: the file cannot be used.
-    :raises StorageError: nor can the storage.
+    :raises StorageError: nor can the storage: a server may run that its socket does not lead to.
     """
     config = Config.read(path)
     url = config.settings.storage.url
     if url == "memory":
         return {"refused": "the server does not run, and what it keeps in memory is gone with it"}
+    ours = ownership(url)
+    try:
+        ours.acquire()
+        return _on_storage(config, url, words, secrets)
+    except InUseError as why:
+        where = config.settings.control.socket or "it has no [control] socket"
+        return {"refused": f"{why}; no server answers on its socket ({where})"}
+    finally:
+        ours.release()
+
+
+def _on_storage(config: Config, url: str, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
     secret = hosting.secret_of(url)
     storage = open_storage(url, None)
     hosts = hosting.host_domains(config, storage, Router(_NoOne()), Clock(), execute, secret)

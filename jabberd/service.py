@@ -26,6 +26,7 @@ from jabberd.logs import LogVerbs
 from jabberd.manhole import manhole
 from jabberd.router import Router
 from jabberd.storage import open_storage
+from jabberd.storage.ownership import ownership
 from jabberd.streams.clients import ClientFactory, DoorSettings
 from jabberd.streams.connect import Connector
 from jabberd.streams.federation import Federation
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from jabberd.interfaces import Storage
     from jabberd.logs import Levels
     from jabberd.settings import ServerSettings
+    from jabberd.storage.ownership import Ownership
     from jabberd.streams.certfiles import ServerCertificate
 
 log = Logger()
@@ -155,6 +157,7 @@ class Hosts(Service):
 
     async def _stop(self) -> None:
         for host in self.hosts.values():
+            host.manager.close_all(StreamError("system-shutdown"))
             await host.modules.stop()
 
 
@@ -192,16 +195,28 @@ class Links(Service):
 
 
 class StorageService(Service):
-    """The storage, closed behind everybody who writes to it."""
+    """The storage, ours alone from the start, closed behind everybody who writes to it."""
 
     name = "storage"
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, ours: Ownership) -> None:
         self.storage = storage
+        self._ours = ours
+
+    def privilegedStartService(self) -> None:
+        """Behind the fork of `twistd`: a lock does not go over.
+
+        :raises StorageError: another process has the storage.
+        """
+        self._ours.acquire()
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
-        return self.storage.close()
+        return self.storage.close().addBoth(self._closed)
+
+    def _closed(self, outcome: None) -> None:
+        self._ours.release()
+        return outcome
 
 
 def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
@@ -213,8 +228,11 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     """
     settings = config.settings
     certificates = hosting.certificates(config, settings)
+    ours = ownership(settings.storage.url)
+    ours.acquire()  # nobody else's schema is changed
     secret = hosting.secret_of(settings.storage.url)
     storage = open_storage(settings.storage.url, reactor)
+    ours.release()
     threads = BoundedThreads(reactor)
     federation, terms = _federation(
         settings, certificates, _trust(config), secret, reactor, lambda: listeners.bound
@@ -231,7 +249,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     domains = Hosts(reactor, clients, hosts, listeners)
     services = [
         threads,
-        StorageService(storage),
+        StorageService(storage, ours),
         domains,
         Links(federation),
         Streams("streams of servers", reactor, servers),

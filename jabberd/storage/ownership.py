@@ -1,0 +1,130 @@
+"""One server for each storage: two that write to one would not see what the other does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from jabberd.interfaces import StorageError
+from jabberd.lock import FileLock, HeldError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+__all__ = ["InUseError", "Ownership", "ownership"]
+
+_KEY: Final = 0x6A61_6262_6572_6400  # "jabberd" in ASCII: PostgreSQL's locks have numbers for names
+_PREFIX: Final = "jabberd "
+
+_HOLDER: Final = """
+    SELECT activity.application_name FROM pg_locks AS held
+    JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+    WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+    AND (held.classid::bigint << 32) + held.objid::bigint = :key
+    AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+class InUseError(StorageError):
+    """Another process works with this storage; the text names it."""
+
+
+class Ownership(Protocol):
+    """The right to work with a storage."""
+
+    def acquire(self) -> None:
+        """Take it.  It ends with the process, and does not outlive a fork.
+
+        :raises InUseError: another process has it.
+        :raises StorageError: nobody can tell.
+        """
+
+    def release(self) -> None:
+        """Let others take it; nothing happens if it is not held."""
+
+
+def ownership(url: str) -> Ownership:
+    """The right to work with the storage of that URL (see `jabberd.storage.open_storage`); not yet taken."""
+    if url == "memory":
+        return _Unshared()
+    from sqlalchemy import make_url  # noqa: PLC0415 - only what is used costs memory
+
+    parsed = make_url(url)
+    if parsed.drivername == "sqlite":
+        return _OfFile(Path(parsed.database or "").absolute())
+    return _OfDatabase(url)
+
+
+class _Unshared:
+    """Of what is in this process alone."""
+
+    def acquire(self) -> None:
+        """See `Ownership`."""
+
+    def release(self) -> None:
+        """See `Ownership`."""
+
+
+class _OfFile:
+    """A lock beside the file; SQLite's own locks on the file itself come and go with every write."""
+
+    def __init__(self, path: Path) -> None:
+        real = path.resolve()
+        self._path = path
+        self._lock = FileLock(real.with_name(f"{real.name}.lock"))
+
+    def acquire(self) -> None:
+        """See `Ownership`."""
+        try:
+            self._lock.acquire()
+        except HeldError as held:
+            raise InUseError(
+                f"{self._path} is in use by process {held.pid}; end it first, or name another storage"
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {error.filename}: {error.strerror}; make the folder,"
+                " give it to the user that jabberd runs as, or correct storage.url"
+            ) from None
+
+    def release(self) -> None:
+        """See `Ownership`."""
+        self._lock.release()
+
+
+class _OfDatabase:
+    """An advisory lock, held by a connection whose name tells the process."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._held: tuple[Engine, Any] | None = None
+
+    def acquire(self) -> None:
+        """See `Ownership`."""
+        from sqlalchemy import text  # noqa: PLC0415 - only what is used costs memory
+
+        from jabberd.storage.engine import engines, explained  # noqa: PLC0415 - the same
+
+        _, engine = engines(self._url)
+        with explained(engine):
+            connection = engine.connect()
+            name = f"{_PREFIX}{os.getpid()} on {gethostname()}"
+            connection.execute(text("SELECT set_config('application_name', :name, false)"), {"name": name})
+            if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _KEY}):
+                self._held = engine, connection
+                return
+            holder = connection.scalar(text(_HOLDER), {"key": _KEY}) or f"{_PREFIX}of unknown number"
+            connection.close()
+            engine.dispose()
+        who = f"process {holder.removeprefix(_PREFIX)}"
+        raise InUseError(f"the database is in use by {who}; end it first, or name another storage")
+
+    def release(self) -> None:
+        """See `Ownership`."""
+        if self._held is not None:
+            engine, connection = self._held
+            self._held = None
+            connection.close()
+            engine.dispose()  # the lock ends with the connection, which the pool would keep

@@ -1,0 +1,46 @@
+"""A storage has one owner at a time."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.interfaces import StorageError
+from jabberd.storage.ownership import InUseError, ownership
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_second_owner_is_refused_and_told_the_first_ones_process(sql_url: str) -> None:
+    first, second = ownership(sql_url), ownership(sql_url)
+    first.acquire()
+    with pytest.raises(InUseError, match=rf"is in use by process {os.getpid()}\b.*; end it first"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_a_file_is_the_same_by_whatever_way_it_is_reached(tmp_path: Path) -> None:
+    (tmp_path / "db").touch()
+    (tmp_path / "link").symlink_to("db")
+    first = ownership(f"sqlite:///{tmp_path}/db")
+    first.acquire()
+    with pytest.raises(InUseError):
+        ownership(f"sqlite:///{tmp_path}/link").acquire()
+    first.release()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot write .*/no/db\.lock: No such file or directory; make"):
+        ownership(f"sqlite:///{tmp_path}/no/db").acquire()
+
+
+def test_what_is_in_memory_needs_no_owner() -> None:
+    first, second = ownership("memory"), ownership("memory")
+    first.acquire()
+    second.acquire()
+    first.release()
