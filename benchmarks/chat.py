@@ -71,9 +71,9 @@ def main() -> None:
 def compare(args: argparse.Namespace, folder: Path, cpu: int | None) -> None:
     running = []
     try:
-        for number, cls in enumerate(servers.installed()):
+        for cls in servers.installed():
             if args.only in (None, cls.name):
-                server = cls(folder / cls.name, 25222 + number, cpu)
+                server = cls(folder / cls.name, servers.free_port(), cpu)
                 show(f"{server.name}: making accounts")
                 server.accounts([f"user{n}" for n in range(max(args.idle, args.pairs * 2))])
                 server.start()

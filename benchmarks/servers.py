@@ -157,6 +157,13 @@ class Prosody(Server):
             (folder / f"{name}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}"; }};\n')
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def installed() -> list[type[Server]]:
     """What can be measured on this machine."""
     return [Jabberd, *([Prosody] if shutil.which("prosody") else [])]
