@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.conch.avatar import ConchUser
-from twisted.conch.error import ConchError, ValidPublicKey
+from twisted.conch.error import ValidPublicKey
 from twisted.conch.interfaces import IConchUser
-from twisted.conch.ssh.common import getNS
-from twisted.conch.ssh.connection import OPEN_RESOURCE_SHORTAGE, SSHConnection
+from twisted.conch.ssh.common import NS, getNS
+from twisted.conch.ssh.connection import (
+    MSG_CHANNEL_OPEN_FAILURE,
+    OPEN_ADMINISTRATIVELY_PROHIBITED,
+    SSHConnection,
+)
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, SSHServerTransport
@@ -48,7 +53,16 @@ _LOGIN: Final = 30.0  # seconds that they may take for it
 _SESSIONS: Final = 10  # channels of one connection
 _ALIVE: Final = 60.0  # seconds between questions whether the client is there,
 _SILENT: Final = 3  # and how many may go unanswered
-_WEAK: Final = (b"ssh-rsa", b"ssh-dss")  # kinds of signature that rest on SHA-1
+_SIGNATURES: Final = (  # by keys of operators; none that rests on SHA-1
+    b"ssh-ed25519",
+    b"sk-ssh-ed25519@openssh.com",
+    b"ecdsa-sha2-nistp256",
+    b"sk-ecdsa-sha2-nistp256@openssh.com",
+    b"ecdsa-sha2-nistp384",
+    b"ecdsa-sha2-nistp521",
+    b"rsa-sha2-512",
+    b"rsa-sha2-256",
+)
 
 
 @implementer(ICredentialsChecker)
@@ -75,8 +89,10 @@ class Checker:
             raise UnauthorizedLogin
         if credentials.signature is None:
             raise ValidPublicKey
-        weak = getNS(credentials.signature)[0] in _WEAK
-        if weak or not Key.fromString(credentials.blob).verify(credentials.signature, credentials.sigData):
+        known = getNS(credentials.signature)[0] in _SIGNATURES
+        if not (
+            known and Key.fromString(credentials.blob).verify(credentials.signature, credentials.sigData)
+        ):
             log.warn("manhole: refused a signature by {key}", key=operator)
             raise UnauthorizedLogin
         return str(operator).encode()
@@ -89,8 +105,6 @@ class Avatar(ConchUser):
     :ivar admin: what verbs there are.
     """
 
-    conn: SSHConnection
-
     def __init__(self, who: str, doorway: Doorway) -> None:
         ConchUser.__init__(self)
         self.who = who
@@ -98,11 +112,6 @@ class Avatar(ConchUser):
         self.clock = doorway.clock
         self._doorway = doorway
         self.channelLookup[b"session"] = Session
-
-    def lookupChannel(self, *args: Any, **kwargs: Any) -> Any:
-        if len(self.conn.channels) >= _SESSIONS:
-            raise ConchError(OPEN_RESOURCE_SHORTAGE, "too many sessions")
-        return ConchUser.lookupChannel(self, *args, **kwargs)
 
     def console(self, window: Window, leave: Callable[[], None]) -> Console:
         """A prompt in that window."""
@@ -172,6 +181,10 @@ class Transport(SSHServerTransport):
             self._late.cancel()
         return was_strange
 
+    def sendExtInfo(self, _extensions: object) -> None:
+        """Say what operators may sign with (RFC 8308 §3.1); Conch would name what our own key does."""
+        SSHServerTransport.sendExtInfo(self, [(b"server-sig-algs", b",".join(_SIGNATURES))])
+
     def ssh_DISCONNECT(self, _packet: bytes) -> None:
         self.transport.loseConnection()  # Conch would call every good-bye an error
 
@@ -204,9 +217,18 @@ class Login(SSHUserAuthServer):
 
 
 class Channels(SSHConnection):
-    """What runs over a connection once somebody is logged in."""
+    """What runs over a connection once somebody is logged in: sessions, and nothing is forwarded."""
 
+    transport: Any  # as above
     _log = quiet
+
+    def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
+        kind, rest = getNS(packet)
+        if kind == b"session" and len(self.channels) < _SESSIONS:
+            SSHConnection.ssh_CHANNEL_OPEN(self, packet)
+        else:
+            reason = struct.pack(">L", OPEN_ADMINISTRATIVELY_PROHIBITED) + NS(b"there is no more") + NS(b"")
+            self.transport.sendPacket(MSG_CHANNEL_OPEN_FAILURE, rest[:4] + reason)
 
 
 class Doorway(SSHFactory):

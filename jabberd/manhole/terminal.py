@@ -77,6 +77,7 @@ class Terminal(TerminalProtocol):
         self._typed: deque[bytes] = deque()
         self._taking = False
         self._asked: Deferred[str] | None = None
+        self._question = ""
         self._secret = Line()
         self._gone = False
         history.rest()
@@ -119,7 +120,8 @@ class Terminal(TerminalProtocol):
         if self._asked is not None:
             raise Refused("something else is being asked for")
         self._asked = Deferred()
-        self._write(f"\r\x1b[K{escaped(question)}")
+        self._question = f"\r\x1b[K{escaped(question)}"
+        self._draw()
         self._take()
         try:
             return await self._asked
@@ -220,7 +222,9 @@ class Terminal(TerminalProtocol):
     # --- the screen ------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        if not self.busy and self._asked is None:
+        if self._asked is not None:
+            self._write(self._question)
+        elif not self.busy:
             self._write(drawn(self.prompt, self._line, self._window.width, colour=self._window.colour))
 
     def _write(self, text: str) -> None:
