@@ -53,11 +53,12 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_STEP: Final = 1.0  # seconds that each step of the goodbye may take; SIGTERM is obeyed within 5
+_GOODBYE: Final = 4.5  # seconds: SIGTERM is obeyed within 5
+_STEP: Final = 1.0  # seconds that one step of the goodbye may take, if there is so much
 
 
 class InOrder(MultiService):
-    """Services that stop one after the other, last started first, each within a time limit."""
+    """Services that stop one after the other, last started first, each within its share of the time."""
 
     def __init__(self, clock: Any) -> None:
         MultiService.__init__(self)
@@ -68,9 +69,12 @@ class InOrder(MultiService):
         return Deferred.fromCoroutine(self._goodbye())
 
     async def _goodbye(self) -> None:
-        for service in reversed(list(self)):
+        end = self._clock.seconds() + _GOODBYE
+        services = list(self)
+        for left, service in reversed(list(enumerate(services, start=1))):
+            limit = min(_STEP, (end - self._clock.seconds()) / left)
             try:
-                await maybeDeferred(service.stopService).addTimeout(_STEP, self._clock)
+                await maybeDeferred(service.stopService).addTimeout(limit, self._clock)
             except TimeoutError:
                 log.warn("{name} did not stop in time", name=service.name)
             except Exception:  # noqa: BLE001  # the others have something to end, too
@@ -227,24 +231,23 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     :raises StorageError: the storage cannot be used.
     """
     settings = config.settings
-    certificates = hosting.certificates(config, settings)
+    shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
     ours = ownership(settings.storage.url)
     ours.acquire()  # nobody else's schema is changed
     secret = hosting.secret_of(settings.storage.url)
     storage = open_storage(settings.storage.url, reactor)
     ours.release()
     threads = BoundedThreads(reactor)
-    federation, terms = _federation(
-        settings, certificates, _trust(config), secret, reactor, lambda: listeners.bound
-    )
+    federation = _federation(settings, shown, terms.trust(config), secret, reactor, lambda: listeners.bound)
     router = Router(federation)
     federation.bounce = router.bounce
     hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
-    clients, factories = _client_factories(settings, certificates, reactor)
-    servers = ServerFactory(terms, router, federation, settings.limits.connections)
+    clients, factories = _client_factories(settings, shown, reactor)
+    servers = ServerFactory(federation.terms, router, federation, settings.limits.connections)
     factories["s2s"] = servers
-    if terms.contexts:
-        factories["s2s-direct"] = TLSMemoryBIOFactory(terms.contexts.acceptor(), False, servers, reactor)
+    if federation.terms.contexts:
+        acceptor = federation.terms.contexts.acceptor()
+        factories["s2s-direct"] = TLSMemoryBIOFactory(acceptor, False, servers, reactor)
     listeners = Listeners(reactor, settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners)
     services = [
@@ -265,14 +268,14 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(
             settings,
-            certificates,
+            shown,
             reactor,
             domains,
             clients=clients,
             servers=servers,
             federation=federation,
             storage=storage,
-            traffic={"c2s": clients.traffic, "s2s": terms.streams.traffic},
+            traffic={"c2s": clients.traffic, "s2s": federation.terms.streams.traffic},
             verbs=admin.seconds,
         )
         services.append(lag)
@@ -287,15 +290,15 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
 
 
 def _client_factories(
-    settings: ServerSettings, certificates: Mapping[str, ServerCertificate], reactor: Any
+    settings: ServerSettings, shown: Shown, reactor: Any
 ) -> tuple[ClientFactory, dict[str, Any]]:
     """What listens to clients, by the kind of listener."""
-    contexts = Contexts("xmpp-client", certificates, settings.tls.minimum) if certificates else None
+    contexts = shown.contexts("xmpp-client")
     clients = ClientFactory(
         reactor,
-        _streams(settings),
-        _door(settings),
-        lambda domain: contexts.acceptor(domain) if contexts and domain in certificates else None,
+        terms.client_streams(settings, Traffic()),
+        terms.door(settings),
+        lambda domain: contexts.acceptor(domain) if contexts and domain in shown.table else None,
         lambda transport: security(cast("Any", transport), server=True),
     )
     if contexts is None:
@@ -306,7 +309,7 @@ def _client_factories(
 
 def _pages(
     settings: ServerSettings,
-    certificates: Mapping[str, ServerCertificate],
+    shown: Shown,
     reactor: Any,
     domains: Hosts,
     **measured: Any,
@@ -319,84 +322,35 @@ def _pages(
     from jabberd.web import Health, Page, Pages  # noqa: PLC0415 - the same
 
     lag = Lag(reactor)
-    sources = Sources(hosts=domains.hosts, certificates=certificates, lag=lag.late, **measured)
+    sources = Sources(hosts=domains.hosts, certificates=shown.table, lag=lag.late, **measured)
     root = Page()
     root.putChild(b"healthz", Health(domains.serving, sources.storage, reactor))
     root.putChild(b"metrics", Metrics(sources))
     site = Pages(root, (gethostname(), *settings.domains), reactor)
-    if not certificates:
+    contexts = shown.contexts("http/1.1")
+    if contexts is None:
         return lag, {"http": site}
-    contexts = Contexts("http/1.1", certificates, settings.tls.minimum)
     return lag, {"http": site, "http-direct": TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor)}
 
 
 def _federation(
     settings: ServerSettings,
-    certificates: Mapping[str, ServerCertificate],
+    shown: Shown,
     trust: Trust,
     secret: bytes,
     reactor: Any,
     bound: Callable[[], Iterable[tuple[str, str, int]]],
-) -> tuple[Federation, Terms]:
-    """The way to other servers, and what all streams with them share.
+) -> Federation:
+    """The way to other servers, with what all streams with them share.
 
     :param bound: kind, address and port of our own listeners.
     """
-    policies: dict[str, Policy] = {
-        name: Policy(each.federation, each.require_tls) for name, each in settings.domains.items()
-    }
-    streams = _streams(settings)
-    larger = replace(streams.after, size=2 * streams.after.size)  # what our clients may send grows on its way
-    terms = Terms(
-        hosted=policies.get,
-        contexts=Contexts("xmpp-server", certificates, settings.tls.minimum) if certificates else None,
+    shared = Terms(
+        hosted=terms.policies(settings).get,
+        contexts=shown.contexts("xmpp-server"),
         trust=trust,
         secret=sha256(b"dialback " + secret).hexdigest(),
-        streams=replace(streams, after=larger),
+        streams=terms.server_streams(settings, Traffic()),
         clock=reactor,
     )
-    connector = Connector(
-        reactor,
-        make_resolver(reactor, settings.federation.resolver),
-        hosts={name: Target(at.host, at.port) for name, at in settings.federation.hosts.items()},
-        listening=lambda: [(host, port) for kind, host, port in bound() if kind.startswith("s2s")],
-        limit=settings.federation.connect_timeout,
-    )
-    return Federation(terms, connector, settings.federation), terms
-
-
-def _trust(config: Config) -> Trust:
-    """The authorities that federation believes; a file that cannot be used is noted in the config."""
-    try:
-        return Trust(config.settings.federation.authorities)
-    except TrustError as error:
-        config.problem(("federation", "authorities"), f"{error}; name a PEM file of CA certificates")
-        return Trust(())
-
-
-# --- from settings to what the parts take ----------------------------------------------------------
-
-
-def _streams(settings: ServerSettings) -> StreamSettings:
-    limits = settings.limits
-    return StreamSettings(
-        before=Limits(
-            size=limits.stanza_before_login,
-            tag=min(limits.start_tag, limits.stanza_before_login),
-            depth=limits.depth,
-            elements=limits.elements_before_login,
-        ),
-        after=Limits(limits.stanza, limits.start_tag, limits.depth, limits.elements),
-        negotiation=limits.negotiation_timeout,
-        unread=limits.unread,
-    )
-
-
-def _door(settings: ServerSettings) -> DoorSettings:
-    limits = settings.limits
-    return DoorSettings(
-        per_address=limits.connections,
-        attempts=limits.login_attempts,
-        silence=limits.idle_timeout,
-        patience=limits.answer_timeout,
-    )
+    return Federation(shared, terms.connector(settings, reactor, bound), settings.federation)
