@@ -1,6 +1,7 @@
 """The Unix socket on which ``jabberctl`` reaches a running server.
 
-One connection, one request, one answer, each a line of JSON.  The file's mode lets nobody but the
+One connection, one request, one answer, each a line of JSON; an answer that goes on has a line for each
+row before.  The file's mode lets nobody but the
 server's own user and root connect.
 """
 
@@ -12,26 +13,37 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 
 from jabberd.admin import Admin, SecretNeededError, UsageError
-from jabberd.api import Refused
+from jabberd.api import Live, Refused
 from jabberd.lock import FileLock, HeldError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from twisted.python.failure import Failure
 
 log = Logger()
 
 _MODE: Final = 0o600
 
 
-async def answer(admin: Admin, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
-    """Run a verb: ``{"done": data}``, ``{"refused": why}``, ``{"usage": why}`` or ``{"ask": secret}``."""
+async def answer(
+    admin: Admin,
+    words: list[str],
+    secrets: dict[str, str],
+    follow: Callable[[Live], Deferred[None]] | None = None,
+) -> dict[str, Any]:
+    """Run a verb: ``{"done": data}``, ``{"refused": why}``, ``{"usage": why}`` or ``{"ask": secret}``.
+
+    :param follow: listens to an answer that goes on; the Deferred fires when it is over.
+    """
     try:
-        return {"done": await admin.run(words, secrets)}
+        return {"done": await _to_its_end(await admin.run(words, secrets), follow)}
     except UsageError as why:
         return {"usage": str(why)}
     except SecretNeededError as why:
@@ -45,12 +57,22 @@ async def answer(admin: Admin, words: list[str], secrets: dict[str, str]) -> dic
         return {"refused": "it failed; the server's log says why"}
 
 
+async def _to_its_end(done: Any, follow: Callable[[Live], Deferred[None]] | None) -> Any:
+    """An answer; nothing for one that goes on, when it is over."""
+    if not isinstance(done, Live):
+        return done
+    if follow is None:
+        raise Refused("this goes on and on, and cannot be shown here; jabberctl can")
+    return await follow(done)
+
+
 class ControlProtocol(LineOnlyReceiver):
     """One request of ``jabberctl``."""
 
     delimiter = b"\n"
     MAX_LENGTH = 65_536
     factory: ControlFactory
+    _following: Deferred[None] | None = None
 
     def lineReceived(self, line: bytes) -> None:
         try:
@@ -60,11 +82,25 @@ class ControlProtocol(LineOnlyReceiver):
         except (ValueError, TypeError, KeyError, AttributeError):
             self._say({"usage": "a request is a line of JSON with words"})
             return
-        Deferred.fromCoroutine(answer(self.factory.admin, words, secrets)).addCallback(self._say)
+        answering = Deferred.fromCoroutine(answer(self.factory.admin, words, secrets, self._follow))
+        answering.addCallbacks(self._say, lambda why: why.trap(CancelledError))
+
+    def _follow(self, live: Live) -> Deferred[None]:
+        """Say each row, ``{"row": data}``, until the client hangs up."""
+        self._following = live.listen(lambda row: self._write({"row": row}))
+        return self._following
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002  # Twisted's
+        if self._following is not None:
+            self._following.cancel()
+
+    def _write(self, said: dict[str, Any]) -> None:
+        assert self.transport is not None
+        self.transport.write(json.dumps(said).encode() + b"\n")
 
     def _say(self, answer: dict[str, Any]) -> None:
         assert self.transport is not None
-        self.transport.write(json.dumps(answer).encode() + b"\n")
+        self._write(answer)
         self.transport.loseConnection()
 
 

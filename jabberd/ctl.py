@@ -1,7 +1,8 @@
 """``jabberctl``: the operator's verbs on the command line.
 
 It asks the running server through its Unix socket, with nothing but the standard library; when no
-server runs, it works on the storage itself.  Exit status: 0 done, 1 refused, 2 not understood.
+server runs, it works on the storage itself.  Exit status: 0 done, 1 refused, 2 not understood, 130 ended
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jabberd.table import render
 DONE: Final = 0
 REFUSED: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130  # as a shell says of what Ctrl-C ended
 
 _Answer = dict[str, Any]
 
@@ -45,9 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _show({"done": example}, as_json=options.json)
     if options.config is None:
         parser.error("--config FILE is missing")
-    answer = _ask(options.config, options.words, {})
-    if "ask" in answer:
-        answer = _ask_again(answer["ask"], options)
+    try:
+        answer = _ask(options, {})
+        if "ask" in answer:
+            answer = _ask_again(answer["ask"], options)
+    except KeyboardInterrupt:  # while the server answers
+        return INTERRUPTED
     return _show(answer, as_json=options.json)
 
 
@@ -61,14 +66,16 @@ def _ask_again(name: str, options: argparse.Namespace) -> _Answer:
         return {"refused": f"no {name} was given; nothing was done"}
     except UnicodeDecodeError:
         return {"refused": f"the {name} is not in {sys.stdin.encoding.upper()}"}
-    return _ask(options.config, options.words, {name: secret})
+    return _ask(options, {name: secret})
 
 
-def _ask(config: Path, words: list[str], secrets: dict[str, str]) -> _Answer:
+def _ask(options: argparse.Namespace, secrets: dict[str, str]) -> _Answer:
     """Ask whoever can answer: the server, or the storage if there is none."""
+    config, words = options.config, options.words
     path = _socket_path(config)
+    request = {"words": words, "secrets": secrets}
     try:
-        answer = _from_server(path, {"words": words, "secrets": secrets}) if path else None
+        answer = _from_server(path, request, as_json=options.json) if path else None
     except OSError as why:
         return {"refused": f"the server cannot be reached: {why.strerror}"}
     return answer or _from_storage(config, words, secrets)
@@ -83,8 +90,8 @@ def _socket_path(config: Path) -> Path | None:
         return None
 
 
-def _from_server(path: Path, request: dict[str, Any]) -> _Answer | None:
-    """What the server answers; None if none runs."""
+def _from_server(path: Path, request: dict[str, Any], *, as_json: bool) -> _Answer | None:
+    """What the server answers; None if none runs.  Rows that come before it are shown as they come."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(path))
@@ -92,11 +99,27 @@ def _from_server(path: Path, request: dict[str, Any]) -> _Answer | None:
             return None
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as answers:
-            line = answers.readline()
-    if not line:
-        return {"refused": "the server ended the connection without an answer"}
-    answer: _Answer = json.loads(line)
-    return answer
+            for line in map(json.loads, answers):
+                if "row" not in line:
+                    answer: _Answer = line
+                    return answer
+                try:
+                    _show_row(line, as_json=as_json)
+                except BrokenPipeError:  # whoever read it has seen enough
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    return {"done": None}
+    return {"refused": "the server ended the connection without an answer"}
+
+
+def _show_row(line: _Answer, *, as_json: bool) -> None:
+    """One row of an answer that goes on, at once."""
+    row = line["row"]
+    text = json.dumps(line) if as_json else render(["  ".join(map(_word, row.values()))])
+    print(text, flush=True)
+
+
+def _word(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
 
 
 def _from_storage(config: Path, words: list[str], secrets: dict[str, str]) -> _Answer:

@@ -18,6 +18,7 @@ from jabberd.jsm import manager
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts, Run
 from jabberd.jsm.session_verbs import Announcement, SessionVerbs
+from jabberd.jsm.trace import Tracing
 from jabberd.jsm.verbs import AccountVerbs
 from jabberd.storage import open_storage
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
@@ -81,6 +82,7 @@ def verb_groups(hosts: Mapping[str, Host]) -> Iterator[tuple[str, str, object]]:
     managers = {name: host.manager for name, host in hosts.items()}
     yield "sessions", "", SessionVerbs(managers)
     yield "", "", Announcement(managers)
+    yield "", "", Tracing(managers)
 
 
 def secret_of(url: str) -> bytes:

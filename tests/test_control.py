@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs, eventAsText
 
 from jabberd.admin import Admin
-from jabberd.api import JID, Refused, Secret, operator
+from jabberd.api import JID, Live, Refused, Secret, operator
 from jabberd.control import ControlFactory
 from jabberd.control import answer as answered
 from jabberd.testing.outcome import done
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.conftest import LoggedErrors
 
 
@@ -112,3 +115,82 @@ def test_no_secret_is_logged_whatever_becomes_of_it(admin: Admin) -> None:
         asked(admin, request("door", "open", "mellon"))
         asked(admin, b'{"words": ["door", "open"], "secrets": {"word": "mellon"}\n')
     assert "mellon" not in "".join(eventAsText(event) for event in events)
+
+
+# -- answers that go on ---------------------------------------------------------------------------------
+
+
+class Bell:
+    """It rings when somebody pulls."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.pull: Callable[[object], None] | None = None
+
+    @operator("hear it ring")
+    def hear(self) -> Live:
+        def begin(tell: Callable[[object], None]) -> Callable[[], None]:
+            self.pull = tell
+            return self.silence
+
+        return Live(self.clock, begin, rows=2, seconds=60)
+
+    def silence(self) -> None:
+        self.pull = None
+
+    @property
+    def silent(self) -> bool:
+        """Nobody listens, and nothing is left behind."""
+        return self.pull is None and not self.clock.getDelayedCalls()
+
+
+def listened(bell: Bell) -> tuple[Any, StringTransport]:
+    protocol: Any = ControlFactory(Admin(lambda: [("bell", "", bell)])).buildProtocol(None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(request("bell", "hear"))
+    return protocol, transport
+
+
+def lines(transport: StringTransport) -> list[Any]:
+    return [json.loads(line) for line in transport.value().splitlines()]
+
+
+def test_an_answer_that_goes_on_has_a_line_for_each_row_and_then_an_end() -> None:
+    bell = Bell()
+    _, transport = listened(bell)
+    assert bell.pull is not None
+    bell.pull("ding")
+    assert (lines(transport), transport.disconnecting) == ([{"row": "ding"}], False)
+    bell.pull("dong")
+    assert lines(transport) == [{"row": "ding"}, {"row": "dong"}, {"done": None}]
+    assert (transport.disconnecting, bell.silent) == (True, True)
+
+
+def test_an_answer_that_goes_on_ends_when_its_time_is_up() -> None:
+    bell = Bell()
+    _, transport = listened(bell)
+    bell.clock.advance(60)
+    assert (lines(transport), bell.silent) == ([{"done": None}], True)
+
+
+def test_an_answer_that_goes_on_ends_when_the_client_hangs_up() -> None:
+    bell = Bell()
+    protocol, transport = listened(bell)
+    protocol.connectionLost()
+    assert (bell.silent, transport.value()) == (True, b"")
+
+
+def test_a_verb_is_done_to_its_end_though_the_client_hangs_up(admin: Admin, door: Door) -> None:
+    protocol: Any = ControlFactory(admin).buildProtocol(None)
+    protocol.makeConnection(StringTransport())
+    protocol.dataReceived(request("door", "open", word="mellon"))
+    protocol.connectionLost()
+    assert not door.opened.called
+
+
+def test_who_cannot_show_an_answer_that_goes_on_is_told_who_can() -> None:
+    bell = Bell()
+    said = done(answered(Admin(lambda: [("bell", "", bell)]), ["bell", "hear"], {}))
+    assert said == {"refused": "this goes on and on, and cannot be shown here; jabberctl can"}
+    assert bell.silent

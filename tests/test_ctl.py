@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -246,6 +247,54 @@ def test_a_server_that_does_not_answer_is_told_from_none(config: Path) -> None:
         1,
         "jabberctl: the server ended the connection without an answer\n",
     )
+
+
+ROWS = b'{"row": {"what": "said", "id": null, "children": ["body", "x"]}}\n{"row": {"what": "\\u001b[2J"}}\n'
+
+
+def followed(config: Path, *options: str) -> Said:
+    """What ``jabberctl`` shows of an answer that goes on."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(config.with_name("jabberd.sock")))
+        listener.listen()
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "jabberd.ctl", "--config", config, *options, "trace", ROMEO],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with listener.accept()[0] as connection:
+            connection.recv(1024)
+            connection.sendall(ROWS)
+            assert asking.stdout is not None
+            first = asking.stdout.readline()  # there, though the answer goes on
+            connection.sendall(b'{"done": null}\n')
+        with asking:
+            assert asking.stderr is not None
+            said = first + asking.stdout.read(), asking.stderr.read()
+    return Said(asking.returncode, *said)
+
+
+def test_an_answer_that_goes_on_is_shown_row_by_row(config: Path) -> None:
+    assert followed(config) == Said(0, "said  -  body,x\n\\x1b[2J\n", "")
+
+
+def test_an_answer_that_goes_on_is_a_line_of_json_for_each_row(config: Path) -> None:
+    said = followed(config, "--json")
+    rows = [json.loads(line) for line in ROWS.splitlines()]
+    assert [json.loads(line) for line in said.out.splitlines()] == [*rows, {"done": None}]
+
+
+def test_an_account_is_traced_until_the_time_is_up_or_somebody_interrupts(config: Path) -> None:
+    with running(config):
+        assert jabberctl("--config", config, "trace", ROMEO, "hidden", "10", "1") == Said(0, "", "")
+        command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "trace", ROMEO]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracing:
+            with pytest.raises(subprocess.TimeoutExpired):
+                tracing.wait(1)
+            tracing.send_signal(signal.SIGINT)
+            assert tracing.communicate(timeout=PATIENCE)[1] == ""
+        assert tracing.returncode == ctl.INTERRUPTED
 
 
 def test_what_is_kept_in_memory_only_cannot_be_operated_without_the_server(config: Path) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from twisted.internet.defer import Deferred
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -196,3 +202,51 @@ class Secret(str):
 
 class Refused(Exception):  # noqa: N818  # what the verb was
     """An operator's verb cannot do that; the text says why."""
+
+
+class Live:
+    """What an operator's verb answers that goes on: row by row, until it is over or nobody listens.
+
+    :param begin: called with what takes each row; returns what ends it.  Nothing is done before
+        somebody listens.
+    :param rows: after so many it is over; ``seconds``: or after so much time.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        begin: Callable[[Callable[[object], None]], Callable[[], None]],
+        *,
+        rows: int,
+        seconds: float,
+    ) -> None:
+        self._clock = clock
+        self._begin = begin
+        self._rows = rows
+        self._seconds = seconds
+
+    def listen(self, tell: Callable[[object], None]) -> Deferred[None]:
+        """Have each row told.  Fires when it is over; whoever cancels it ends it."""
+        over: Deferred[None] = Deferred()
+        left = self._rows
+
+        def told(row: object) -> None:
+            nonlocal left
+            if left:
+                left -= 1
+                tell(row)
+                if not left:
+                    over.callback(None)
+
+        end = self._begin(told)
+        timer = self._clock.callLater(self._seconds, over.callback, None)
+
+        def ended(outcome: T) -> T:
+            nonlocal left
+            left = 0
+            end()
+            if timer.active():
+                timer.cancel()
+            return outcome
+
+        return over.addBoth(ended)

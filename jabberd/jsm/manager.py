@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from jabberd import api, interfaces
+    from jabberd.jsm.trace import Watch
     from jabberd.router import Router
     from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.stanza import Stanza
@@ -66,7 +67,10 @@ class Limits:
 
 
 class SessionManager:
-    """What a domain does for its users (RFC 6121)."""
+    """What a domain does for its users (RFC 6121).
+
+    :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
+    """
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class SessionManager:
         self.credentials = credentials
         self.policy = policy or LoginPolicy()
         self.registry = Registry()
+        self.watch: Watch | None = None
         self._limits = limits or Limits()
         self._router = router
         storage.keyed(ACCOUNTS, AccountRecord)
@@ -110,6 +115,8 @@ class SessionManager:
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """See `jabberd.api.Domain`."""
+        if self.watch is not None:
+            self.watch.routed(stanza)
         return self._router.route(stanza)
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
@@ -232,10 +239,18 @@ class SessionManager:
         self._router.bounce(stanza, error)
 
     def _deliver(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
+        if self.watch is None:
+            return self._accept(account, stanza, to)
+        with self.watch.coming(account.jid, stanza):
+            return self._accept(account, stanza, to)
+
+    def _accept(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
         filters = self.registry.filters(Stage.REFUSE, stanza.name)
         if filters is not None:
             passed = filters.run(stanza, account)
             if passed is None:
+                if self.watch is not None:
+                    self.watch(account.jid, "dropped", stanza, "by a filter of stage REFUSE")
                 return None
             stanza = passed
         return self._place(account, stanza, to)
@@ -246,9 +261,11 @@ class SessionManager:
             self.presence.left(account, stanza)
         sessions = account.sessions if account.exists else None
         resource = to.resourcepart
-        shares = stanza.name == "iq" and self._shares_presence(account, stanza, resource)
+        shares = stanza.name == "iq" and self.shares_presence(account, stanza, resource)
         plan = delivery.plan(stanza.name, stanza.type, sessions, resource, shares_presence=shares)
         recipients = delivery.recipients(plan, account.sessions, resource)
+        if self.watch is not None:
+            self.watch(account.jid, "planned", stanza, plan.value)
         if recipients:
             return self._send(account, stanza, recipients)
         return self._act(plan, account, stanza)
@@ -293,7 +310,7 @@ class SessionManager:
             stored.addErrback(self._undeliverable, stanza)
         return stored
 
-    def _shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
+    def shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
         """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
         sender = stanza.sender
         session = account.sessions.get(resource)

@@ -99,6 +99,8 @@ class Session:
         if name == "iq":
             check_iq(said)
         stanza = said.stamped(self.jid, to)
+        if manager.watch is not None:
+            manager.watch(self.account.jid, "said", stanza, f"by {self.jid.resourcepart}")
         filters = manager.registry.filters(Stage.SAID, name)
         if filters is not None:
             passed = filters.run(stanza, self)
@@ -118,6 +120,8 @@ class Session:
         refusal = stanza.error(error)
         refusal.attrs.setdefault("from", self.account.jid)
         refusal.attrs["to"] = self.jid
+        if self.manager.watch is not None:
+            self.manager.watch(self.account.jid, "refused", stanza, error.condition)
         self.outlet.send(refusal)
 
     def opened(self) -> None:
@@ -157,6 +161,8 @@ class Session:
             if passed is None:
                 return None
             stanza = passed
+        if self.manager.watch is not None:
+            self.manager.watch(self.account.jid, "sent", stanza, f"to {self.jid.resourcepart}")
         return self.outlet.send(stanza)
 
     def drained(self) -> Deferred[None]:
