@@ -137,6 +137,9 @@ class Session(Protocol):
     def receive(self, stanza: Stanza) -> Deferred[None] | None:
         """The client said this.  See *Home*."""
 
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Put a stanza on the client's stream.  See *Home*."""
+
     def opened(self) -> None:
         """The client knows its JID; nothing is sent to it before."""
 

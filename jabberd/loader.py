@@ -121,13 +121,15 @@ class Modules:
 
     async def start(self) -> None:
         """Start them, each after those it requires; if one fails, stop those already started."""
-        for module in self._modules:
-            try:
+        try:
+            for module in self._modules:
                 await module.start()
-            except Exception:
-                await self.stop()
-                raise
-            self._started.append(module)
+                self._started.append(module)
+            for module in self._modules:
+                await module.ready()
+        except Exception:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Stop those that were started, in the opposite order; one that fails does not keep the others."""

@@ -83,9 +83,17 @@ class Domain(Protocol):
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
-        """Find another home for what an account of ours was sent and did not get.
+        """Find another home for what an account of ours was sent and did not get; it fires with the home.
 
-        It was accepted once and is not refused now: filters in stage REFUSE do not see it again.
+        It was accepted once and is not refused now: filters in stage REFUSE do not see it again.  Where
+        nobody can have it, its sender learns that.  Fails with `interfaces.StorageError` if it cannot be
+        stored just now: then it has no home, and its sender knows nothing.
+        """
+
+    def others_have(self, stanza: Stanza, receiver: Session, since: float) -> bool:
+        """Whether what that session was sent then (by the clock) went to the account's other ones as well.
+
+        It is theirs to lose, then, and needs no redelivery.
         """
 
     def account(self, jid: JID) -> Awaitable[Account]:

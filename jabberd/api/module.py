@@ -61,6 +61,9 @@ class Module:
     async def start(self) -> None:
         """Begin to serve: everything declared is bound, no stanza has come yet."""
 
+    async def ready(self) -> None:
+        """Do what needs the others: all modules of the domain have started; clients come afterwards."""
+
     async def stop(self) -> None:
         """End what `start` began; what was declared is undone by itself."""
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, SessionClosed, Stage
-from jabberd.interfaces import LoginPolicy
+from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
 from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
 from jabberd.jsm.contacts import Contacts
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.python.failure import Failure
 
     from jabberd import api, interfaces
     from jabberd.jsm.trace import Watch
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 _ROSTER: Final = f"{{{ns.ROSTER}}}query"
+_DELAY: Final = f"{{{ns.DELAY}}}delay"
 _OWN_FEATURES: Final = (
     E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
     E(ns.PRE_APPROVAL, "sub"),  # RFC 6121 §3.4.1
@@ -121,13 +122,23 @@ class SessionManager:
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""
-        return self.caught(stanza, self._redelivered(stanza))
+        return Deferred.fromCoroutine(self._redelivered(stanza))
+
+    def others_have(self, stanza: Stanza, receiver: api.Session, since: float) -> bool:
+        """See `jabberd.api.Domain`."""
+        account = self.accounts.get(receiver.jid.bare)
+        return account is not None and _others_have(account, stanza, since)
 
     async def _redelivered(self, stanza: Stanza) -> None:
         assert stanza.to is not None  # it was delivered before
-        home = self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to)
-        if home is not None:
-            await home
+        try:
+            home = self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to)
+            if home is not None:
+                await home
+        except StorageError:
+            raise
+        except Exception:  # noqa: BLE001  # as in `caught`
+            self._undeliverable(Failure(), stanza)
 
     def account(self, jid: JID) -> Deferred[Account]:
         """See `jabberd.api.Domain`."""
@@ -211,7 +222,7 @@ class SessionManager:
             self.accounts.drop(account.jid)
         for stanza, since in unsent:
             if not _others_have(account, stanza, since):
-                self.redeliver(stanza)
+                self.redeliver(stanza).addErrback(self._undeliverable, stanza)
 
     # -- interfaces.Route ---------------------------------------------------------------------------
 
@@ -221,7 +232,8 @@ class SessionManager:
         assert to is not None  # the router looked at it
         account = self.accounts.get(to.bare)
         if account is not None:
-            return self._deliver(account, stanza, to)
+            home = self._deliver(account, stanza, to)
+            return None if home is None else home.addErrback(self._undeliverable, stanza)
         if not to.localpart:
             return self._to_domain(stanza, to)
         return self.caught(stanza, self._delivered(stanza, to))
@@ -305,10 +317,7 @@ class SessionManager:
         take = self.registry.undelivered
         if take is None or account.anonymous:
             raise StanzaError("service-unavailable")
-        stored = take(stanza, account)
-        if stored is not None:
-            stored.addErrback(self._undeliverable, stanza)
-        return stored
+        return take(stanza, account)
 
     def shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
         """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
@@ -382,8 +391,8 @@ def _others_have(account: Account, stanza: Stanza, since: float) -> bool:
     """
     if stanza.name == "presence":
         return True
-    if stanza.to is None or stanza.to.resourcepart:
-        return False
+    if stanza.to is None or stanza.to.resourcepart or _DELAY in stanza.children:
+        return False  # what had waited was for the one session that came
     return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())
 
 

@@ -179,7 +179,7 @@ class ClientFactory(Factory):
             type="get",
             id=f"alive-{stream.id}",
         )
-        stream.write(ping.to_bytes())
+        stream.session.send(ping)  # not past the session: whoever acknowledges counts it
 
     def close_all(self, error: StreamError) -> None:
         """Tell every client why, and end its stream."""

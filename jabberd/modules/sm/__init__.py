@@ -1,0 +1,199 @@
+"""XEP-0198: acknowledgements, and streams that go on after a lost connection.
+
+What is sent to a client that acknowledges is kept until it does.  What it has not acknowledged
+after a second is written to a *spool*, which is read back at the next start, so that a message
+taken from its sender survives this process; what a client never acknowledges goes to another
+resource or waits for the account.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
+from twisted.internet.task import LoopingCall
+
+from jabberd.api import Archive, Duration, E, Element, Module, Settings, Stanza, StanzaError, nonza
+from jabberd.modules.sm.kept import NS, ROUND, Acknowledged
+from jabberd.modules.sm.sent import Sent, delayed
+from jabberd.xmpp import ns
+from jabberd.xmpp.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.python.failure import Failure
+
+    from jabberd.api import Session
+    from jabberd.interfaces import Outlet
+
+_SPOOLED_AFTER: Final = 1.0  # seconds without an acknowledgement
+_SWEEP: Final = 0.5
+
+
+class StreamManagement(Module, xep=198, version="1.6.3"):
+    """Acknowledges stanzas, and lets a client resume a session whose connection was lost."""
+
+    stream_features = (E(NS, "sm"),)
+
+    class Config(Settings):
+        """How long and how much is kept.
+
+        :ivar resumable: how long a session waits for its client after a lost connection.
+        :ivar queue: the most stanzas that a client may leave unacknowledged.
+        """
+
+        resumable: Duration = 600.0
+        queue: Annotated[int, Field(ge=1)] = 1000
+
+    config: Config
+
+    spool = Archive("spool")
+
+    async def start(self) -> None:
+        """Look after what is late."""
+        self._kept: dict[str, Acknowledged] = {}
+        self._all: set[Acknowledged] = set()
+        self._homeless: list[Sent] = []  # in the spool, because nothing else could be done with them
+        self._needless: list[int] = []  # rows of the spool that could not be removed yet
+        self._sweep = LoopingCall(self._look_after)
+        self._sweep.clock = self.domain.clock
+        self._sweep.start(_SWEEP, now=False)
+
+    async def ready(self) -> None:
+        """Deliver what the last process took but did not see acknowledged."""
+        for row in await self.spool.rows(self.domain.jid):
+            self._rehome(Sent(self, Stanza.from_standalone(row.stanza), row))
+
+    async def stop(self) -> None:
+        """Stop looking after what is late; sessions have ended by now."""
+        self._sweep.stop()
+
+    # -- what a client says -------------------------------------------------------------------------
+
+    @nonza(NS, "enable")
+    def enable(self, session: Session, request: Element) -> None:
+        """Start to count (§3)."""
+        if isinstance(session.outlet, Acknowledged):
+            session.outlet.say(_failed("unexpected-request"))
+            raise StreamError("policy-violation", "stream management is enabled already")
+        kept = Acknowledged(self, session, resumable=request.get("resume") in ("true", "1"))
+        session.outlet = session.keeper = kept
+        self._all.add(kept)
+        if kept.id:
+            self._kept[kept.id] = kept
+        kept.say(E(NS, "enabled", kept.enabled()))
+
+    @nonza(NS, "r")
+    def requested(self, session: Session, _request: Element) -> None:
+        """Say at once how many stanzas have a home (§4)."""
+        self._of(session).answer()
+
+    @nonza(NS, "a")
+    def acknowledged(self, session: Session, answer: Element) -> None:
+        """The client has got so many (§4)."""
+        self._of(session).acknowledged(_count(answer))
+
+    @nonza(NS, "resume")
+    def resume_late(self, session: Session, _request: Element) -> None:
+        """A session that has a resource already cannot become another one (§5)."""
+        session.outlet.say(_failed("unexpected-request"))
+
+    @nonza(NS, "enable", bound=False)
+    def enable_early(self, _username: str, outlet: Outlet, _request: Element) -> None:
+        """Nothing is counted before a resource is bound (§3)."""
+        outlet.say(_failed("unexpected-request"))
+
+    @nonza(NS, "resume", bound=False)
+    def resume(self, username: str, outlet: Outlet, request: Element) -> Session | None:
+        """Go on with a session whose connection was lost (§5); unknown and foreign ones look the same."""
+        kept = self._kept.get(request.get("previd", ""))
+        if kept is None or kept.session.jid.localpart != username:
+            outlet.say(_failed("item-not-found"))
+            return None
+        kept.resume(outlet, _count(request))
+        return kept.session
+
+    @staticmethod
+    def _of(session: Session) -> Acknowledged:
+        if not isinstance(session.outlet, Acknowledged):
+            raise StreamError("policy-violation", "stream management is not enabled")
+        return session.outlet
+
+    # -- what nobody acknowledged -------------------------------------------------------------------
+
+    def forget(self, kept: Acknowledged) -> None:
+        """The session has ended."""
+        self._all.discard(kept)
+        self._kept.pop(kept.id, None)
+
+    def redeliver(self, sent: Sequence[Sent], owner: Session) -> None:
+        """Treat what was never acknowledged as for an unavailable resource (§4)."""
+        for each in sent:
+            stanza = each.stanza
+            if stanza.name == "message":
+                if self.domain.others_have(stanza, owner, each.at):
+                    each.dropped()
+                else:
+                    each.stanza = stanza.with_attrs(to=owner.jid.bare)
+                    self._rehome(each)
+            elif stanza.name == "iq" and stanza.type in ("get", "set") and stanza.sender is not None:
+                self.domain.route(stanza.error(StanzaError("service-unavailable")))
+
+    def _rehome(self, sent: Sent) -> None:
+        """Find another home for a message, now or, if it is in the spool, as soon as there is one."""
+        home = self.domain.redeliver(delayed(sent.stanza, sent.stamp, self.domain.jid))
+        home.addCallbacks(sent.settled, self._not_rehomed, errbackArgs=(sent,))
+
+    def _not_rehomed(self, why: Failure, sent: Sent) -> None:
+        if sent.row is not None:
+            self._homeless.append(sent)
+            return
+        self.log.failure("a message for {to!r} has nowhere to wait", why, to=sent.stanza.to)
+        if sent.stanza.sender is not None and sent.stanza.type != "error":
+            self.domain.route(sent.stanza.error(StanzaError("internal-server-error")))
+        sent.settled()
+
+    def _look_after(self) -> None:
+        homeless, self._homeless = self._homeless, []
+        for sent in homeless:
+            self._rehome(sent)
+        needless, self._needless = self._needless, []
+        if needless:
+            self.unspool(needless)
+        late = self.domain.clock.seconds() - _SPOOLED_AFTER
+        for kept in list(self._all):
+            for sent in kept.late(late):
+                self._spool(sent, kept)
+
+    def _spool(self, sent: Sent, kept: Acknowledged) -> None:
+        stanza = sent.stanza.with_attrs(to=kept.session.jid.bare)
+        written = self.spool.append(
+            self.domain.jid, kept.session.jid.bare, sent.stamp, stanza.to_standalone()
+        )
+        written.addCallbacks(sent.spooled, self._not_spooled, errbackArgs=(sent,))
+
+    def _not_spooled(self, why: Failure, sent: Sent) -> None:
+        """Try again, unless it has found a home: its sender waits for one."""
+        self.log.failure("a message cannot be spooled", why)
+        sent.spooling = False
+
+    def unspool(self, rows: list[int]) -> None:
+        """Messages in the spool have better homes now."""
+        self.spool.remove(self.domain.jid, rows).addErrback(self._not_removed, rows)
+
+    def _not_removed(self, why: Failure, rows: list[int]) -> None:
+        """Try again: what stays there is delivered once more after the next start."""
+        self.log.failure("the spool cannot be emptied", why)
+        self._needless += rows
+
+
+def _count(element: Element) -> int:
+    text = element.get("h", "")
+    if not (text.isascii() and text.isdecimal()) or int(text) >= ROUND:
+        raise StreamError("policy-violation", "h is a number below 2^32")
+    return int(text)
+
+
+def _failed(condition: str) -> Element:
+    return E(NS, "failed", None, E(ns.STANZA_ERRORS, condition))

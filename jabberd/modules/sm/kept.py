@@ -1,0 +1,215 @@
+"""The end of a session that acknowledges: it counts, and it outlives its stream."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+
+from jabberd.api import E
+from jabberd.modules.sm.sent import Sent
+from jabberd.xmpp.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.internet.interfaces import IDelayedCall
+
+    from jabberd.api import Element, Session, Stanza
+    from jabberd.interfaces import Outlet, Security
+    from jabberd.modules.sm import StreamManagement
+
+__all__ = ["NS", "ROUND", "Acknowledged"]
+
+NS: Final = "urn:xmpp:sm:3"
+ROUND: Final = 1 << 32  #: counts start again behind this (§4)
+
+
+class Acknowledged:
+    """A session's outlet that remembers what was sent until the client has acknowledged it.
+
+    It stays when the stream is lost, and takes the next stream when the client resumes.  It is the
+    session's `jabberd.interfaces.Outlet` and its `jabberd.interfaces.Keeper`.
+
+    :ivar id: by which the client resumes; empty if it did not ask for that.
+    """
+
+    def __init__(self, module: StreamManagement, session: Session, *, resumable: bool) -> None:
+        self.session = session
+        self.id = secrets.token_urlsafe(18) if resumable else ""
+        self._module = module
+        self._outlet: Outlet | None = session.outlet
+        self._last = (session.outlet.security, session.outlet.address)
+        self._queue: deque[Sent] = deque()
+        self._acknowledged = 0  # by the client, all in all
+        self._asked = False  # an <r/> of ours has no answer yet
+        self._handled = 0  # of the client's stanzas, all before the first without a home
+        self._waiting: deque[list[bool]] = deque()
+        self._answered = -1  # what our last <a/> said
+        self._timer: IDelayedCall | None = None
+
+    def enabled(self) -> dict[str, str | None]:
+        """The attributes of ``<enabled/>``."""
+        if not self.id:
+            return {}
+        return {"id": self.id, "resume": "true", "max": str(int(self._module.config.resumable))}
+
+    # -- the session's outlet -----------------------------------------------------------------------
+
+    @property
+    def security(self) -> Security:
+        """Of the stream, or of the last one."""
+        return self._outlet.security if self._outlet else self._last[0]
+
+    @property
+    def address(self) -> str:
+        """Of the stream, or of the last one."""
+        return self._outlet.address if self._outlet else self._last[1]
+
+    @property
+    def waits(self) -> bool:
+        """See `jabberd.interfaces.Outlet`."""
+        return self._outlet is None
+
+    @property
+    def queued(self) -> list[Stanza]:
+        """What the client has not acknowledged."""
+        return [sent.stanza for sent in self._queue]
+
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Send it now or when the client is back, and keep it until it is acknowledged."""
+        sent = Sent(self._module, stanza)
+        self._queue.append(sent)
+        home = sent.home
+        if self._outlet is not None:
+            self._outlet.send(stanza)
+            self._ask()
+        if len(self._queue) > self._module.config.queue:
+            self.session.close(StreamError("resource-constraint", "too much is not acknowledged"))
+        return home
+
+    def say(self, element: Element) -> None:
+        """Put a first-level element on the stream, if there is one."""
+        if self._outlet is not None:
+            self._outlet.say(element)
+
+    def drained(self) -> Deferred[None]:
+        """See `jabberd.interfaces.Outlet`; nobody waits for a client that may not come back."""
+        if self._outlet is not None:
+            return self._outlet.drained()
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        return done
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End the stream."""
+        if self._outlet is not None:
+            self._outlet.close(error)
+
+    # -- what the client acknowledges ---------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask how much has arrived, once at a time."""
+        if not self._asked and self._queue:
+            self._asked = True
+            self.say(E(NS, "r"))
+
+    def acknowledged(self, count: int) -> None:
+        """The client says how many stanzas it has handled; ask again if there are more."""
+        self._settle(count)
+        self._asked = False
+        self._ask()
+
+    def _settle(self, count: int) -> None:
+        """What the client has handled, modulo 2^32, has a home."""
+        fresh = (count - self._acknowledged) % ROUND
+        if fresh > len(self._queue):
+            raise StreamError(
+                "undefined-condition",
+                "you acknowledge more than was sent",
+                application=(NS, "handled-count-too-high"),
+            )
+        self._acknowledged = count
+        for _ in range(fresh):
+            self._queue.popleft().settled()
+
+    def late(self, before: float) -> Iterable[Sent]:
+        """The messages that were sent before that time and have no home; each is told once."""
+        for sent in self._queue:
+            if sent.at > before:
+                break
+            if sent.home is not None and not sent.spooling:
+                sent.spooling = True
+                yield sent
+
+    # -- what we acknowledge ------------------------------------------------------------------------
+
+    def received(self, home: Deferred[None] | None) -> None:
+        """Count a stanza of the client's, when it has a home (§4)."""
+        if home is None and not self._waiting:
+            self._handled = (self._handled + 1) % ROUND
+            return
+        taken = [home is None]
+        self._waiting.append(taken)
+        if home is not None:
+            home.addCallback(self._homed, taken)
+
+    def _homed(self, _: None, taken: list[bool]) -> None:
+        taken[0] = True
+        while self._waiting and self._waiting[0][0]:
+            self._waiting.popleft()
+            self._handled = (self._handled + 1) % ROUND
+        if not self._waiting and self._answered not in (-1, self._handled):
+            self.answer()  # it asked before all it had sent had a home
+
+    def answer(self) -> None:
+        """Say how many stanzas of the client's have a home."""
+        self._answered = self._handled
+        self.say(E(NS, "a", {"h": str(self._handled)}))
+
+    # -- a lost stream ------------------------------------------------------------------------------
+
+    def lost(self, stream: Outlet) -> bool:
+        """See `jabberd.interfaces.Keeper`: True if the session waits for its client."""
+        if stream is not self._outlet:
+            return True  # the session has another one already
+        self._last = (stream.security, stream.address)
+        self._outlet = None
+        self._asked = False
+        if not self.id:
+            return False
+        self._timer = self._module.domain.clock.callLater(self._module.config.resumable, self._given_up)
+        return True
+
+    def _given_up(self) -> None:
+        self._timer = None
+        self.session.close()
+
+    def resume(self, outlet: Outlet, count: int) -> None:
+        """Go on with this stream; ``count``: what the client has got before (§5)."""
+        self._settle(count)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        old, self._outlet = self._outlet, outlet
+        if old is not None:
+            old.close(StreamError("conflict", "resumed on another connection"))
+        self._waiting.clear()  # the client says again what we do not count now; that is counted then
+        self.say(E(NS, "resumed", {"previd": self.id, "h": str(self._handled)}))
+        self._answered = self._handled
+        for sent in self._queue:
+            outlet.send(sent.stanza)
+        self._asked = False
+        self._ask()
+
+    def ended(self) -> None:
+        """See `jabberd.interfaces.Keeper`: what was not acknowledged goes elsewhere."""
+        self._outlet = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._module.forget(self)
+        left, self._queue = list(self._queue), deque()
+        self._module.redeliver(left, self.session)

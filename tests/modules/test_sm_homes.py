@@ -1,0 +1,270 @@
+"""XEP-0198: what was acknowledged has a home, also when the storage fails or others leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.internet.defer import Deferred, fail
+
+from jabberd.api import Account, Archive, Module, Stanza, undelivered
+from jabberd.interfaces import StorageError
+from jabberd.storage.memory import MemoryArchive, MemoryStorage
+from jabberd.streams.clients import DoorSettings
+from jabberd.testing import Network
+from tests.modules.test_sm import NS, enabled, heard, message, resuming, waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from jabberd.testing import Client
+    from tests.conftest import LoggedErrors
+
+
+class FragileArchive(MemoryArchive):
+    """An archive on a disk that may be full."""
+
+    full = False
+
+    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
+        return fail(StorageError("full")) if self.full else super().append(owner, peer, stamp, stanza)
+
+    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
+        return fail(StorageError("full")) if self.full else super().remove(owner, ids)
+
+
+class FragileStorage(MemoryStorage):
+    """A storage whose archives are `FragileArchive`."""
+
+    def archive(self, name: str) -> FragileArchive:
+        found = self._archives.setdefault(name, FragileArchive(self._ids))
+        assert isinstance(found, FragileArchive)
+        return found
+
+    def fill(self, *names: str, full: bool = True) -> None:
+        """Let these archives be full, or not any more."""
+        for name in names:
+            self.archive(name).full = full
+
+    def rows(self, name: str, owner: str) -> int:
+        """How many rows the owner has there."""
+        counts: list[int] = []
+        self.archive(name).count(owner).addCallback(counts.append)
+        return counts[0]
+
+
+@pytest.fixture
+def storage(network: Network) -> FragileStorage:
+    storage = FragileStorage()
+    network.serve("montague.lit", storage=storage)
+    return storage
+
+
+@pytest.fixture
+def romeo(network: Network, storage: FragileStorage) -> Client:
+    romeo = network.client("romeo@montague.lit/orchard")
+    enabled(romeo, " resume='true'")
+    return romeo
+
+
+def handled(client: Client) -> str:
+    """What the server has taken from the client so far."""
+    client.forget()
+    client.send(f"<r xmlns='{NS}'/>")
+    return client.next().get("h") or ""
+
+
+def away(network: Network) -> str:
+    """Juliet's connection is lost; gives the id by which she may resume."""
+    juliet = network.client("juliet@montague.lit/balcony")
+    id = enabled(juliet, " resume='true'")
+    juliet.drop()
+    return id
+
+
+# -- the storage fails ------------------------------------------------------------------------------
+
+
+def test_a_message_that_cannot_be_stored_comes_back_before_it_is_acknowledged(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    network.client("juliet@montague.lit/balcony").close()
+    storage.fill("offline")
+    romeo.send(message("hi") + f"<r xmlns='{NS}'/>")
+    assert romeo.next().get("type") == "error"
+    romeo.forget()
+    assert handled(romeo) == "1"
+    assert len(logged_errors.take(StorageError)) == 1
+
+
+def test_what_cannot_be_spooled_is_not_acknowledged_until_it_can(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    away(network)
+    storage.fill("spool")
+    romeo.send(message("hi"))
+    network.advance(3)
+    assert handled(romeo) == "0"
+    storage.fill("spool", full=False)
+    network.advance(1)
+    assert handled(romeo) == "1"
+    assert logged_errors.take(StorageError)
+
+
+def test_what_was_acknowledged_and_cannot_be_stored_stays_in_the_spool_until_it_can(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    away(network)
+    romeo.send(message("hi"))
+    network.advance(2)
+    assert handled(romeo) == "1"
+    storage.fill("offline")
+    network.advance(700)
+    romeo.forget()
+    assert storage.rows("spool", "montague.lit") == 1
+    storage.fill("offline", full=False)
+    network.advance(1)
+    assert waiting(network) == ["hi"]
+    assert storage.rows("spool", "montague.lit") == 0
+    assert romeo.hears_nothing()
+
+
+def test_what_was_not_acknowledged_and_cannot_be_stored_comes_back(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    juliet = network.client("juliet@montague.lit/balcony")
+    enabled(juliet)
+    storage.fill("offline", "spool")
+    romeo.send(message("hi"))
+    juliet.drop()
+    assert romeo.next().get("type") == "error"
+    assert handled(romeo) == "1"
+    assert logged_errors.take(StorageError)
+
+
+def test_a_spool_that_could_not_be_emptied_is_emptied_later(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    juliet = network.client("juliet@montague.lit/balcony")
+    enabled(juliet)
+    romeo.send(message("hi"))
+    network.advance(2)
+    storage.fill("spool")
+    juliet.send(f"<a xmlns='{NS}' h='1'/>")
+    assert storage.rows("spool", "montague.lit") == 1
+    storage.fill("spool", full=False)
+    network.advance(1)
+    assert storage.rows("spool", "montague.lit") == 0
+    assert logged_errors.take(StorageError)
+
+
+# -- after the next start ---------------------------------------------------------------------------
+
+
+class Shelf(Module):
+    """Takes undelivered messages, once it has started."""
+
+    messages = Archive("shelf")
+
+    async def start(self) -> None:
+        self.owner = self.domain.jid
+
+    @undelivered
+    def keep(self, stanza: Stanza, account: Account) -> Deferred[None]:
+        kept = self.messages.append(self.owner, account.jid, self.now(), stanza.to_standalone())
+        return kept.addCallback(lambda _: None)
+
+
+def test_what_is_in_the_spool_is_delivered_when_all_modules_have_started(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    away(network)
+    romeo.send(message("hi"))
+    network.advance(2)
+    assert handled(romeo) == "1"
+    modules: dict[str, dict[str, object]] = {"sm": {}, "shelf": {}}
+    Network().serve("montague.lit", storage=storage, modules=modules, classes={"shelf": Shelf})
+    assert storage.rows("shelf", "montague.lit") == 1
+    assert storage.rows("spool", "montague.lit") == 0
+
+
+# -- several resources ------------------------------------------------------------------------------
+
+
+def to_all(body: str) -> str:
+    return f"<message to='juliet@montague.lit' type='chat' id='*'><body>{body}</body></message>"
+
+
+def bodies(client: Client) -> list[str | None]:
+    client.flush()
+    found = [body.text for each in client.heard for body in each.findall("{jabber:client}body")]
+    client.forget()
+    return found
+
+
+def test_what_one_resource_did_not_acknowledge_is_not_sent_to_the_other_again(
+    romeo: Client, network: Network
+) -> None:
+    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
+    for each in (balcony, tomb):
+        enabled(each)
+    romeo.send(to_all("hi"))
+    balcony.drop()
+    assert handled(romeo) == "0"  # nobody has it for sure
+    assert bodies(tomb) == ["hi"]
+    tomb.drop()
+    assert handled(romeo) == "1"
+    assert waiting(network) == ["hi"]
+
+
+def test_what_had_waited_and_went_to_a_resource_that_was_lost_goes_to_another_one(
+    romeo: Client, network: Network
+) -> None:
+    network.client("juliet@montague.lit/balcony").close()
+    romeo.send(to_all("hi"))
+    tomb = network.client("juliet@montague.lit/tomb", presence="")
+    enabled(tomb)
+    tomb.send("<presence/>")
+    balcony = network.client("juliet@montague.lit/balcony")
+    tomb.drop()
+    assert bodies(balcony) == ["hi"]
+
+
+# -- counting ---------------------------------------------------------------------------------------
+
+
+def test_what_was_under_way_when_the_client_resumed_counts_once_although_it_is_said_twice(
+    romeo: Client, network: Network
+) -> None:
+    away(network)
+    id = enabled(network.client("nurse@montague.lit/kitchen"), " resume='true'")
+    nurse = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    nurse.send(message("hi"))  # has no home yet
+    back = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>")
+    back.send(message("hi"))
+    network.advance(2)
+    assert handled(back) == "1"
+    assert romeo.hears_nothing()
+
+
+def test_a_client_that_resumes_with_a_wrong_count_may_try_again(romeo: Client, network: Network) -> None:
+    id = away(network)
+    romeo.send(message("hi"))
+    wrong = resuming(network, "juliet@montague.lit/balcony", id, 7)
+    assert wrong.is_dismissed_with("undefined-condition")
+    right = resuming(network, "juliet@montague.lit/balcony", id, 0)
+    assert right.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>", heard("hi"), f"<r xmlns='{NS}'/>")
+
+
+def test_the_question_whether_a_silent_client_is_there_is_counted(network: Network) -> None:
+    network.serve("montague.lit", door=DoorSettings(silence=10, patience=10))
+    juliet = network.client("juliet@montague.lit/balcony")
+    enabled(juliet)
+    network.advance(12)
+    assert juliet.next().tag == "{jabber:client}iq"
+    juliet.forget()
+    juliet.send(f"<a xmlns='{NS}' h='1'/>")
+    assert juliet.connected
+    assert juliet.hears_nothing()
