@@ -17,6 +17,7 @@ from jabberd.interfaces import LoginPolicy
 from jabberd.jsm import manager
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts, Run
+from jabberd.jsm.explain import Explanation
 from jabberd.jsm.session_verbs import Announcement, SessionVerbs
 from jabberd.jsm.trace import Tracing
 from jabberd.jsm.verbs import AccountVerbs
@@ -24,7 +25,7 @@ from jabberd.storage import open_storage
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from jabberd.config import Config
@@ -73,8 +74,13 @@ def host_domains(
     return hosts
 
 
-def verb_groups(hosts: Mapping[str, Host]) -> Iterator[tuple[str, str, object]]:
-    """Who has verbs for operators, as `jabberd.admin.Admin` wants it: noun, domain, object."""
+def verb_groups(
+    hosts: Mapping[str, Host], abroad: Callable[[JID, JID], str] = lambda *_: "it goes over federation"
+) -> Iterator[tuple[str, str, object]]:
+    """Who has verbs for operators, as `jabberd.admin.Admin` wants it: noun, domain, object.
+
+    :param abroad: see `Explanation`.
+    """
     for name, host in hosts.items():
         yield "accounts", name, AccountVerbs(host.manager, host.accounts)
         for module in host.manager.modules:
@@ -83,6 +89,7 @@ def verb_groups(hosts: Mapping[str, Host]) -> Iterator[tuple[str, str, object]]:
     yield "sessions", "", SessionVerbs(managers)
     yield "", "", Announcement(managers)
     yield "", "", Tracing(managers)
+    yield "", "", Explanation(managers, abroad)
 
 
 def secret_of(url: str) -> bytes:

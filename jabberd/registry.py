@@ -21,7 +21,7 @@ from jabberd.api.declarations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from twisted.internet.defer import Deferred
 
@@ -63,6 +63,12 @@ class Filters:
         self._all = [(frozenset(declaration.children), method) for declaration, method in declared]
         self._always = [method for children, method in self._all if not children]
         self._children = frozenset[str]().union(*(children for children, _ in self._all))
+
+    def __iter__(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Of each the name, as ``module.method``, and the children without which it is not concerned."""
+        for children, method in self._all:
+            module: Any = method.__self__  # type: ignore[attr-defined]  # it is bound
+            yield f"{module.name}.{method.__name__}", children
 
     def run(self, stanza: Stanza, *context: Any) -> Stanza | None:
         """Let all that are concerned see the stanza, in order; None when one of them dropped it."""

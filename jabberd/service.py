@@ -7,6 +7,7 @@ order in which they stand in `Server`, and stop in the opposite one, each with a
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -30,7 +31,7 @@ from jabberd.storage.ownership import ownership
 from jabberd.streams.clients import ClientFactory, DoorSettings
 from jabberd.streams.connect import Connector
 from jabberd.streams.federation import Federation
-from jabberd.streams.link_verbs import LinkVerbs
+from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.s2s import Terms
@@ -264,7 +265,8 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         ("links", "", LinkVerbs(federation, servers)),
         ("", "", Holdings(hosts, clients, servers, federation, storage)),
     ]
-    admin = Admin(lambda: [*hosting.verb_groups(hosts), *verbs])
+    abroad = partial(outlook, federation)
+    admin = Admin(lambda: [*hosting.verb_groups(hosts, abroad), *verbs])
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(
             settings,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jabberd.streams.protocol import StreamProtocol
     from jabberd.streams.servers import ServerFactory
 
-__all__ = ["LinkVerbs"]
+__all__ = ["LinkVerbs", "outlook"]
 
 Rows = list[dict[str, object]]
 
@@ -117,6 +117,17 @@ class LinkVerbs:
                     yield _in(stream, ours, theirs, proof)
             if not stream.pairs and domain is None:
                 yield _in(stream, None, None, None)
+
+
+def outlook(federation: Federation, ours: JID, theirs: JID) -> str:
+    """What would become of a stanza between these domains now, in one line."""
+    link = federation.links.get((ours, theirs))
+    if link is None:
+        return "there is no link yet; the stanza opens one"
+    if link.state == "resting" and link.failure is not None:
+        wait = f"it waits {link.rest:.1f} s" if link.failure.passing else "it goes back at once"
+        return f"the {link} rests after a failure ({link.failure.why}); {wait}"
+    return f"the {link} is {link.state}, and {link.waiting} stanzas wait for it"
 
 
 def _out(link: Link) -> dict[str, object]:

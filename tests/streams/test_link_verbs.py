@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from twisted.internet.protocol import Factory, Protocol
 
 from jabberd.admin import Admin
-from jabberd.api import Refused
-from jabberd.streams.link_verbs import LinkVerbs
+from jabberd.api import JID, Refused
+from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.proof import Policy
 from jabberd.testing.outcome import done
 from tests.streams.federated import Server, World
@@ -184,3 +185,23 @@ class _Deaf(Factory):
 
     def buildProtocol(self, addr: object) -> Protocol:
         return Protocol()
+
+
+def test_the_outlook_of_a_link_is_told_in_one_line(world: World) -> None:
+    montague = world.serve("montague.lit")
+    ours = JID.parse("montague.lit")
+
+    def told(theirs: str) -> str:
+        return outlook(montague.federation, ours, JID.parse(theirs))
+
+    assert told("capulet.lit") == "there is no link yet; the stanza opens one"
+    montague.message(ROMEO, JULIET)
+    assert re.fullmatch(
+        r"the link from montague\.lit to capulet\.lit rests after a failure \(.+\); it waits \d\.\d s",
+        told("capulet.lit"),
+    )
+    world.serve("capulet.lit")
+    world.advance(5)
+    assert told("capulet.lit") == "the link from montague.lit to capulet.lit is up, and 0 stanzas wait for it"
+    montague.message(ROMEO, "juliet@mantua.lit")
+    assert told("mantua.lit").endswith("; it goes back at once")
