@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 class Part(Service):
+    name: str
+
     def __init__(self, name: str, ends: list[str], stop: Callable[[], Deferred[None]]) -> None:
         self.name = name
         self._ends = ends
@@ -29,9 +31,10 @@ class Part(Service):
 
 def goodbye(clock: Clock, *stops: Callable[[], Deferred[None]]) -> tuple[list[str], list[None]]:
     """Stop parts with these ends; gives the order in which they were asked, and when all is over, a None."""
-    server, ends, over = InOrder(clock), list[str](), list[None]()
+    server: MultiService = InOrder(clock)
+    ends, over = list[str](), list[None]()
     for number, stop in enumerate(stops):
-        Part(f"part {number}", ends, stop).setServiceParent(server)
+        server.addService(Part(f"part {number}", ends, stop))
     server.stopService().addCallback(over.append)
     return ends, over
 
