@@ -19,7 +19,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, Final
 
-from jabberd.table import render
+from jabberd.table import one_line, render
 
 DONE: Final = 0
 REFUSED: Final = 1
@@ -113,13 +113,7 @@ def _from_server(path: Path, request: dict[str, Any], *, as_json: bool) -> _Answ
 
 def _show_row(line: _Answer, *, as_json: bool) -> None:
     """One row of an answer that goes on, at once."""
-    row = line["row"]
-    text = json.dumps(line) if as_json else render(["  ".join(map(_word, row.values()))])
-    print(text, flush=True)
-
-
-def _word(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
+    print(json.dumps(line) if as_json else one_line(line["row"]), flush=True)
 
 
 def _from_storage(config: Path, words: list[str], secrets: dict[str, str]) -> _Answer:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["cells", "cut", "escaped", "render"]
+__all__ = ["cells", "cut", "escaped", "one_line", "render"]
 
 _GAP: Final = 2  # cells between columns
 _NARROWEST: Final = 6  # cells that a column keeps when there is too little room
@@ -30,6 +30,14 @@ def render(data: object, width: int | None = None, *, colour: bool = False) -> s
     :param colour: whether the terminal understands colours.
     """
     return "\n".join(_lines(data, width, colour=colour))
+
+
+def one_line(row: object) -> str:
+    """A row of those that come one after the other, when nobody knows yet how wide the next will be."""
+    values = row.values() if isinstance(row, dict) else [row]
+    return "  ".join(
+        ",".join(map(_value, value)) if isinstance(value, list) else _value(value) for value in values
+    )
 
 
 def _lines(data: object, width: int | None, *, colour: bool) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jabberd.table import cells, cut, escaped, render
+from jabberd.table import cells, cut, escaped, one_line, render
 
 SESSIONS = [
     {"jid": "romeo@montague.lit/orchard", "queue": 0, "tls_version": "TLSv1.3", "client": None},
@@ -58,6 +58,13 @@ def test_other_data_has_a_line_for_each_thing() -> None:
     )
     assert render("two\nlines") == "two\nlines"
     assert [render(None), render([]), render({}), render(4), render(False)] == ["", "", "", "4", "no"]
+
+
+def test_rows_that_come_one_by_one_have_a_line_each() -> None:
+    assert one_line({"what": "said", "id": None, "children": ["body", "x"], "on": "\x1b"}) == (
+        "said  -  body,x  \\x1b"
+    )
+    assert one_line("ding") == "ding"
 
 
 def test_colour_is_for_terminals_and_moves_no_column() -> None:

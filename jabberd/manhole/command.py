@@ -11,11 +11,12 @@ from twisted.logger import Logger
 
 from jabberd.control import answer
 from jabberd.manhole.audit import loggable
-from jabberd.table import render
+from jabberd.table import one_line, render
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from jabberd.api import Live
     from jabberd.manhole.session import Session
     from jabberd.manhole.terminal import Window
 
@@ -98,13 +99,16 @@ class Command:
             return {"usage": f"{why} in {command!r}"}
         log.info("manhole: {who}: {words}", who=who, words=loggable(words, admin))
         secrets: dict[str, str] = {}
-        while "ask" in (answered := await answer(admin, words, secrets)):
+        while "ask" in (answered := await answer(admin, words, secrets, self._follow)):
             name = answered["ask"]
             try:
                 secrets[name] = await self._ask(f"{name} for {words[-1]}: ")
             except EOFError:
                 return {"refused": f"no {name} was given; nothing was done"}
         return answered
+
+    def _follow(self, live: Live) -> Deferred[None]:
+        return live.listen(lambda row: self._session.show(self._encoded(one_line(row) + "\n")))
 
     async def _ask(self, question: str) -> str:
         self._say(question)

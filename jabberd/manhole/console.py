@@ -18,12 +18,12 @@ from twisted.logger import Logger
 
 from jabberd import __version__
 from jabberd.admin import UsageError
-from jabberd.api import Refused
+from jabberd.api import Live, Refused
 from jabberd.manhole.audit import masked
 from jabberd.manhole.nouns import Answer, Listing, Sentence, UnknownWordError, nouns
 from jabberd.manhole.python import complete, evaluate, told
 from jabberd.manhole.terminal import Terminal, Window
-from jabberd.table import escaped, render
+from jabberd.table import escaped, one_line, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,14 +161,11 @@ class Console(Terminal):
             self._show_error(error)
 
     async def _show(self, value: object) -> None:
-        """Show a value, or one after the other what it brings over time."""
-        if value is None:
-            return
-        self._namespace["_"] = value
-        if hasattr(type(value), "__aiter__"):
-            async for each in value:  # type: ignore[attr-defined]  # which was just looked for
-                self._put_bounded(self._shown(each))
-        else:
+        """Show a value; of one that goes on, every row until its end."""
+        if isinstance(value, Live):
+            await value.listen(lambda row: self._put_bounded(one_line(row)))
+        elif value is not None:
+            self._namespace["_"] = value
             self._put_bounded(self._shown(value))
 
     def _shown(self, value: object) -> str:

@@ -27,7 +27,7 @@ __all__ = ["Session"]
 
 log = Logger()
 
-_UNREAD: Final = 1 << 20  # bytes that may wait for a terminal that does not read
+_UNREAD: Final = 1 << 20  # bytes that may wait for a client that does not read
 _WIDTH: Final = 80  # of a terminal that does not know
 
 
@@ -111,7 +111,7 @@ class Session(SSHChannel):
             SSHChannel.loseConnection(self)
 
     def show(self, data: bytes) -> None:
-        """Write to a terminal; a client that does not read is dropped in the end."""
+        """Write what has no end; a client that does not read it is dropped."""
         self.out(data)
         if len(self.buf) > _UNREAD:
             log.warn("manhole: {who} does not read, and is dropped", who=self.avatar.who)

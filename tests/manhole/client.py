@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from jabberd.manhole.audit import quiet
 from jabberd.manhole.ssh import Doorway
 from jabberd.testing import Pipe
-from tests.manhole.seat import Treasury, verbs
+from tests.manhole.seat import Alone, Treasury, verbs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +146,9 @@ class House:
         self.treasury = Treasury()
         self.authorized = folder / "authorized_keys"
         self.host_key = new_key()
-        self.doorway = Doorway(self.clock, self.authorized, self.host_key, verbs(self.treasury), {"one": 1})
+        self.alone = Alone()
+        admin = verbs(self.treasury, self.alone)
+        self.doorway = Doorway(self.clock, self.authorized, self.host_key, admin, {"one": 1})
         SSHFactory.doStart(self.doorway)
         self._pipes: list[Pipe] = []
 

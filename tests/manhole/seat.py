@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.conch.insults import helper
 from twisted.conch.insults.insults import ClientProtocol, ServerProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from jabberd.admin import Admin
-from jabberd.api import JID, Refused, Secret, operator
+from jabberd.api import JID, Live, Refused, Secret, operator
 from jabberd.manhole.console import Console
 from jabberd.manhole.line import History
 from jabberd.manhole.terminal import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
 
 SECRET = "wherefore"
 
@@ -58,29 +59,38 @@ class Treasury:
 class Alone:
     """A verb without a noun."""
 
+    def __init__(self) -> None:
+        self.clock = Clock()
+
     @operator("watch somebody")
-    async def watch(self, jid: JID) -> Any:
-        async def sights() -> AsyncIterator[dict[str, str]]:
-            yield {"saw": f"{jid} at the balcony"}
-            yield {"saw": f"{jid} in the orchard"}
+    def watch(self, jid: JID) -> Live:
+        """See them now, and once more a minute later; then never again."""
 
-        return sights()
+        def begin(tell: Callable[[object], None]) -> Callable[[], None]:
+            tell({"who": jid, "where": "balcony\x1b[2J", "with": None})
+            later = self.clock.callLater(
+                60, tell, {"who": jid, "where": "orchard", "with": ["nurse", "friar"]}
+            )
+            return lambda: later.cancel() if later.active() else None
+
+        return Live(self.clock, begin, rows=10, seconds=120)
 
 
-def verbs(treasury: Treasury) -> Admin:
-    return Admin(lambda: [("treasury", "", treasury), ("", "", Alone())])
+def verbs(treasury: Treasury, alone: Alone | None = None) -> Admin:
+    return Admin(lambda: [("treasury", "", treasury), ("", "", alone or Alone())])
 
 
 class Seat:
     """A console with a terminal, and an operator who types.
 
-    :ivar treasury: what the verbs work on.
+    :ivar treasury, alone: what the verbs work on.
     :ivar raw: everything that was shown, as it was sent.
     :ivar left: whether the console ended the session.
     """
 
     def __init__(self, width: int = 80, *, colour: bool = False, history: History | None = None) -> None:
         self.treasury = Treasury()
+        self.alone = Alone()
         self.window = Window(width, colour=colour)
         self.raw = b""
         self.left = False
@@ -89,7 +99,12 @@ class Seat:
         self._emulator = ClientProtocol(lambda: self._buffer)
         self._emulator.makeConnection(None)
         self.console = Console(
-            "nurse@verona", verbs(self.treasury), {"one": 1}, self.window, history or History(), self._leave
+            "nurse@verona",
+            verbs(self.treasury, self.alone),
+            {"one": 1},
+            self.window,
+            history or History(),
+            self._leave,
         )
         self._keys = ServerProtocol(lambda: self.console)
         self._keys.makeConnection(self)

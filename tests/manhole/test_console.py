@@ -100,18 +100,22 @@ def test_an_answer_of_nobody_says_so() -> None:
     assert typed("admin.treasury.debtors()\r").endswith("\nnone\n>>>")
 
 
-def test_what_comes_over_time_is_shown_as_it_comes() -> None:
-    assert typed(f"admin.watch('{ROMEO}')\r").endswith(
-        f"\n{{'saw': '{ROMEO} at the balcony'}}\n{{'saw': '{ROMEO} in the orchard'}}\n>>>"
-    )
-
-
-def test_what_does_not_end_is_ended_by_ctrl_c() -> None:
+def test_what_goes_on_is_shown_as_it_comes_until_it_is_over() -> None:
     seat = Seat()
-    seat.type("async def ticks():\r", "  yield 1\r", "  await admin.treasury.open()\r", "\r")
-    assert seat.type("ticks()\r").endswith(">>> ticks()\n1")
-    assert seat.type("\x03").endswith("\n1\n^C\ncancelled\n>>>")
-    assert seat.treasury.opened.called
+    first = f">>> admin.watch('{ROMEO}')\n{ROMEO}  balcony\\x1b[2J  -"
+    assert seat.type(f"admin.watch('{ROMEO}')\r") == first
+    seat.alone.clock.advance(60)
+    assert seat.screen() == f"{first}\n{ROMEO}  orchard  nurse,friar"
+    seat.alone.clock.advance(60)
+    assert seat.screen() == f"{first}\n{ROMEO}  orchard  nurse,friar\n>>>"
+
+
+@pytest.mark.parametrize("end", ["type", "vanish"])
+def test_what_goes_on_is_ended_by_ctrl_c_and_by_a_client_that_vanishes(end: str) -> None:
+    seat = Seat()
+    seat.type(f"admin.watch('{ROMEO}')\r")
+    seat.type("\x03") if end == "type" else seat.vanish()
+    assert seat.alone.clock.getDelayedCalls() == []
 
 
 def test_a_failure_shows_its_traceback() -> None:

@@ -209,6 +209,21 @@ def test_who_does_not_wait_for_the_answer_cancels_the_verb(house: House, operato
     assert house.treasury.opened.called
 
 
+def test_a_verb_that_goes_on_says_row_by_row_and_ends_with_its_client(house: House, operator: Client) -> None:
+    ran = house.run(operator, f"watch {ROMEO}")
+    assert ran.out == b"romeo@montague.lit  balcony\\x1b[2J  -\n"
+    house.alone.clock.advance(60)
+    house.flush()
+    assert ran.out.endswith(b"\nromeo@montague.lit  orchard  nurse,friar\n")
+    house.alone.clock.advance(60)
+    house.flush()
+    assert (ran.status, ran.over) == (0, True)
+    house.run(operator, f"watch {ROMEO}")
+    operator.vanish()
+    house.flush()
+    assert house.alone.clock.getDelayedCalls() == []
+
+
 def test_on_a_terminal_the_table_fits_and_ctrl_c_interrupts(house: House, operator: Client) -> None:
     channel = house.session(operator)
     channel.pty(21)
