@@ -22,6 +22,7 @@ from jabberd.jsm.session_verbs import Announcement, SessionVerbs
 from jabberd.jsm.trace import Tracing
 from jabberd.jsm.verbs import AccountVerbs
 from jabberd.storage import open_storage
+from jabberd.streams import rules
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
 
 if TYPE_CHECKING:
@@ -103,6 +104,15 @@ def secret_of(url: str) -> bytes:
         store.put(*_KEPT, made)
     storage.close()
     return bytes.fromhex(made)
+
+
+def kept_rules(url: str) -> dict[tuple[str, str], bool]:
+    """Whom our domains talk to, as `jabberd.streams.proof.Rules` takes it: known before anybody connects."""
+    storage = open_storage(url, None)
+    kept: list[dict[tuple[str, str], bool]] = []
+    rules.load(rules.store_of(storage)).addCallback(kept.append)
+    storage.close()
+    return kept[0]
 
 
 def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCertificate]:

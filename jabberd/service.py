@@ -35,6 +35,7 @@ from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.s2s import Terms
+from jabberd.streams.rules import RuleVerbs, store_of
 from jabberd.streams.servers import ServerFactory
 from jabberd.streams.targets import Target, make_resolver
 from jabberd.streams.tls import Contexts, security
@@ -236,12 +237,14 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     ours = ownership(settings.storage.url)
     ours.acquire()  # nobody else's schema is changed
     secret = hosting.secret_of(settings.storage.url)
+    kept_rules = hosting.kept_rules(settings.storage.url)
     storage = open_storage(settings.storage.url, reactor)
     ours.release()
     threads = BoundedThreads(reactor)
     federation = _federation(settings, shown, terms.trust(config), secret, reactor, lambda: listeners.bound)
     router = Router(federation)
     federation.bounce = router.bounce
+    federation.terms.rules.table.update(kept_rules)
     hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
     clients, factories = _client_factories(settings, shown, reactor)
     servers = ServerFactory(federation.terms, router, federation, settings.limits.connections)
@@ -263,6 +266,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     verbs = [
         ("log", "", LogVerbs(levels)),
         ("links", "", LinkVerbs(federation, servers)),
+        ("federation", "", RuleVerbs(federation, servers, store_of(storage))),
         ("", "", Holdings(hosts, clients, servers, federation, storage)),
     ]
     abroad = partial(outlook, federation)

@@ -91,6 +91,8 @@ class Federation:
         policy = self.terms.hosted(pair.ours)
         if policy is None or policy.proof == "off":
             raise StanzaError("not-allowed", f"{pair.ours} talks to no other servers")
+        if not self.terms.rules.allow(*pair):
+            raise StanzaError("not-allowed", f"{pair.ours} does not talk to {pair.theirs}")
         if len(self.links) >= _MOST_LINKS:
             raise StanzaError("resource-constraint", "there are too many links to other servers")
         link = self.links[pair] = Link(self, pair)

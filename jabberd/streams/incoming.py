@@ -126,6 +126,8 @@ class IncomingStream(ServerStream):
         self.write(self.our_header())
         if policy.proof == "off":
             raise StreamError("policy-violation", "this domain talks to no other servers")
+        if theirs is not None and not self.terms.rules.allow(ours, theirs):
+            raise StreamError("policy-violation", "this domain does not talk to yours")
         if theirs is not None and self.terms.hosted(theirs) is not None:
             raise StreamError("invalid-from", "that domain is hosted here")
         if not header.version:
@@ -280,7 +282,7 @@ class IncomingStream(ServerStream):
         """Why no proof will do for the pair (XEP-0220 §2.5); empty if one will."""
         if policy is None:
             return "item-not-found"
-        if policy.proof == "off":
+        if policy.proof == "off" or not self.terms.rules.allow(*pair):
             return "not-allowed"
         if policy.require_tls and not self.security.encrypted:
             return "policy-violation"

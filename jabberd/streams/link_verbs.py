@@ -122,6 +122,8 @@ class LinkVerbs:
 def outlook(federation: Federation, ours: JID, theirs: JID) -> str:
     """What would become of a stanza between these domains now, in one line."""
     link = federation.links.get((ours, theirs))
+    if not federation.terms.rules.allow(ours, theirs):
+        return f"answered with not-allowed: an operator keeps {ours} from talking to {theirs}"
     if link is None:
         return "there is no link yet; the stanza opens one"
     if link.state == "resting" and link.failure is not None:

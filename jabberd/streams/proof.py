@@ -13,9 +13,11 @@ from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError, XMPPError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jabberd.xmpp.jid import JID
 
-__all__ = ["LinkError", "Offer", "Offered", "Pair", "Policy", "Step", "next_step", "offer"]
+__all__ = ["LinkError", "Offer", "Offered", "Pair", "Policy", "Rules", "Step", "next_step", "offer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,37 @@ class Pair(NamedTuple):
 
     ours: JID
     theirs: JID
+
+
+class Rules:
+    """Which domains of theirs ours talk to, as operators have it; without a rule they do.
+
+    :ivar table: whether it does, by a domain of ours and a domain of theirs, ``*.`` and what theirs is
+        below, or ``*``; see `jabberd.streams.rules`.
+    """
+
+    def __init__(self, table: dict[tuple[str, str], bool] | None = None) -> None:
+        self.table = table if table is not None else {}
+
+    def allow(self, ours: str, theirs: str) -> bool:
+        """Whether these two may talk: the rule that says most holds."""
+        if not self.table:
+            return True
+        for pattern in _patterns(theirs):
+            rule = self.table.get((ours, pattern))
+            if rule is not None:
+                return rule
+        return True
+
+
+def _patterns(domain: str) -> Iterator[str]:
+    """All that a domain matches, that which says most first."""
+    yield domain
+    above = domain
+    while "." in above:
+        above = above.partition(".")[2]
+        yield f"*.{above}"
+    yield "*"
 
 
 class LinkError(XMPPError):

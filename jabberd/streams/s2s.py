@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.logger import Logger
 
 from jabberd.streams import tls, vouch
+from jabberd.streams.proof import Rules
 from jabberd.streams.protocol import StreamProtocol
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import split
@@ -46,6 +47,7 @@ class Terms:
     :ivar hosted: the policy of a domain of ours, by domainpart; None if it is not hosted here.
     :ivar contexts: TLS with the domains' certificates; None if there is none.
     :ivar trust: the authorities that certificates must come from.
+    :ivar rules: whom our domains talk to.
     :ivar secret: what dialback keys are made from (XEP-0185 §2); nobody else knows it.
     """
 
@@ -55,6 +57,7 @@ class Terms:
     secret: str
     streams: StreamSettings
     clock: IReactorTime
+    rules: Rules = field(default_factory=Rules)
 
 
 class ServerStream(StreamProtocol):
