@@ -150,6 +150,7 @@ class StreamProtocol(Protocol):
             self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._handle_rest()
         self._cease()
         self._parser = StreamParser(self.content_ns, self.settings.before)
         self.on_end(reason.getErrorMessage())
@@ -228,6 +229,11 @@ class StreamProtocol(Protocol):
         if self._stopped_reading and not self._inbox and not self.ended:
             self._stopped_reading = False
             self.transport.resumeProducing()
+
+    def _handle_rest(self) -> None:
+        """Handle what came before the connection was lost: the peer may have said all it had and left."""
+        while self._inbox and not self.ended and not isinstance(self._inbox[0], (Header, Nonza)):
+            self._handle(self._inbox.pop(0))
 
     def _is_full(self) -> bool:
         if len(self._inbox) >= _MOST_WAITING:

@@ -12,7 +12,7 @@ from jabberd.interfaces import StorageError
 from jabberd.storage.memory import MemoryArchive, MemoryStorage
 from jabberd.streams.clients import DoorSettings
 from jabberd.testing import Network
-from tests.modules.test_sm import NS, enabled, heard, message, resuming, waiting
+from tests.modules.test_sm import NS, enabled, message, resuming, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -249,13 +249,15 @@ def test_what_was_under_way_when_the_client_resumed_counts_once_although_it_is_s
     assert romeo.hears_nothing()
 
 
-def test_a_client_that_resumes_with_a_wrong_count_may_try_again(romeo: Client, network: Network) -> None:
+def test_a_session_that_was_resumed_with_a_wrong_count_ends_in_its_time(
+    romeo: Client, network: Network
+) -> None:
     id = away(network)
     romeo.send(message("hi"))
     wrong = resuming(network, "juliet@montague.lit/balcony", id, 7)
     assert wrong.is_dismissed_with("undefined-condition")
-    right = resuming(network, "juliet@montague.lit/balcony", id, 0)
-    assert right.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>", heard("hi"), f"<r xmlns='{NS}'/>")
+    network.advance(700)
+    assert waiting(network) == ["hi"]
 
 
 def test_the_question_whether_a_silent_client_is_there_is_counted(network: Network) -> None:
@@ -268,3 +270,18 @@ def test_the_question_whether_a_silent_client_is_there_is_counted(network: Netwo
     juliet.send(f"<a xmlns='{NS}' h='1'/>")
     assert juliet.connected
     assert juliet.hears_nothing()
+
+
+# -- the sender leaves ------------------------------------------------------------------------------
+
+
+def test_what_was_said_before_a_connection_was_lost_is_delivered_also_what_had_to_wait_for_its_turn(
+    network: Network,
+    storage: FragileStorage,  # it is served by then
+) -> None:
+    away(network)
+    nurse = network.client("nurse@montague.lit/kitchen")
+    nurse.send("".join(message(str(number)) for number in range(80)))
+    nurse.drop()
+    network.advance(700)
+    assert waiting(network) == [str(number) for number in range(80)]
