@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-
 from jabberd.api import JID, Refused, operator
 from jabberd.streams.s2s import domain_of
 from jabberd.xmpp.errors import StreamError
