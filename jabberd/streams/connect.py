@@ -57,6 +57,7 @@ class RemoteServerError(Exception):
     """No connection to a domain's server.
 
     :cvar condition: the stanza error for those who wrote to it (RFC 6120 §8.3.3, §10.4).
+    :ivar why: what went wrong beside the attempts; empty if nothing did.
     """
 
     condition: ClassVar[str]
@@ -64,6 +65,7 @@ class RemoteServerError(Exception):
     def __init__(self, domain: str, attempts: Iterable[Attempt], why: str = "") -> None:
         self.domain = domain
         self.attempts = tuple(attempts)
+        self.why = why
         super().__init__(f"{domain}: {'; '.join(filter(None, (why, *map(str, self.attempts))))}")
 
 

@@ -87,15 +87,21 @@ class LinkVerbs:
 
     def _reason(self, pair: tuple[str, str], setback: Setback) -> dict[str, object]:
         link = self._federation.links.get(pair)
-        cause = setback.error.__cause__
+        error, cause = setback.error, setback.error.__cause__
+        tried = [str(each) for each in cause.attempts] if isinstance(cause, RemoteServerError) else []
+        why = (
+            (cause.why or "nothing that was tried works")
+            if isinstance(cause, RemoteServerError)
+            else error.why
+        )
         return {
             "ours": pair[0],
             "theirs": pair[1],
             "at": _stamp(setback.at),
             "failures in a row": setback.count,
-            "condition": setback.error.condition,
-            "why": setback.error.why,
-            "tried": [str(each) for each in cause.attempts] if isinstance(cause, RemoteServerError) else [],
+            "condition": error.condition,
+            "why": why,
+            "tried": tried,
             "now": link.state if link else "no link",
             "next attempt in": round(link.rest, 1) if link and link.rest else None,
         }
