@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from jabberd import loader
+from jabberd.api.domain import Operators
 from jabberd.interfaces import LoginPolicy
 from jabberd.jsm import manager
 from jabberd.jsm.account import ACCOUNTS
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from jabberd.admin import Admin
     from jabberd.config import Config
     from jabberd.interfaces import Storage
     from jabberd.router import Router
@@ -91,6 +93,21 @@ def verb_groups(
     yield "", "", Announcement(managers)
     yield "", "", Tracing(managers)
     yield "", "", Explanation(managers, abroad)
+
+
+def let_operate(hosts: Mapping[str, Host], admin: Admin, admins: Mapping[str, frozenset[JID]]) -> None:
+    """Let the admins of each domain have the verbs from afar.
+
+    :param admins: by domain.
+    """
+    everywhere = frozenset.intersection(*admins.values())
+    for name, host in hosts.items():
+        host.manager.operators = Operators(admin.call, admins[name], everywhere)
+
+
+def admins(settings: ServerSettings) -> dict[str, frozenset[JID]]:
+    """By domain, whom its operator trusts."""
+    return {name: frozenset(domain.admins) for name, domain in settings.domains.items()}
 
 
 def secret_of(url: str) -> bytes:

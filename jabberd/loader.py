@@ -32,7 +32,18 @@ log = Logger()
 ENTRY_POINTS: Final = "jabberd.modules"
 
 #: What every domain has that does not switch it off.
-DEFAULT: Final = ("disco", "ping", "version", "time", "last", "offline", "session", "sm")
+DEFAULT: Final = (
+    "disco",
+    "ping",
+    "version",
+    "time",
+    "last",
+    "offline",
+    "session",
+    "sm",
+    "commands",
+    "administration",
+)
 
 
 def chosen(switches: Mapping[str, bool]) -> list[str]:

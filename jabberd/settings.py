@@ -147,6 +147,16 @@ def _domain(text: str) -> JID:
     return jid
 
 
+def _account(text: object) -> JID:
+    try:
+        jid = JID.parse(str(text))
+    except InvalidJID as error:
+        raise ValueError(f"is not an address; {error}") from None
+    if not jid.localpart or jid.resourcepart:
+        raise ValueError('is not an account; write it like "romeo@montague.lit"')
+    return jid
+
+
 def _storage(url: str, info: ValidationInfo) -> str:
     if url == "memory" or url.startswith("postgresql://"):
         return url
@@ -186,6 +196,7 @@ IP = Annotated[str, AfterValidator(_ip)]
 HostAndPort = Annotated[Address, PlainValidator(_address)]
 Authority = Annotated[Path | Literal["system"], PlainValidator(_authority)]
 DomainName = Annotated[JID, PlainValidator(_domain)]
+AccountName = Annotated[JID, PlainValidator(_account)]
 Count = Annotated[int, Field(ge=1)]
 Level = Literal["debug", "info", "warn", "error", "critical"]
 Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -333,6 +344,7 @@ class Domain(Settings):
     :ivar plain: whether PLAIN is offered as well, under TLS only.
     :ivar anonymous: whether clients without an account are let in (XEP-0175).
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
+    :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """
 
@@ -342,6 +354,7 @@ class Domain(Settings):
     plain: bool = True
     anonymous: bool = False
     certificates: FilePath | None = None
+    admins: tuple[AccountName, ...] = ()
     modules: dict[str, Annotated[bool, BeforeValidator(_switch)]] = Field(default={})
 
 

@@ -204,6 +204,20 @@ federation = "maybe"
             'federation.authorities[0]: is not a text (got 5); name a PEM file or "system"',
         ),
         (
+            '[domains."capulet.lit"]\nadmins = ["juliet@capulet.lit/balcony"]',
+            (
+                'domains."capulet.lit".admins[0]: is not an account (got "juliet@capulet.lit/balcony");'
+                ' write it like "romeo@montague.lit"'
+            ),
+        ),
+        (
+            '[domains."capulet.lit"]\nadmins = ["@capulet.lit"]',
+            (
+                'domains."capulet.lit".admins[0]: is not an address (got "@capulet.lit");'
+                " localpart: empty before '@'"
+            ),
+        ),
+        (
             '[domains."Capulet.lit"]',
             (
                 'domains."Capulet.lit": is not a domain as it is spelt in addresses (got "Capulet.lit");'

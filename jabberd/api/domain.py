@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jabberd.xmpp.element import Element
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -72,12 +72,28 @@ class Account(Protocol):
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """Who may operate a domain from afar, and the verbs that they have (`jabberd.api.operator`).
+
+    :ivar call: does what a verb does: its noun, its name, its arguments by name, those of an address as
+        JID.  It raises `Refused`, and KeyError if there is no such verb.
+    :ivar domain: the accounts that may operate this domain.
+    :ivar server: those of them who may operate all domains of this server, and thereby the server.
+    """
+
+    call: Callable[[str, str, Mapping[str, object]], Awaitable[Any]]
+    domain: frozenset[JID] = frozenset()
+    server: frozenset[JID] = frozenset()
+
+
 class Domain(Protocol):
     """The domain that a module serves."""
 
     jid: JID
     clock: IReactorTime
     storage: interfaces.Storage
+    operators: Operators
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""

@@ -171,6 +171,11 @@ class Accounts:
                 raise NoSuchAccount(owner)
             await forget(owner)
 
+    async def disabled(self) -> list[str]:
+        """The localparts of those that are disabled, sorted; every record is read for it."""
+        records = [(name, await self.record(name)) for name in await self.list()]
+        return [name for name, record in records if record is not None and record.disabled]
+
     async def list(self) -> list[str]:
         """The localparts of all accounts, sorted."""
         return sorted(JID.parse(owner).localpart for owner in await self._store.owners(self._domain))

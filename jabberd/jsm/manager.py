@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, SessionClosed, Stage
+from jabberd.api.domain import Operators
 from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
 from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
@@ -32,7 +33,7 @@ from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -90,6 +91,7 @@ class SessionManager:
         self.credentials = credentials
         self.policy = policy or LoginPolicy()
         self.registry = Registry()
+        self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
         self._limits = limits or Limits()
         self._router = router
@@ -375,6 +377,11 @@ class SessionManager:
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""
         return Deferred.fromCoroutine(work).addErrback(self._undeliverable, stanza)
+
+
+async def _no_verb(noun: str, name: str, _arguments: Mapping[str, object]) -> object:
+    """Whoever makes the domain says what operators can do; see `jabberd.hosting.let_operate`."""
+    raise KeyError(noun, name)
 
 
 def _refusal(stanza: Stanza) -> StanzaError:

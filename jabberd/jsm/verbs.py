@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from jabberd.jsm.credentials import Accounts
     from jabberd.jsm.manager import SessionManager
 
+Names = list[str]
+Rows = list[dict[str, object]]
+
 
 class AccountVerbs:
     """``accounts ...`` for one domain."""
@@ -41,6 +44,11 @@ class AccountVerbs:
     async def list(self, domain: JID) -> list[str]:
         """The bare JIDs of all accounts, sorted."""
         return [str(JID.of(name, domain.domainpart)) for name in await self._accounts.list()]
+
+    @operator("list the accounts that are disabled")
+    async def disabled(self, domain: JID) -> Names:
+        """Their bare JIDs, sorted."""
+        return [str(JID.of(name, domain.domainpart)) for name in await self._accounts.disabled()]
 
     @operator("set another password; open sessions stay")
     async def password(self, jid: JID, password: Secret) -> str:
@@ -82,6 +90,22 @@ class AccountVerbs:
             "sessions": [session.jid for session in account.sessions.values()],
             "contacts": len(roster.listed(account.roster)),
         }
+
+    @operator("list the contacts of an account")
+    async def roster(self, jid: JID) -> Rows:
+        """A row for each contact that its clients see, by JID."""
+        if not await self._accounts.exists(_localpart(jid)):
+            raise Refused(f"there is no account {jid}")
+        items = roster.listed((await self._manager.account(jid)).roster)
+        return [
+            {
+                "jid": item.jid,
+                "name": item.name,
+                "subscription": item.subscription,
+                "groups": [*item.groups],
+            }
+            for item in sorted(items, key=lambda item: item.jid)
+        ]
 
     @operator("delete an account with everything it owns")
     async def delete(self, jid: JID) -> str:

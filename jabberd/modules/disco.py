@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -24,8 +24,24 @@ from jabberd.api import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from jabberd.api import JID
+
 INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
+
+
+@runtime_checkable
+class Nodes(Protocol):
+    """A module that describes nodes of the domain, where `Disco` does not know them."""
+
+    def node_info(self, node: str, asker: JID) -> Iterable[Element] | None:
+        """Identities and features of a node (§3.2); None: it is not this module's.
+
+        :raises StanzaError: that is not for the asker.
+        """
+
+    def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
+        """What belongs to a node (§4.2); None as above."""
 
 
 class Disco(Module, xep=30, version="2.5.0"):
@@ -54,13 +70,17 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     @answers.get(INFO, "query", to=DOMAIN, by=ANYONE)
     def domain_info(self, request: IQ) -> Element:
-        """An instant messaging server with the features of all its modules (§3.1)."""
+        """An instant messaging server with the features of all its modules (§3.1), or a module's node."""
+        if node := request.payload.get("node"):
+            return _node(INFO, node, (each.node_info(node, request.sender) for each in self._nodes()))
         identity = {"category": "server", "type": "im", "name": self.config.name or None}
         return _info(request, identity, {f for module in self.domain.modules for f in module.features})
 
     @answers.get(ITEMS, "query", to=DOMAIN, by=ANYONE)
     def domain_items(self, request: IQ) -> Element:
-        """Its services (§4.1)."""
+        """Its services (§4.1), or what belongs to a module's node."""
+        if node := request.payload.get("node"):
+            return _node(ITEMS, node, (each.node_items(node, request.sender) for each in self._nodes()))
         return _items(request, self.config.items.items())
 
     @answers.get(INFO, "query", to=ACCOUNT, by=SUBSCRIBER)
@@ -80,6 +100,21 @@ class Disco(Module, xep=30, version="2.5.0"):
         return _items(request, [(session.jid, None) for session in sessions if session.presence is not None])
 
 
+    def _nodes(self) -> Iterable[Nodes]:
+        return (module for module in self.domain.modules if isinstance(module, Nodes))
+
+
+def _node(namespace: str, node: str, found: Iterable[Iterable[Element] | None]) -> Element:
+    """The answer of whoever knows the node.
+
+    :raises StanzaError: ``item-not-found``: nobody does.
+    """
+    for about in found:
+        if about is not None:
+            return E(namespace, "query", {"node": node}, *about)
+    raise StanzaError("item-not-found")
+
+
 def _info(request: IQ, identity: Mapping[str, str | None], features: Iterable[str]) -> Element:
     about = [E(INFO, "feature", {"var": feature}) for feature in sorted(features)]
     return _described(request, INFO, E(INFO, "identity", identity), *about)
@@ -90,7 +125,7 @@ def _items(request: IQ, items: Iterable[tuple[str, str | None]]) -> Element:
 
 
 def _described(request: IQ, namespace: str, *about: Element) -> Element:
-    """The answer, which mirrors the node that was asked for (§3.2); there is none but the entity itself.
+    """The answer, which mirrors an empty node (§3.2); no other node is the entity itself.
 
     :raises StanzaError: ``item-not-found``.
     """

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import execute
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 
-from jabberd import loader
+from jabberd import hosting, loader
+from jabberd.admin import Admin
 from jabberd.certificates import issue, make_ca
 from jabberd.hosting import Host
 from jabberd.interfaces import LoginPolicy
@@ -29,7 +30,7 @@ from jabberd.xmpp.scram import HASHES, ScramKeys, derive
 from jabberd.xmpp.scram import MINIMUM_ITERATIONS as _ITERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
     from twisted.internet.task import Clock
@@ -47,6 +48,7 @@ class Server:
     :param default: the way to other domains.
     :param modules: for each module's name its settings; the default ones if not given.
     :param classes: modules by name that cannot be found by name, such as those of a test.
+    :param admins: bare JIDs that may administer every domain.
     :param tls: let nobody in without TLS; the certificates are of a CA of the tests' own.
     :ivar hosts: manager, accounts and modules of each domain.
     :ivar door: what clients connect to.
@@ -65,6 +67,7 @@ class Server:
         streams: StreamSettings | None = None,
         door: DoorSettings | None = None,
         limits: Limits | None = None,
+        admins: Iterable[str] = (),
     ) -> None:
         self.storage = storage or open_storage("memory", None)
         self.router = Router(default)
@@ -91,6 +94,9 @@ class Server:
                 limits=limits,
             )
             self._start(Host(manager, accounts, loader.Modules(manager, configured, classes)))
+        trusted = frozenset(map(JID.parse, admins))
+        admin = Admin(lambda: hosting.verb_groups(self.hosts))
+        hosting.let_operate(self.hosts, admin, dict.fromkeys(self.hosts, trusted))
         self.door.hosts = {name: host.manager for name, host in self.hosts.items()}
         self.door.doStart()
 
