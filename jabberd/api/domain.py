@@ -71,6 +71,9 @@ class Account(Protocol):
     def trusts(self, contact: JID) -> bool:
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
 
+    def knows(self, contact: JID) -> bool:
+        """Whether the contact is in the account's roster, whatever the subscription."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operators:

@@ -63,6 +63,11 @@ class Account:
         item = self.roster.get(contact.bare)
         return item is not None and item.state.shows_user
 
+    def knows(self, contact: JID) -> bool:
+        """Whether the contact is in the account's roster, whatever the subscription."""
+        item = self.roster.get(contact.bare)
+        return item is not None and item.listed
+
 
 class AccountCache:
     """The loaded accounts of one domain, at most ``most`` of them beside those that have sessions."""
