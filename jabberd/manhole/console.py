@@ -92,7 +92,11 @@ class Console(Terminal):
     # --- lines -----------------------------------------------------------------------------------
 
     def entered(self, line: str) -> None:
-        self._source = (self._source + line)[:_SOURCE]
+        self._source += line
+        if len(self._source) > _SOURCE:
+            self._take_source()
+            self.drop()
+            return
         try:
             whole = complete(self._source)
         except (SyntaxError, ValueError, OverflowError) as error:

@@ -13,7 +13,6 @@ from jabberd.table import cells
 
 __all__ = ["History", "Line", "drawn"]
 
-_LONGEST: Final = 10_000  # characters in a line; what is typed beyond them is dropped
 _REMEMBERED: Final = 500  # lines in a history
 
 
@@ -64,9 +63,8 @@ class Line:
         self.cursor = len(text)
 
     def insert(self, text: str) -> None:
-        if len(self.text) + len(text) <= _LONGEST:
-            self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
-            self.cursor += len(text)
+        self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
+        self.cursor += len(text)
 
     def left(self) -> None:
         self.cursor = max(self.cursor - 1, 0)
@@ -123,11 +121,13 @@ _COLOURS: Final = {"string": "32", "comment": "2", "number": "36", "keyword": "3
 def drawn(prompt: str, line: Line, width: int, *, colour: bool) -> str:
     """What a terminal of that width is told, wherever in its row the cursor is, to show the line."""
     room = max(width - len(prompt) - 1, 8)
-    first = 0
-    while cells(line.text[first : line.cursor]) > room:
-        first += 1
-    last = first
-    while last < len(line.text) and cells(line.text[first : last + 1]) <= room:
+    first = last = line.cursor
+    used = 0
+    while first and used + cells(line.text[first - 1]) <= room:
+        first -= 1
+        used += cells(line.text[first])
+    while last < len(line.text) and used + cells(line.text[last]) <= room:
+        used += cells(line.text[last])
         last += 1
     column = len(prompt) + cells(line.text[first : line.cursor])
     shown = _coloured(line.text, first, last) if colour else line.text[first:last]

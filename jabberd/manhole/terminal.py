@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Terminal", "Window"]
 
-_AHEAD: Final = 10_000  # keys that wait while something runs; more are dropped
+_AHEAD: Final = 100_000  # keys that wait while something runs
+_LONGEST: Final = 20_000  # characters in a line
+_TOO_MUCH: Final = "that is too much at once, and dropped; go on with Ctrl-C"
 _OFFERED: Final = 200  # completions that are shown
 
 _INTERRUPT: Final = b"\x03"
@@ -76,6 +78,7 @@ class Terminal(TerminalProtocol):
         self._decoder = getincrementaldecoder("utf-8")("replace")
         self._typed: deque[bytes] = deque()
         self._taking = False
+        self._deaf = False
         self._asked: Deferred[str] | None = None
         self._question = ""
         self._secret = Line()
@@ -111,6 +114,14 @@ class Terminal(TerminalProtocol):
         if not self._taking:
             self._draw()
 
+    def drop(self) -> None:
+        """Take nothing of what is too long, up to Ctrl-C: half of it may mean something else."""
+        self._deaf = True
+        self._typed.clear()
+        self._line.take()
+        self._secret.take()
+        self.put(_TOO_MUCH)
+
     async def ask(self, question: str) -> str:
         """What is typed unseen.
 
@@ -135,8 +146,10 @@ class Terminal(TerminalProtocol):
     def keystrokeReceived(self, keyID: bytes, modifier: bytes | None) -> None:
         if keyID == _INTERRUPT:
             self._interrupt()
-        elif modifier is None and len(self._typed) < _AHEAD:
+        elif modifier is None and not self._deaf:
             self._typed.append(keyID)
+            if len(self._typed) > _AHEAD:
+                self.drop()
 
     def received(self) -> None:
         """All keys that came together were told."""
@@ -194,8 +207,11 @@ class Terminal(TerminalProtocol):
             _EDITS[key](line)
         elif len(key) == 1:
             line.insert("".join(filter(str.isprintable, self._decoder.decode(key))))
+            if len(line.text) > _LONGEST:
+                self.drop()
 
     def _interrupt(self) -> None:
+        self._deaf = False
         self._typed.clear()
         self._line.take()
         self._history.rest()

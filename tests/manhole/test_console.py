@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import weakref
+from time import process_time
 from typing import TYPE_CHECKING
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, eventAsText
 
 from jabberd.manhole.console import Console
 from jabberd.manhole.line import History
+from jabberd.testing.outcome import done
 from tests.manhole.seat import SECRET, Seat
 
 if TYPE_CHECKING:
@@ -238,11 +240,25 @@ def test_what_is_pasted_waits_until_the_line_before_is_done() -> None:
     assert seat.screen().endswith("open()\n>>> x\nopen\n>>> 1 + 1\n2\n>>>")
 
 
-def test_no_more_waits_than_is_sensible() -> None:
+def test_what_is_too_long_is_dropped_as_a_whole_until_ctrl_c() -> None:
     seat = Seat()
-    seat.type("admin.treasury.open()\r", "x" * 1_000_000)
+    too_much = "that is too much at once, and dropped; go on with Ctrl-C"
+    assert seat.type("'" + "x" * 20_000, "y'\r", "1\r").endswith(f"{too_much}\n>>>")
+    assert seat.type("\x03", "2\r").endswith("\n>>> 2\n2\n>>>")
+    seat.type("admin.treasury.open()\r", "z = 3\r" * 20_000)
     seat.treasury.opened.callback("open")
-    assert seat.raw.count(b"x") <= 10_000
+    assert seat.screen().endswith(f"{too_much}\nopen\n>>>")
+    assert seat.type("\x03", "z\r").endswith("NameError: name 'z' is not defined\n>>>")
+    seat.type("if 1:\r", *[f"  '{'x' * 15_000}'\r"] * 7)
+    assert seat.screen().endswith(f"{too_much}\n>>>")
+
+
+def test_a_long_line_that_is_pasted_does_not_hold_up_the_server() -> None:
+    seat = Seat()
+    began = process_time()
+    seat.type("'" + "x" * 15_000 + "'[0]")
+    assert seat.type("\r").endswith("\n'x'\n>>>")
+    assert process_time() - began < 2
 
 
 def test_a_line_that_is_wider_than_the_terminal_keeps_to_one_row() -> None:
@@ -336,9 +352,11 @@ def test_when_the_client_vanishes_what_it_waited_for_is_cancelled_and_nothing_is
 
 def test_when_the_client_vanishes_questions_are_not_waited_for() -> None:
     seat = Seat()
-    seat.type(f"{PAY}\r")
-    shown = seat.raw
+    seat.type(f"asked = {PAY}\r")
+    asked, shown = seat.console._namespace["asked"], seat.raw
     seat.vanish()
+    with pytest.raises(CancelledError):
+        done(asked)
     assert seat.raw == shown
 
 

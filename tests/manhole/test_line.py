@@ -50,13 +50,6 @@ def test_keys_edit_as_they_do_in_a_shell(before: str, edit: type[Line], after: s
     assert shown(typed) == after
 
 
-def test_a_line_has_an_end() -> None:
-    typed = Line("x" * 9_999)
-    typed.insert("y")
-    typed.insert("z")
-    assert typed.text.endswith("xy")
-
-
 def test_the_history_goes_back_and_forth_and_keeps_what_was_being_typed() -> None:
     history = History()
     for each in ("one", "two", "two", "  "):

@@ -55,8 +55,11 @@ def test_the_value_of_the_last_expression_is_waited_for(source: str, value: obje
 
 
 def test_a_deferred_that_was_looked_at_keeps_its_result() -> None:
-    namespace = {"later": succeed(8)}
-    assert [done(evaluate("later", namespace)) for _ in range(2)] == [8, 8]
+    later: Deferred[int] = Deferred()
+    looking = [Deferred.fromCoroutine(evaluate("later", {"later": later})) for _ in range(2)]
+    later.callback(8)
+    assert [done(each) for each in looking] == [8, 8]
+    assert done(later) == 8
 
 
 def test_a_deferred_that_failed_is_told_once() -> None:
