@@ -224,12 +224,10 @@ class TLS(Settings):
     """``[tls]``.
 
     :ivar certificates: the folder from which each domain takes the certificate that names it.
-    :ivar client_authorities: clients may log in by certificates that these vouch for; see `Federation`.
     """
 
     certificates: FilePath | None = None
     minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
-    client_authorities: tuple[Authority, ...] = ()
 
 
 class Federation(Settings):
@@ -316,7 +314,7 @@ class Limits(Settings):
     :ivar negotiation_timeout: from the connection until a resource is bound or a server authenticated.
     :ivar idle_timeout: silence after which a client is asked, and dropped ``answer_timeout`` later.
     :ivar login_attempts: failures before a stream is closed.
-    :ivar connections: of one IP address at a time, to all listeners together.
+    :ivar connections: of one IP address at a time, those of clients and those of servers counted apart.
     :ivar resources: of one account at a time.
     """
 

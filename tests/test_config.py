@@ -87,13 +87,12 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text(
         MINIMAL.replace('"memory"', '"sqlite:../var/montague.db"')
-        + '[tls]\ncertificates = "../certs"\nclient_authorities = ["system", "ca.pem"]\n'
+        + '[tls]\ncertificates = "../certs"\n[federation]\nauthorities = ["system", "ca.pem"]\n'
         + '[control]\nsocket = "m.sock"\n'
     )
     read = Config.read(file).settings
-    assert read.tls == TLS(
-        certificates=tmp_path / "certs", client_authorities=("system", tmp_path / "etc" / "ca.pem")
-    )
+    assert read.tls == TLS(certificates=tmp_path / "certs")
+    assert read.federation.authorities == ("system", tmp_path / "etc" / "ca.pem")
     assert read.control == Control(socket=tmp_path / "etc" / "m.sock")
     assert read.storage.url == f"sqlite:///{tmp_path}/var/montague.db"
 
