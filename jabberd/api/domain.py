@@ -90,6 +90,24 @@ class Operators:
     server: frozenset[JID] = frozenset()
 
 
+class Contacts(Protocol):
+    """The rosters of a domain's accounts, as far as modules change them."""
+
+    async def share(self, account: Account, contact: JID, group: str) -> None:
+        """Make somebody a contact who shares presence both ways, in that group; its clients learn it.
+
+        The other side is for the caller to do, and `show` when both are done.
+
+        :raises StanzaError: ``resource-constraint``: the roster is full.
+        """
+
+    async def unshare(self, account: Account, contact: JID, group: str) -> None:
+        """Take a contact out of that group, and out of the roster if it was in no other one."""
+
+    def show(self, account: Account, contact: JID) -> None:
+        """Tell a contact of the account's presence, as far as it may know."""
+
+
 class Domain(Protocol):
     """The domain that a module serves."""
 
@@ -126,6 +144,10 @@ class Domain(Protocol):
 
     def fire(self, event: object) -> None:
         """Tell all listeners of this event's class."""
+
+    @property
+    def contacts(self) -> Contacts:
+        """The rosters of its accounts."""
 
     @property
     def modules(self) -> Iterable[Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jabberd.jsm import roster, subscription
 from jabberd.xmpp.errors import StanzaError
@@ -12,6 +12,7 @@ from jabberd.xmpp.stanza import Stanza
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jabberd import api
     from jabberd.api import IQ
     from jabberd.jsm.account import Account, Residents
     from jabberd.jsm.manager import SessionManager
@@ -74,6 +75,35 @@ class Contacts:
             if step.presence:
                 self._manager.presence.show(account, contact, step.presence)
             self._manager.route(Stanza.of("presence", sender=account.jid, to=contact, type=type))
+
+    # -- what modules change -------------------------------------------------------------------------
+
+    async def share(self, account: api.Account, contact: JID, group: str) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        ours = cast("Account", account)
+        await self._change(ours, contact, roster.shared(ours.roster, contact, group, self._limits))
+
+    async def unshare(self, account: api.Account, contact: JID, group: str) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        ours = cast("Account", account)
+        await self._change(ours, contact, roster.unshared(ours.roster, contact, group))
+
+    async def _change(self, account: Account, contact: JID, changes: roster.Changes) -> None:
+        """Store what was changed of one contact, and tell the account's clients."""
+        if not changes:
+            return
+        await self._store.change(account.jid, changes)
+        item = changes[contact]
+        if item is not None:
+            self._push(account, roster.push(item))
+            return
+        self._push(account, roster.removal_push(contact, roster.version(account.roster)))
+        self._manager.presence.show(account, contact, "unavailable")
+
+    def show(self, account: api.Account, contact: JID) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        if account.trusts(contact):
+            self._manager.presence.show(cast("Account", account), contact, "available")
 
     def _asker(self, request: IQ) -> tuple[Account, Session]:
         account = self._manager.accounts.get(request.sender.bare)

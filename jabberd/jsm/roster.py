@@ -237,6 +237,38 @@ def removed(rows: Rows, contact: str) -> Changes:
     }
 
 
+def shared(rows: Rows, contact: JID, group: str, limits: Limits) -> Changes:
+    """Make a contact one who shares presence both ways, in that group; no changes if it is one.
+
+    :raises StanzaError: ``resource-constraint`` if the roster is full.
+    """
+    old = _row(rows, contact)
+    _require_room(rows, old, limits)
+    groups = old.groups if group in old.groups else (*old.groups, group)
+    new = replace(
+        old,
+        name=old.name or contact.localpart,
+        groups=groups,
+        subscription="both",
+        ask=False,
+        approved=False,
+        pending_in=b"",
+        listed=True,
+    )
+    return {} if new == old else {contact: replace(new, version=version(rows) + 1)}
+
+
+def unshared(rows: Rows, contact: JID, group: str) -> Changes:
+    """Take a contact out of that group, and away if it was its only one; no changes if it is not in it."""
+    old = _row(rows, contact)
+    if group not in old.groups:
+        return {}
+    if old.groups == (group,):
+        return removed(rows, contact)
+    groups = tuple(each for each in old.groups if each != group)
+    return {contact: replace(old, groups=groups, version=version(rows) + 1)}
+
+
 def moved(rows: Rows, contact: str, step: Transition, limits: Limits, request: bytes = b"") -> Changes:
     """Take a subscription to its new state (appendix A); no changes if the step changes nothing.
 
