@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 import tomllib
+from copy import copy, deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -42,6 +43,7 @@ class Config:
 
     :ivar name: how the file is called in messages.
     :ivar table: all that it says, as the standard library reads it.
+    :ivar path: where it was read; None if it was not.
     """
 
     def __init__(self, name: str, source: str, folder: Path) -> None:
@@ -55,6 +57,7 @@ class Config:
         self._lines = index(source)
         self._folder = folder
         self._problems: set[tuple[int, str]] = set()
+        self.path: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Config:
@@ -69,7 +72,24 @@ class Config:
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise ConfigError(f"{path}:{line}: is not UTF-8; save it as UTF-8") from None
-        return cls(str(path), source, Path(path).resolve().parent)
+        config = cls(str(path), source, Path(path).resolve().parent)
+        config.path = Path(path).absolute()
+        return config
+
+    def changed(self, keys: tuple[str, ...] = (), value: object = None) -> Config:
+        """The same with another value at those keys (None: without it), and no mistakes found so far."""
+        other = copy(self)
+        vars(other).pop("settings", None)  # of this one
+        vars(other).update(_problems=set(), table=deepcopy(self.table))
+        if keys:
+            table: dict[str, Any] = other.table
+            *above, last = map(str, keys)  # no JIDs, which cannot be copied
+            for key in above:
+                table = table.setdefault(key, {})
+            table.pop(last, None)
+            if value is not None:
+                table[last] = value
+        return other
 
     @cached_property
     def settings(self) -> ServerSettings:

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="a verb, such as: accounts create JID")
     options = parser.parse_args(arguments)
+    options.words = _with_whole_path(options.words)
     if options.words == ["config", "example"]:
         example = (files("jabberd") / "example.toml").read_text().removesuffix("\n")
         return _show({"done": example}, as_json=options.json)
@@ -54,6 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # while the server answers
         return INTERRUPTED
     return _show(answer, as_json=options.json)
+
+
+def _with_whole_path(words: list[str]) -> list[str]:
+    """The words, with a file as the server finds it, which runs in another folder."""
+    for verb in (["backup"], ["restore"], ["config", "check"]):
+        if words[: len(verb)] == verb and len(words) > len(verb):
+            file, *rest = words[len(verb) :]
+            return [*verb, str(Path(file).absolute()), *rest]
+    return words
 
 
 def _ask_again(name: str, options: argparse.Namespace) -> _Answer:

@@ -11,6 +11,8 @@ from jabberd import hosting
 from jabberd.admin import Admin
 from jabberd.config import Config
 from jabberd.control import answer
+from jabberd.operating.backup import Backup, Restore
+from jabberd.operating.examine import NoOne
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.storage.ownership import InUseError, ownership
@@ -20,14 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jabberd.hosting import Host
-    from jabberd.xmpp.stanza import Stanza
-
-
-class _NoOne:
-    """The route of a server that does not run: nobody learns anything."""
-
-    def deliver(self, _stanza: Stanza) -> None:
-        """See `jabberd.interfaces.Route`."""
 
 
 def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
@@ -43,6 +37,8 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
     ours = ownership(url)
     try:
         ours.acquire()
+        if words[:1] == ["restore"]:  # before the storage is opened, which would make one
+            return _at_once(Admin(lambda: [("", "", Restore(url))]), words)
         return _on_storage(config, url, words, secrets)
     except InUseError as why:
         where = config.settings.control.socket or "it has no [control] socket"
@@ -51,11 +47,18 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
         ours.release()
 
 
+def _at_once(admin: Admin, words: list[str]) -> dict[str, Any]:
+    answers: list[dict[str, Any]] = []
+    Deferred.fromCoroutine(answer(admin, words, {})).addCallback(answers.append)
+    return answers[0]
+
+
 def _on_storage(config: Config, url: str, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
     secret = hosting.secret_of(url)
     storage = open_storage(url, None)
-    hosts = hosting.host_domains(config, storage, Router(_NoOne()), Clock(), execute, secret)
-    admin = Admin(lambda: hosting.verb_groups(hosts))
+    hosts = hosting.host_domains(config, storage, Router(NoOne()), Clock(), execute, secret)
+    groups = [*hosting.verb_groups(hosts), ("", "", Backup(url, execute)), ("", "", Restore(url))]
+    admin = Admin(lambda: groups)
     answers: list[dict[str, Any]] = []
     Deferred.fromCoroutine(_run(admin, hosts.values(), words, secrets)).addCallback(answers.append)
     storage.close()

@@ -7,10 +7,8 @@ accounts while no server runs.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from twisted.logger import Logger
 
 from jabberd import loader
 from jabberd.api.domain import Operators
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from jabberd.streams.certfiles import ServerCertificate
     from jabberd.xmpp.jid import JID
 
-log = Logger()
-
 _KEPT = ("localhost", "secret")  # owner and key of what `secret_of` keeps
 
 
@@ -61,20 +57,42 @@ def host_domains(
     :raises ConfigError: modules or their settings are wrong.
     """
     settings = config.settings
-    modules = {name: _modules(config, name, domain) for name, domain in settings.domains.items()}
+    modules = {name: module_settings(config, name, domain) for name, domain in settings.domains.items()}
     config.check()
     hosts: dict[str, Host] = {}
-    for name, domain in settings.domains.items():
-        accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
-        limits = manager.Limits(sessions=settings.limits.resources)
-        jsm = manager.SessionManager(
-            name, router, storage, clock, accounts, policy=_policy(domain), limits=limits
-        )
-        host = Host(jsm, accounts, _loaded(config, jsm, modules[name]))
-        jsm.registry = host.modules.registry
-        router.add(name, jsm)
-        hosts[name] = host
+    for name in settings.domains:
+        hosts[name] = host_domain(config, name, modules[name], storage, router, clock, run, secret)
+        router.add(name, hosts[name].manager)
     return hosts
+
+
+def host_domain(
+    config: Config,
+    name: JID,
+    modules: dict[str, Settings],
+    storage: Storage,
+    router: Router,
+    clock: Any,
+    run: Run,
+    secret: bytes,
+) -> Host:
+    """Make one domain; it has no route and is not started.
+
+    :raises ConfigError: its modules cannot work together.
+    """
+    accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
+    jsm = manager.SessionManager(name, router, storage, clock, accounts)
+    host = Host(jsm, accounts, _loaded(config, jsm, modules))
+    jsm.registry = host.modules.registry
+    settle(host, config.settings)
+    return host
+
+
+def settle(host: Host, settings: ServerSettings) -> None:
+    """Let a domain follow these settings, where they are not those of its modules."""
+    jsm = host.manager
+    jsm.policy = _policy(settings.domains[jsm.jid])
+    jsm.limits = replace(jsm.limits, sessions=settings.limits.resources)
 
 
 def verb_groups(
@@ -148,18 +166,12 @@ def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCe
             folders[path] = CertificateFolder(path)
         try:
             chosen[name] = folders[path].choose(name)
-            log.info(
-                "{domain} shows {path}, valid until {expires:%Y-%m-%d}",
-                domain=name,
-                path=str(chosen[name].path),
-                expires=chosen[name].expires,
-            )
         except NoCertificateError as error:
             config.problem(keys, f"{error}; put one there")
     return chosen
 
 
-def _modules(config: Config, name: JID, domain: Domain) -> dict[str, Settings]:
+def module_settings(config: Config, name: JID, domain: Domain) -> dict[str, Settings]:
     """The settings of a domain's modules; mistakes are noted in the config."""
     chosen: dict[str, Settings] = {}
     for module in loader.chosen(domain.modules):

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     from jabberd.api import Domain, Settings
 
-__all__ = ["DEFAULT", "ENTRY_POINTS", "LoadError", "Modules", "available", "chosen", "module_class"]
+__all__ = [
+    "DEFAULT",
+    "ENTRY_POINTS",
+    "LoadError",
+    "Modules",
+    "available",
+    "chosen",
+    "has_residents",
+    "in_order",
+    "made",
+    "module_class",
+]
 
 log = Logger()
 
@@ -126,7 +137,7 @@ class Modules:
         """
         found = classes or {}
         wanted = {name: found.get(name) or module_class(name) for name in configured}
-        self._modules = [_made(name, wanted[name], domain, configured[name]) for name in _in_order(wanted)]
+        self._modules = [made(name, wanted[name], domain, configured[name]) for name in in_order(wanted)]
         self._started: list[Module] = []
         self.registry = Registry(self._modules)
 
@@ -142,6 +153,12 @@ class Modules:
             await self.stop()
             raise
 
+    def become(self, modules: Iterable[Module], registry: Registry) -> None:
+        """Have these from now on; they are started, and are stopped with `stop`."""
+        self._modules = list(modules)
+        self._started = list(self._modules)
+        self.registry = registry
+
     async def stop(self) -> None:
         """Stop those that were started, in the opposite order; one that fails does not keep the others."""
         while self._started:
@@ -152,7 +169,7 @@ class Modules:
                 log.failure("module {name} did not stop as it should", name=module.name)
 
 
-def _in_order(classes: Mapping[str, type[Module]]) -> list[str]:
+def in_order(classes: Mapping[str, type[Module]]) -> list[str]:
     """The names so that each comes after those it requires; the same order every time."""
     for name, cls in classes.items():
         for required in cls.requires:
@@ -172,7 +189,11 @@ def _remedy(required: str, present: Iterable[str]) -> str:
     return f"switch {required} on" if required in known else _suggestion(required, {*known, *present})
 
 
-def _made(name: str, cls: type[Module], domain: Domain, settings: Settings | Mapping[str, object]) -> Module:
+def made(name: str, cls: type[Module], domain: Domain, settings: Settings | Mapping[str, object]) -> Module:
+    """An instance for the domain.
+
+    :raises LoadError: its settings or stores are wrong.
+    """
     try:
         config = cls.Config.model_validate(settings)
         stores = {attribute: domain.bind(declared) for attribute, declared in _stores(cls)}
@@ -183,6 +204,11 @@ def _made(name: str, cls: type[Module], domain: Domain, settings: Settings | Map
     except ValueError as error:
         raise LoadError(name, f"{error}; rename the store") from None
     return cls(name, domain, config, stores, Logger(namespace=f"{modules.__name__}.{name}"))
+
+
+def has_residents(cls: type[Module]) -> bool:
+    """Whether accounts are loaded with what the module keeps of them."""
+    return any(isinstance(declared, Keyed) and declared.resident for _, declared in _stores(cls))
 
 
 def _stores(cls: type[Module]) -> Iterable[tuple[str, Keyed[object] | Archive]]:

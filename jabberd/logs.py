@@ -54,8 +54,7 @@ class Levels:
     def __init__(self, settings: Log) -> None:
         self._predicate = LogLevelFilterPredicate()
         self._levels: dict[str, str] = {}
-        for namespace, level in {"": settings.level, **settings.levels}.items():
-            self.set(namespace, level)
+        self.replace(settings)
 
     def set(self, namespace: str, level: str) -> None:
         """Use this level from now on.
@@ -70,6 +69,13 @@ class Levels:
             raise ValueError(f"{level!r} is not a level; use one of {names}") from None
         self._predicate.setLogLevelForNamespace(namespace, constant)
         self._levels[namespace] = level
+
+    def replace(self, settings: Log) -> None:
+        """Use these from now on, and no others."""
+        self._predicate.clearLogLevels()
+        self._levels.clear()
+        for namespace, level in {"": settings.level, **settings.levels}.items():
+            self.set(namespace, level)
 
     def all(self) -> dict[str, str]:
         """The levels by namespace, sorted."""

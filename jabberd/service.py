@@ -6,7 +6,6 @@ order in which they stand in `Server`, and stop in the opposite one, each with a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from socket import gethostname
@@ -25,22 +24,22 @@ from jabberd.holdings import Holdings
 from jabberd.jsm.threads import BoundedThreads
 from jabberd.logs import LogVerbs
 from jabberd.manhole import manhole
+from jabberd.measure import Traffic
+from jabberd.operating import terms
+from jabberd.operating.parts import Parts
+from jabberd.operating.reload import Hangup, Reload
+from jabberd.operating.shown import Shown
+from jabberd.operating.verbs import operating_verbs
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.storage.ownership import ownership
-from jabberd.streams.clients import ClientFactory, DoorSettings
-from jabberd.streams.connect import Connector
+from jabberd.streams.clients import ClientFactory
 from jabberd.streams.federation import Federation
 from jabberd.streams.link_verbs import LinkVerbs, outlook
-from jabberd.streams.proof import Policy
-from jabberd.streams.protocol import StreamSettings
-from jabberd.streams.s2s import Terms
 from jabberd.streams.rules import RuleVerbs, store_of
+from jabberd.streams.s2s import Terms
 from jabberd.streams.servers import ServerFactory
-from jabberd.streams.targets import Target, make_resolver
-from jabberd.streams.tls import Contexts, security
-from jabberd.streams.vouch import Trust, TrustError
-from jabberd.xmpp.boundaries import Limits
+from jabberd.streams.tls import security
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ if TYPE_CHECKING:
     from jabberd.logs import Levels
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
-    from jabberd.streams.certfiles import ServerCertificate
+    from jabberd.streams.proof import Policy
+    from jabberd.streams.vouch import Trust
 
 log = Logger()
 
@@ -241,7 +241,10 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     storage = open_storage(settings.storage.url, reactor)
     ours.release()
     threads = BoundedThreads(reactor)
-    federation = _federation(settings, shown, terms.trust(config), secret, reactor, lambda: listeners.bound)
+    policies = terms.policies(settings)
+    federation = _federation(
+        settings, shown, policies, terms.trust(config), secret, reactor, lambda: listeners.bound
+    )
     router = Router(federation)
     federation.bounce = router.bounce
     federation.terms.rules.table.update(kept_rules)
@@ -263,7 +266,26 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         Streams("streams of clients", reactor, clients),
         listeners,
     ]
+    parts = Parts(
+        reactor=reactor,
+        storage=storage,
+        router=router,
+        run=threads.run,
+        secret=secret,
+        levels=levels,
+        shown=shown,
+        hosts=hosts,
+        policies=policies,
+        clients=clients,
+        servers=servers,
+        federation=federation,
+        bound=lambda: listeners.bound,
+        let_operate=lambda now: hosting.let_operate(hosts, admin, hosting.admins(now)),
+    )
+    reload = Reload(config, parts)
+    services.append(Hangup(reload, reactor))
     verbs = [
+        *operating_verbs(reload),
         ("log", "", LogVerbs(levels)),
         ("links", "", LinkVerbs(federation, servers)),
         ("federation", "", RuleVerbs(federation, servers, store_of(storage))),
@@ -271,6 +293,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     ]
     abroad = partial(outlook, federation)
     admin = Admin(lambda: [*hosting.verb_groups(hosts, abroad), *verbs])
+    parts.let_operate(settings)
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(
             settings,
@@ -342,6 +365,7 @@ def _pages(
 def _federation(
     settings: ServerSettings,
     shown: Shown,
+    policies: dict[str, Policy],
     trust: Trust,
     secret: bytes,
     reactor: Any,
@@ -352,7 +376,7 @@ def _federation(
     :param bound: kind, address and port of our own listeners.
     """
     shared = Terms(
-        hosted=terms.policies(settings).get,
+        hosted=policies.get,
         contexts=shown.contexts("xmpp-server"),
         trust=trust,
         secret=sha256(b"dialback " + secret).hexdigest(),

@@ -54,8 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": _SEAMS | {"web"},
     # these put the parts together, and alone know more than one of them
     "hosting": _SEAMS | _PARTS,
-    "service": _SEAMS | _PARTS | {"holdings", "hosting", "logs", "manhole", "metrics", "web"},
-    "direct": _SEAMS | _PARTS | {"hosting"},
+    "operating": _SEAMS | _PARTS | {"hosting", "logs"},
+    "service": _SEAMS | _PARTS | {"holdings", "hosting", "logs", "manhole", "metrics", "operating", "web"},
+    "direct": _SEAMS | _PARTS | {"hosting", "operating"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together
     "tap": {"config", "interfaces", "logs", "notify", "service"},

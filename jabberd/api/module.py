@@ -25,6 +25,8 @@ class Module:
     :cvar features: what disco#info of the domain lists (XEP-0030).
     :cvar account_features: what disco#info of an account lists.
     :cvar stream_features: what the stream advertises after login (RFC 6120 §4.3.2).
+    :cvar replaceable: whether another instance may take its place while clients are connected: False for
+        one that holds sessions or stanzas in memory.
     :cvar noun: what stands before the names of its operators' verbs; empty: the module's name.
     """
 
@@ -35,6 +37,7 @@ class Module:
     account_features: ClassVar[tuple[str, ...]] = ()
     stream_features: ClassVar[tuple[Element, ...]] = ()
     noun: ClassVar[str] = ""
+    replaceable: ClassVar[bool] = True
     declarations: ClassVar[tuple[tuple[str, Declared], ...]] = ()
 
     class Config(Settings):

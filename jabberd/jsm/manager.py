@@ -93,13 +93,13 @@ class SessionManager:
         self.registry = Registry()
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._router = router
         storage.keyed(ACCOUNTS, AccountRecord)
-        self.accounts = AccountCache(storage, self._limits.cached)
+        self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
-        self.contacts = Contacts(self, rosters, self._limits.roster)
-        self.presence = Presence(self, self._limits.directed)
+        self.contacts = Contacts(self, rosters, self.limits.roster)
+        self.presence = Presence(self, self.limits.directed)
         self._own_answers = {
             ("get", _ROSTER): BoundAnswer(self.contacts.get, OWNER),
             ("set", _ROSTER): BoundAnswer(self.contacts.set, OWNER),
@@ -202,10 +202,10 @@ class SessionManager:
         old = account.sessions.get(resource)
         if old is not None:  # RFC 6120 §7.7.2.2: the new one wins, as after a lost connection
             old.close(StreamError("conflict", "replaced by a new connection"))
-        elif len(account.sessions) >= self._limits.sessions:
+        elif len(account.sessions) >= self.limits.sessions:
             raise StanzaError(
                 "resource-constraint",
-                f"an account has at most {self._limits.sessions} resources",
+                f"an account has at most {self.limits.sessions} resources",
                 application=("http://jabber.org/protocol/errors", "resource-limit-exceeded"),
             )
         session = Session(self, account, account.jid.with_resource(resource), outlet)

@@ -43,6 +43,7 @@ class Offline(Module, xep=160, version="1.0.1"):
     """Stores messages for those who are offline, and delivers them in order once they are back."""
 
     features = ("msgoffline",)
+    replaceable = False  # two that deliver to one account would deliver twice
 
     class Config(Settings):
         """What may be stored.

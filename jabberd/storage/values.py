@@ -44,12 +44,21 @@ class Catalogue(dict[str, Values[Any]]):
 
         :raises ValueError: the store holds another type already.
         """
-        if name not in self:
+        if name not in self or _same_name(self[name].of, of):
             self[name] = Values(name, of)
         known = self[name]
         if known.of != of:
             raise ValueError(f"the store {name!r} holds {known.of!r}, not {of!r}")
         return cast("Values[T]", known)
+
+
+def _same_name(old: Any, new: Any) -> bool:
+    """Whether a class comes anew from its file, as that of a module that is loaded again."""
+    return isinstance(old, type) and isinstance(new, type) and old is not new and _place(old) == _place(new)
+
+
+def _place(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
 
 
 class Ids:

@@ -82,12 +82,23 @@ class ClientFactory(Factory):
         """What went over all its streams."""
         return self._stream_settings.traffic
 
+    def use(self, streams: StreamSettings, settings: DoorSettings) -> None:
+        """Have other limits: ``streams`` for those to come, the others for all."""
+        self._stream_settings, self._settings = streams, settings
+        self.attempts = settings.attempts
+        if self._sweep.running:
+            self._sweep.stop()
+            self._start_sweeping()
+
+    def _start_sweeping(self) -> None:
+        self._sweep.start(min(self._settings.silence, self._settings.patience) / 4, now=False)
+
     # -- from Twisted -------------------------------------------------------------------------------
 
     def doStart(self) -> None:
         super().doStart()  # type: ignore[no-untyped-call]  # Twisted's
         if not self._sweep.running:
-            self._sweep.start(min(self._settings.silence, self._settings.patience) / 4, now=False)
+            self._start_sweeping()
 
     def doStop(self) -> None:
         super().doStop()  # type: ignore[no-untyped-call]  # Twisted's

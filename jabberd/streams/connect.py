@@ -103,7 +103,7 @@ class Connector:
         self.reactor: Final = reactor
         self.limit: Final = limit
         self.endpoint: Final = endpoint or self._tcp
-        self._resolver = resolver
+        self.resolver = resolver
         self._hosts = hosts or {}
         self._listening = listening
 
@@ -139,14 +139,14 @@ class Connector:
         """
         if domain in self._hosts:
             return [self._hosts[domain]]
-        return await find_targets(domain, self._resolver)
+        return await find_targets(domain, self.resolver)
 
     async def addresses(self, target: Target) -> list[str]:
         """Give the addresses of the target's host.
 
         :raises NotResolvedError: if it has none.
         """
-        return [str(each) for each in await find_addresses(target.host, self._resolver)]
+        return [str(each) for each in await find_addresses(target.host, self.resolver)]
 
     def is_ours(self, address: str, port: int) -> bool:
         """Whether we listen there: connected to it, we would talk to ourselves."""

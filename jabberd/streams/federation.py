@@ -50,6 +50,7 @@ class Federation:
     """See above.  Implements `jabberd.interfaces.Route`.
 
     :ivar bounce: sends a stanza back with an error: the router's, to be set before the first stanza.
+    :ivar connector: how their servers are found.
     :ivar links: those that there are, by pair.
     :ivar setbacks: the last failures of those that there were, by pair.
     """
@@ -61,7 +62,7 @@ class Federation:
         self.settings = settings
         self.links: dict[tuple[str, str], Link] = {}
         self.setbacks: OrderedDict[tuple[str, str], Setback] = OrderedDict()
-        self._connector = connector
+        self.connector = connector
         self._waiting = 0
         self._verifying = 0
         self._closing = False
@@ -71,6 +72,10 @@ class Federation:
     def clock(self) -> IReactorTime:
         """What time it is."""
         return self.terms.clock
+
+    def use(self, terms: Terms, connector: Connector, settings: Settings) -> None:
+        """Have other terms for the streams to come, and other limits for all links."""
+        self.terms, self.settings, self.connector = terms, settings, connector
 
     def deliver(self, stanza: Stanza) -> None:
         """Send the stanza to the server of its domain; what cannot leave bounces, now or later.
@@ -153,7 +158,7 @@ class Federation:
             )
 
         try:
-            stream: OutgoingStream = await self._connector.connect(
+            stream: OutgoingStream = await self.connector.connect(
                 pair.theirs,
                 factory_for,
                 tls=contexts.initiator(pair.ours, pair.theirs, direct=True) if contexts else None,

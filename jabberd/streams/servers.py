@@ -50,6 +50,10 @@ class ServerFactory(Factory):
         self._per_address = per_address
         self._connections: Counter[str] = Counter()
 
+    def use(self, terms: Terms, per_address: int) -> None:
+        """Have other terms for the streams to come."""
+        self._terms, self._per_address = terms, per_address
+
     def buildProtocol(self, addr: IAddress | None) -> IncomingStream | Unwelcome:
         host = unmapped(getattr(addr, "host", "") or "")
         if self._connections[host] >= self._per_address:

@@ -58,8 +58,17 @@ class Contexts:
         self._table: dict[str, SSL.Context] = {}
         self.replace(certificates)
 
-    def replace(self, certificates: Mapping[str, ServerCertificate]) -> None:
-        """Use these certificates from now on; connections that exist go on with theirs."""
+    def replace(
+        self,
+        certificates: Mapping[str, ServerCertificate],
+        minimum: Literal["TLSv1.2", "TLSv1.3"] | None = None,
+    ) -> None:
+        """Use these certificates from now on; connections that exist go on with theirs.
+
+        :param minimum: None: as before.
+        """
+        if minimum is not None:
+            self._minimum = _VERSIONS[minimum]
         self._table = {a_labels(domain): self._context(each) for domain, each in certificates.items()}
 
     def acceptor(self, domain: str = "") -> Acceptor:

@@ -35,6 +35,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
     """Acknowledges stanzas, and lets a client resume a session whose connection was lost."""
 
     stream_features = (E(NS, "sm"),)
+    replaceable = False
 
     class Config(Settings):
         """How long and how much is kept.

@@ -1,0 +1,73 @@
+"""All options of a configuration with their values, those of modules and of defaults too."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from jabberd import hosting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jabberd.config import Config
+
+__all__ = ["differences", "only_at_start", "options"]
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_LOGIN_IN_URL: Final = re.compile(r"(?<=//)[^/@]*@")
+#: What is looked at when the server starts, and not again.
+_AT_START: Final = ("listeners", "storage", "control", "manhole", "log.format", "log.file")
+
+
+def options(config: Config) -> dict[str, str | None]:
+    """By name, as TOML spells it, each option's value, as Python shows it; a password in a URL is left out.
+
+    :raises ConfigError: the configuration is wrong.
+    """
+    found = dict(_leaves("", config.settings.model_dump()))
+    for name, domain in config.settings.domains.items():
+        table = _below("domains", name)
+        found[table] = "hosted"
+        for module, settings in hosting.module_settings(config, name, domain).items():
+            key = _below(f"{table}.modules", module)
+            found |= {key: "True", **dict(_leaves(key, settings.model_dump()))}
+    config.check()
+    return found
+
+
+def differences(
+    now: Mapping[str, str | None], then: Mapping[str, str | None]
+) -> Iterator[tuple[str, str | None, str | None]]:
+    """Option, value now and value then, sorted; of a domain that comes or goes only that."""
+    whole = [f"{name}." for name in now.keys() ^ then.keys() if (now.get(name) or then.get(name)) == "hosted"]
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name) != then.get(name) and not name.startswith(tuple(whole)):
+            yield name, now.get(name), then.get(name)
+
+
+def only_at_start(option: str) -> bool:
+    """Whether the option takes effect with the next start only."""
+    return option.startswith(_AT_START)
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _leaves(_below(path, str(key)), inside)
+    else:
+        yield path, None if value is None else _LOGIN_IN_URL.sub("***@", _shown(value))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_shown(inside)}" for key, inside in value.items()) + "}"
+    return str(value)
+
+
+def _below(path: str, key: str) -> str:
+    spelt = key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return f"{path}.{spelt}" if path else spelt

@@ -1,0 +1,93 @@
+"""From settings to what the parts of a server take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jabberd.streams.clients import DoorSettings
+from jabberd.streams.connect import Connector
+from jabberd.streams.proof import Policy
+from jabberd.streams.protocol import StreamSettings
+from jabberd.streams.targets import Target, make_resolver
+from jabberd.streams.vouch import Trust, TrustError
+from jabberd.xmpp.boundaries import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from twisted.internet.interfaces import IResolver
+
+    from jabberd.config import Config
+    from jabberd.measure import Traffic
+    from jabberd.settings import ServerSettings
+
+__all__ = ["client_streams", "connector", "door", "policies", "server_streams", "trust"]
+
+
+def client_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings:
+    """For streams with clients, which count their stanzas there."""
+    limits = settings.limits
+    return StreamSettings(
+        before=Limits(
+            size=limits.stanza_before_login,
+            tag=min(limits.start_tag, limits.stanza_before_login),
+            depth=limits.depth,
+            elements=limits.elements_before_login,
+        ),
+        after=Limits(limits.stanza, limits.start_tag, limits.depth, limits.elements),
+        negotiation=limits.negotiation_timeout,
+        unread=limits.unread,
+        traffic=traffic,
+    )
+
+
+def server_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings:
+    """For streams with servers: what our clients may send grows on its way."""
+    streams = client_streams(settings, traffic)
+    return replace(streams, after=replace(streams.after, size=2 * streams.after.size))
+
+
+def door(settings: ServerSettings) -> DoorSettings:
+    """For what concerns several clients."""
+    limits = settings.limits
+    return DoorSettings(
+        per_address=limits.connections,
+        attempts=limits.login_attempts,
+        silence=limits.idle_timeout,
+        patience=limits.answer_timeout,
+    )
+
+
+def policies(settings: ServerSettings) -> dict[str, Policy]:
+    """By domain, what it asks of other servers."""
+    return {name: Policy(each.federation, each.require_tls) for name, each in settings.domains.items()}
+
+
+def connector(
+    settings: ServerSettings,
+    reactor: Any,
+    bound: Callable[[], Iterable[tuple[str, str, int]]],
+    resolver: IResolver | None = None,
+) -> Connector:
+    """The way to other servers.
+
+    :param bound: kind, address and port of our own listeners.
+    :param resolver: None: a new one, which looks after its own configuration for ever.
+    """
+    return Connector(
+        reactor,
+        resolver or make_resolver(reactor, settings.federation.resolver),
+        hosts={name: Target(at.host, at.port) for name, at in settings.federation.hosts.items()},
+        listening=lambda: [(host, port) for kind, host, port in bound() if kind.startswith("s2s")],
+        limit=settings.federation.connect_timeout,
+    )
+
+
+def trust(config: Config) -> Trust:
+    """The authorities that federation believes; a file that cannot be used is noted in the config."""
+    try:
+        return Trust(config.settings.federation.authorities)
+    except TrustError as error:
+        config.problem(("federation", "authorities"), f"{error}; name a PEM file of CA certificates")
+        return Trust(())
