@@ -168,6 +168,11 @@ def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCe
             chosen[name] = folders[path].choose(name)
         except NoCertificateError as error:
             config.problem(keys, f"{error}; put one there")
+    if not folders:
+        for number, listener in enumerate(settings.listeners):
+            if listener.direct_tls:
+                said = "needs a certificate; name a folder in tls.certificates"
+                config.problem(("listeners", number, "direct_tls"), said)
     return chosen
 
 
