@@ -62,7 +62,7 @@ async def _to_its_end(done: Any, follow: Callable[[Live], Deferred[None]] | None
     if not isinstance(done, Live):
         return done
     if follow is None:
-        raise Refused("this goes on and on, and cannot be shown here; jabberctl can")
+        raise Refused("this goes on and on; ask a running server, with jabberctl or in its manhole")
     return await follow(done)
 
 

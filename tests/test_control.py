@@ -192,5 +192,5 @@ def test_a_verb_is_done_to_its_end_though_the_client_hangs_up(admin: Admin, door
 def test_who_cannot_show_an_answer_that_goes_on_is_told_who_can() -> None:
     bell = Bell()
     said = done(answered(Admin(lambda: [("bell", "", bell)]), ["bell", "hear"], {}))
-    assert said == {"refused": "this goes on and on, and cannot be shown here; jabberctl can"}
+    assert said == {"refused": "this goes on and on; ask a running server, with jabberctl or in its manhole"}
     assert bell.silent

@@ -33,7 +33,7 @@ class Account:
     """One bare JID of ours, loaded.
 
     :ivar exists: False for an address that nobody registered.
-    :ivar disabled: nobody can log in to it; who disables it makes the cache drop it.
+    :ivar disabled: nobody can log in to it; who disables it says so here, too.
     :ivar anonymous: it ends with its only session, and nothing of it is stored (XEP-0175).
     :ivar stored: the values of its resident stores, ``{store: {key: value}}``.
     """
