@@ -24,7 +24,13 @@ NS: Final = "http://jabber.org/protocol/admin"
 #: What a session's presence shows while somebody sits before it; see ``sessions list``.
 _ACTIVE: Final = frozenset({"available", "chat", "dnd"})
 _MOST: Final = {each: each for each in ("25", "50", "75", "100", "150", "200")}
-_DELAYS: Final = {"30": "30 seconds", "60": "1 minute", "120": "2 minutes", "300": "5 minutes"}
+_DELAYS: Final = {
+    "0": "At once",
+    "30": "30 seconds",
+    "60": "1 minute",
+    "120": "2 minutes",
+    "300": "5 minutes",
+}
 
 _ACCOUNT: Final = Field("accountjid", "jid-single", "Account", required=True)
 _ACCOUNTS: Final = Field("accountjids", "jid-multi", "Accounts", required=True)

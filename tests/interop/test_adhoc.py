@@ -1,0 +1,203 @@
+"""An admin administers a running server with slixmpp, as with any client that has ad-hoc commands."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from slixmpp.exceptions import IqError
+
+from jabberd.certificates import development_certificates
+from tests.interop.actor import PASSWORD, PATIENCE, Actor, entered
+from tests.running import running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.running import Running
+
+pytestmark = pytest.mark.process
+JABBERCTL = Path(sys.executable).with_name("jabberctl")
+ADMIN = "http://jabber.org/protocol/admin"
+CONFIG = """
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+[domains."montague.lit"]
+federation = "off"
+admins = ["prince@montague.lit"]
+[tls]
+certificates = "certs"
+[storage]
+url = "sqlite:montague.db"
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    """With accounts for romeo and the prince, who is its admin."""
+    development_certificates(tmp_path / "certs", ("montague.lit",))
+    config = tmp_path / "montague.toml"
+    config.write_text(CONFIG)
+    for name in ("prince", "romeo"):
+        command = [JABBERCTL, "--config", config, "--password-stdin", "accounts", "create"]
+        subprocess.run(
+            [*map(str, command), f"{name}@montague.lit"],
+            input=PASSWORD,
+            text=True,
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+    with running(config) as server:
+        yield server
+
+
+def client(server: Running, name: str) -> Any:  # slixmpp's types are its own
+    authority = server.log.parent / "certs" / "ca.crt"
+    actor = Actor(f"{name}@montague.lit/palace", server.port("c2s"), authority, register=False)
+    for plugin in ("xep_0004", "xep_0050", "xep_0133"):
+        actor.register_plugin(plugin)
+    return actor
+
+
+async def administer(actor: Any, name: str, fields: dict[str, Any] | None = None) -> Any:
+    """Run a command as slixmpp does: fill in its form, if it has one, and return the last answer."""
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    def next_step(iq: Any, session: dict[str, Any]) -> None:
+        if iq["command"]["status"] == "completed":
+            answers.put_nowait(iq)
+            return
+        form = iq["command"]["form"]
+        assert form.get_fields()["FORM_TYPE"]["value"] == [ADMIN]
+        form["type"] = "submit"
+        form.set_values(fields or {})
+        session["payload"] = form
+        session["next"] = next_step
+        actor.plugin["xep_0050"].complete_command(session)
+
+    run: Callable[..., None] = getattr(actor.plugin["xep_0133"], name)
+    run(session={"next": next_step})
+    async with asyncio.timeout(PATIENCE):
+        return await answers.get()
+
+
+async def refused(actor: Any, name: str, fields: dict[str, Any]) -> str:
+    """The condition of the error that a filled in form gets."""
+    commands = actor.plugin["xep_0050"]
+    first = await commands.send_command("montague.lit", f"{ADMIN}#{name}")
+    form = first["command"]["form"]
+    form["type"] = "submit"
+    form.set_values(fields)
+    with pytest.raises(IqError) as error:
+        await commands.send_command(
+            "montague.lit",
+            f"{ADMIN}#{name}",
+            action="complete",
+            payload=form,
+            sessionid=first["command"]["sessionid"],
+        )
+    return str(error.value.condition)
+
+
+def values(iq: Any) -> dict[str, Any]:
+    return {var: field["value"] for var, field in iq["command"]["form"].get_fields().items()}
+
+
+def notes(iq: Any) -> list[tuple[str, str]]:
+    assert iq["type"] == "result", iq
+    return [(type, text) for type, text in iq["command"]["notes"]]
+
+
+def test_the_prince_administers_montague(server: Running) -> None:
+    async def play() -> None:
+        prince, romeo = client(server, "prince"), client(server, "romeo")
+        async with entered(prince, romeo):
+            listed = await prince.plugin["xep_0133"].get_commands()
+            found = {node.removeprefix(f"{ADMIN}#") for _, node, _ in listed["disco_items"]["items"]}
+            assert {"add-user", "announce", "shutdown"} <= found
+
+            password = {"password": "ratcatcher", "password-verify": "ratcatcher"}
+            tybalt = {"accountjid": "tybalt@montague.lit"}
+            added = await administer(prince, "add_user", tybalt | password)
+            assert notes(added) == [("info", "tybalt@montague.lit was made")]
+            assert await refused(prince, "add-user", tybalt | password) == "conflict"
+            mistyped = tybalt | password | {"password-verify": "ratcather"}
+            assert await refused(prince, "add-user", mistyped) == "not-acceptable"
+
+            counted = await administer(prince, "get_registered_users_num")
+            assert values(counted)["registeredusersnum"] == "3"
+            online = await administer(prince, "get_online_users_list", {"max_items": "50"})
+            assert values(online)["onlineuserjids"] == ["prince@montague.lit", "romeo@montague.lit"]
+            stats = await administer(prince, "user_stats", {"accountjid": "romeo@montague.lit"})
+            assert values(stats)["onlineresources"] == ["palace"]
+            assert values(stats)["ipaddresses"] == ["127.0.0.1"]
+            last = await administer(prince, "get_user_lastlogin", {"accountjids": ["romeo@montague.lit"]})
+            [login] = values(last)["lastlogin"]
+            assert login.endswith("Z")
+
+            await administer(prince, "announce", {"announcement": "Rebellious subjects!"})
+            await romeo.receives("message", body="Rebellious subjects!", type="headline")
+
+            gone = asyncio.Event()
+            romeo.add_event_handler("disconnected", lambda _: gone.set())
+            disabled = await administer(prince, "disable_user", {"accountjids": ["romeo@montague.lit"]})
+            assert notes(disabled) == [("info", "romeo@montague.lit is disabled")]
+            async with asyncio.timeout(PATIENCE):
+                await gone.wait()
+
+    asyncio.run(play())
+    log = server.log.read_text()
+    assert f"'prince@montague.lit/palace' runs {ADMIN}#add-user" in log
+    assert "ratcatcher" not in log
+
+
+def test_romeo_sees_no_commands_and_runs_none(server: Running) -> None:
+    async def play() -> None:
+        romeo = client(server, "romeo")
+        async with entered(romeo):
+            listed = await romeo.plugin["xep_0133"].get_commands()
+            assert list(listed["disco_items"]["items"]) == []
+            with pytest.raises(IqError, match="forbidden"):
+                await romeo.plugin["xep_0050"].send_command("montague.lit", f"{ADMIN}#announce")
+
+    asyncio.run(play())
+
+
+def test_who_is_an_admin_follows_the_configuration_while_the_server_runs(server: Running) -> None:
+    def reloaded() -> bool:
+        return "the configuration was read again" in server.log.read_text()
+
+    async def play() -> None:
+        prince, romeo = client(server, "prince"), client(server, "romeo")
+        async with entered(prince, romeo):
+            assert notes(await administer(prince, "announce", {"announcement": "I abdicate."}))
+            server.log.with_name("montague.toml").write_text(CONFIG.replace("prince@", "romeo@"))
+            server.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(PATIENCE):
+                while not reloaded():  # noqa: ASYNC110  # a file tells, which has no events
+                    await asyncio.sleep(0.05)
+            with pytest.raises(IqError, match="forbidden"):
+                await prince.plugin["xep_0050"].send_command("montague.lit", f"{ADMIN}#announce")
+            assert notes(await administer(romeo, "announce", {"announcement": "Love!"}))
+
+    asyncio.run(play())
+
+
+def test_the_prince_ends_the_server(server: Running) -> None:
+    async def play() -> None:
+        prince, romeo = client(server, "prince"), client(server, "romeo")
+        async with entered(prince, romeo):
+            answer = await administer(prince, "shutdown", {"delay": "0", "announcement": "Depart away!"})
+            assert notes(answer) == [("info", "the server ends in 0 s; told 2 sessions")]
+            await romeo.receives("message", body="Depart away!")
+
+    asyncio.run(play())
+    assert server.process.wait(PATIENCE) == -signal.SIGTERM
