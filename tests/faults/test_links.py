@@ -1,0 +1,61 @@
+"""Between two servers: what waits for a link that dies arrives or comes back, and is never silently gone.
+
+What was written to a connection that breaks is not known to have arrived: between servers that is all that
+can be promised without acknowledgements, and `tests.faults.test_nothing_lost` counts it apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.process
+OURS, THEIRS = "montague.lit", "capulet.lit"
+AGE = 6  # seconds that stanzas wait
+
+
+async def chat(world: World, messages: int) -> None:
+    """Let ours write to theirs, over a few turns."""
+    writers = [actor for actor in world.actors if actor.bare.endswith(OURS)]
+    readers = [user for user in world.users if user.endswith(THEIRS)]
+    for _ in range(messages):
+        world.random.choice(writers).chat(world.random.choice(readers))
+        await asyncio.sleep(0.01)
+
+
+def test_what_waits_for_a_link_arrives_if_it_comes_back_soon_and_bounces_if_not(tmp_path: Path) -> None:
+    world = World(tmp_path, 4, Random(1), queue_age=AGE)
+    ledger = world.ledger
+
+    async def play() -> None:
+        async with world.running():
+            link = world.links[THEIRS]
+            for actor in world.actors:
+                actor.calm = True
+            await chat(world, 20)
+            await world.quiet()
+            for seconds in (0.5, AGE + 1):
+                link.refusing = True
+                link.cut()
+                await chat(world, 40)
+                await asyncio.sleep(seconds)
+                link.refusing = False
+                await world.homes(AGE)
+            await world.settle(60)
+
+    asyncio.run(play())
+    figures = ledger.figures()
+    assert figures["acknowledged"] == 100
+    assert not ledger.lost(remote=True), figures
+    bounced = [each for each in ledger.messages.values() if each.refusal]
+    assert len(bounced) == 40, figures
+    assert {each.refusal for each in bounced} == {"remote-server-timeout"}
+    assert not ledger.disordered(delayed=False), figures
