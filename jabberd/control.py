@@ -79,7 +79,7 @@ class ControlProtocol(LineOnlyReceiver):
             request = json.loads(line)
             words = [str(word) for word in request["words"]]
             secrets = {str(k): str(v) for k, v in request.get("secrets", {}).items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._say({"usage": "a request is a line of JSON with words"})
             return
         answering = Deferred.fromCoroutine(answer(self.factory.admin, words, secrets, self._follow))

@@ -87,6 +87,7 @@ def test_an_answer_comes_when_the_verb_is_done_and_ends_the_connection(admin: Ad
         (b'{"words": null}\n', {"usage": "a request is a line of JSON with words"}),
         (b'{"words": ["help"], "secrets": []}\n', {"usage": "a request is a line of JSON with words"}),
         (b"\xff\n", {"usage": "a request is a line of JSON with words"}),
+        (b"[" * 60_000 + b"\n", {"usage": "a request is a line of JSON with words"}),
     ],
 )
 def test_whatever_is_asked_is_answered(admin: Admin, request_: bytes, answer: dict[str, str]) -> None:
