@@ -41,7 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--password-stdin", action="store_true", help="read a password from standard input, not from a prompt"
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="a verb, such as: accounts create JID")
+    parser.add_argument("--federation", metavar="DOMAIN", help="with check: try the way to that domain")
     options = parser.parse_args(arguments)
+    if options.federation:
+        if options.words != ["check"]:
+            parser.error("--federation goes with check")
+        options.words.append(options.federation)
     options.words = _with_whole_path(options.words)
     if options.words == ["config", "example"]:
         example = (files("jabberd") / "example.toml").read_text().removesuffix("\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, execute
@@ -11,8 +12,11 @@ from jabberd import hosting
 from jabberd.admin import Admin
 from jabberd.config import Config
 from jabberd.control import answer
+from jabberd.operating import terms
 from jabberd.operating.backup import Backup, Restore
+from jabberd.operating.check import Check
 from jabberd.operating.examine import NoOne
+from jabberd.operating.shown import Shown
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.storage.ownership import InUseError, ownership
@@ -37,6 +41,8 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
     ours = ownership(url)
     try:
         ours.acquire()
+        if words[:1] == ["check"]:
+            return _checked(config, words)
         if words[:1] == ["restore"]:  # before the storage is opened, which would make one
             return _at_once(Admin(lambda: [("", "", Restore(url))]), words)
         return _on_storage(config, url, words, secrets)
@@ -45,6 +51,28 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
         return {"refused": f"{why}; no server answers on its socket ({where})"}
     finally:
         ours.release()
+
+
+def _checked(config: Config, words: list[str]) -> dict[str, Any]:
+    """Examine everything, as a server would meet it; a reactor asks DNS and other servers."""
+    from twisted.internet import reactor  # noqa: PLC0415  # no other verb needs one
+
+    running: Any = reactor
+    settings = config.settings
+    shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
+    trust = terms.trust(config)
+    way = terms.federation(settings, shown, terms.policies(settings), trust, token_bytes(32), running, tuple)
+    check = Check(config.changed, way, open_storage(settings.storage.url, None), None)
+    admin = Admin(lambda: [("", "", check)])
+    answers: list[dict[str, Any]] = []
+
+    def begin() -> None:
+        checking = Deferred.fromCoroutine(answer(admin, words, {})).addCallback(answers.append)
+        checking.addBoth(lambda _: running.stop())
+
+    running.callWhenRunning(begin)
+    running.run(installSignalHandlers=False)
+    return answers[0]
 
 
 def _at_once(admin: Admin, words: list[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ order in which they stand in `Server`, and stop in the opposite one, each with a
 from __future__ import annotations
 
 from functools import partial
-from hashlib import sha256
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,24 +33,21 @@ from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.storage.ownership import ownership
 from jabberd.streams.clients import ClientFactory
-from jabberd.streams.federation import Federation
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
-from jabberd.streams.s2s import Terms
 from jabberd.streams.servers import ServerFactory
 from jabberd.streams.tls import security
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
     from jabberd.logs import Levels
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
-    from jabberd.streams.proof import Policy
-    from jabberd.streams.vouch import Trust
+    from jabberd.streams.federation import Federation
 
 log = Logger()
 
@@ -242,7 +238,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     ours.release()
     threads = BoundedThreads(reactor)
     policies = terms.policies(settings)
-    federation = _federation(
+    federation = terms.federation(
         settings, shown, policies, terms.trust(config), secret, reactor, lambda: listeners.bound
     )
     router = Router(federation)
@@ -360,27 +356,3 @@ def _pages(
     if contexts is None:
         return lag, {"http": site}
     return lag, {"http": site, "http-direct": TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor)}
-
-
-def _federation(
-    settings: ServerSettings,
-    shown: Shown,
-    policies: dict[str, Policy],
-    trust: Trust,
-    secret: bytes,
-    reactor: Any,
-    bound: Callable[[], Iterable[tuple[str, str, int]]],
-) -> Federation:
-    """The way to other servers, with what all streams with them share.
-
-    :param bound: kind, address and port of our own listeners.
-    """
-    shared = Terms(
-        hosted=policies.get,
-        contexts=shown.contexts("xmpp-server"),
-        trust=trust,
-        secret=sha256(b"dialback " + secret).hexdigest(),
-        streams=terms.server_streams(settings, Traffic()),
-        clock=reactor,
-    )
-    return Federation(shared, terms.connector(settings, reactor, bound), settings.federation)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from jabberd.measure import Traffic
 from jabberd.streams.clients import DoorSettings
 from jabberd.streams.connect import Connector
+from jabberd.streams.federation import Federation
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
+from jabberd.streams.s2s import Terms
 from jabberd.streams.targets import Target, make_resolver
 from jabberd.streams.vouch import Trust, TrustError
 from jabberd.xmpp.boundaries import Limits
@@ -19,10 +23,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IResolver
 
     from jabberd.config import Config
-    from jabberd.measure import Traffic
+    from jabberd.operating.shown import Shown
     from jabberd.settings import ServerSettings
 
-__all__ = ["client_streams", "connector", "door", "policies", "server_streams", "trust"]
+__all__ = ["client_streams", "connector", "door", "federation", "policies", "server_streams", "trust"]
 
 
 def client_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings:
@@ -82,6 +86,30 @@ def connector(
         listening=lambda: [(host, port) for kind, host, port in bound() if kind.startswith("s2s")],
         limit=settings.federation.connect_timeout,
     )
+
+
+def federation(
+    settings: ServerSettings,
+    shown: Shown,
+    policies: dict[str, Policy],
+    authorities: Trust,
+    secret: bytes,
+    reactor: Any,
+    bound: Callable[[], Iterable[tuple[str, str, int]]],
+) -> Federation:
+    """The way to other servers, with what all streams with them share.
+
+    :param bound: kind, address and port of our own listeners.
+    """
+    shared = Terms(
+        hosted=policies.get,
+        contexts=shown.contexts("xmpp-server"),
+        trust=authorities,
+        secret=sha256(b"dialback " + secret).hexdigest(),
+        streams=server_streams(settings, Traffic()),
+        clock=reactor,
+    )
+    return Federation(shared, connector(settings, reactor, bound), settings.federation)
 
 
 def trust(config: Config) -> Trust:

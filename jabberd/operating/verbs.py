@@ -12,6 +12,7 @@ from jabberd import loader
 from jabberd.api import JID, Refused, operator
 from jabberd.operating.backup import Backup
 from jabberd.operating.certificates import listed
+from jabberd.operating.check import Check
 from jabberd.operating.ending import Ending
 from jabberd.operating.examine import examined
 
@@ -29,6 +30,7 @@ def operating_verbs(reload: Reload) -> list[tuple[str, str, object]]:
     return [
         ("", "", Backup(reload.config.settings.storage.url, parts.run)),
         ("", "", Ending(parts.hosts, parts.reactor, lambda: os.kill(os.getpid(), signal.SIGTERM))),
+        ("", "", Check(lambda: reload.config, parts.federation, parts.storage, parts.bound)),
         ("config", "", ConfigVerbs(reload)),
         ("certificates", "", CertificateVerbs(reload)),
         ("domains", "", DomainVerbs(reload)),

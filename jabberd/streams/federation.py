@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from jabberd.streams.targets import Target
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["Federation"]
+__all__ = ["Federation", "secured"]
 
 log = Logger()
 
@@ -162,7 +162,7 @@ class Federation:
                 pair.theirs,
                 factory_for,
                 tls=contexts.initiator(pair.ours, pair.theirs, direct=True) if contexts else None,
-                ready=_secured,
+                ready=secured,
             )
         except RemoteServerError as error:
             passing = error.condition == "remote-server-timeout"
@@ -240,7 +240,7 @@ class _Factory(Factory):
         return self._make()
 
 
-async def _secured(stream: OutgoingStream) -> None:
+async def secured(stream: OutgoingStream) -> None:
     """Wait until the peer has made its offer; a failure that may pass lets the next place be tried."""
     try:
         await stream.secured
