@@ -64,7 +64,9 @@ def test_a_name_that_nobody_has_is_told_with_the_nearest_one() -> None:
 
 
 def test_a_name_that_is_like_none_is_told_with_all_of_them() -> None:
-    assert wrong("xylophone").startswith("module xylophone: there is no such module; there are administration, ")
+    assert wrong("xylophone").startswith(
+        "module xylophone: there is no such module; there are administration, "
+    )
 
 
 @pytest.mark.parametrize("name", ["", ".", "ping.Ping", "../ping", "__init__", "Ping"])

@@ -99,7 +99,6 @@ class Disco(Module, xep=30, version="2.5.0"):
         sessions = request.account.sessions.values()
         return _items(request, [(session.jid, None) for session in sessions if session.presence is not None])
 
-
     def _nodes(self) -> Iterable[Nodes]:
         return (module for module in self.domain.modules if isinstance(module, Nodes))
 
