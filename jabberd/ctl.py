@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="a verb, such as: accounts create JID")
     parser.add_argument("--federation", metavar="DOMAIN", help="with check: try the way to that domain")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.federation:
         if options.words != ["check"]:
             parser.error("--federation goes with check")

@@ -357,6 +357,14 @@ def test_the_example_is_what_the_repository_shows(capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out) == {"done": example.removesuffix("\n")}
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_option_may_stand_anywhere_among_the_words(place: int, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["config", "example"]
+    words.insert(place, "--json")
+    assert ctl.main(words) == 0
+    assert capsys.readouterr().out.startswith('{"done": ')
+
+
 def test_verbs_need_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         ctl.main(["accounts", "list"])
