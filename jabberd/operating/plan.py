@@ -35,6 +35,7 @@ class Plan:
         self._trust = terms.trust(config)
         self._changes: dict[str, Change] = {}
         self._coming: dict[str, Host] = {}
+        self._started: list[Change | Host] = []
         domains = self.settings.domains
         modules = {name: hosting.module_settings(config, name, each) for name, each in domains.items()}
         config.check()
@@ -65,18 +66,22 @@ class Plan:
 
         :raises LoadError: a module does not start; all is as it was.
         """
-        started: list[Change | Host] = []
         try:
             for change in self._changes.values():
                 await change.start()
-                started.append(change)
+                self._started.append(change)
             for host in self._coming.values():
                 await _started(host)
-                started.append(host)
+                self._started.append(host)
         except LoadError:
-            for each in reversed(started):
-                await (each.undo() if isinstance(each, Change) else each.modules.stop())
+            await self.undo()
             raise
+
+    async def undo(self) -> None:
+        """Stop what was started."""
+        while self._started:
+            each = self._started.pop()
+            await (each.undo() if isinstance(each, Change) else each.modules.stop())
 
     def commit(self) -> None:
         """Change everything, within one turn of the reactor.

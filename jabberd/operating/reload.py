@@ -74,7 +74,7 @@ class Reload:
         try:
             plan, wanted = Plan(self.parts, config, anew), options(config)
             await plan.start()
-            plan.commit()
+            await _committed(plan)
         except (ConfigError, LoadError, UnusableError) as error:
             raise _refused(error) from None
         finally:
@@ -94,6 +94,14 @@ class Reload:
 
     def _rows(self, plan: Plan, wanted: dict[str, str | None]) -> Rows:
         return [_row(plan, *each) for each in differences(self._options, wanted)]
+
+
+async def _committed(plan: Plan) -> None:
+    try:
+        plan.commit()
+    except UnusableError:
+        await plan.undo()
+        raise
 
 
 def _in(option: str, below: tuple[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,9 @@ from twisted.logger import capturedLogs, eventAsText
 
 from jabberd.admin import UsageError
 from jabberd.api import Refused
+from jabberd.certificates import issue
 from jabberd.modules.time import Time
+from jabberd.operating.shown import UnusableError
 from jabberd.testing.outcome import done
 from tests.rehearsal import Ear
 
@@ -279,3 +282,13 @@ def test_a_module_that_does_not_start_changes_nothing(
         scene.operate("modules", "load", "montague.lit", "time")
     assert scene.reload.parts.hosts["montague.lit"].manager.registry is registry
     assert len(logged_errors.take(ZeroDivisionError)) == 1
+
+
+def test_a_certificate_that_openssl_does_not_take_changes_nothing(scene: Scene) -> None:
+    shown, modules = scene.reload.parts.shown.table["montague.lit"], scene.operate("modules", "list")
+    broken = replace(shown, key=issue(scene.ca, "montague.lit").key)  # of another certificate
+    with pytest.raises(UnusableError, match="a certificate cannot be used"):
+        scene.reload.parts.shown.replace({"montague.lit": broken}, "TLSv1.2")
+    assert scene.reload.parts.shown.table["montague.lit"] is shown
+    assert scene.operate("certificates", "reload")[0]["domain"] == "montague.lit"
+    assert scene.operate("modules", "list") == modules
