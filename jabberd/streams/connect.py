@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
@@ -34,6 +34,10 @@ __all__ = [
     "RemoteServerNotFoundError",
     "RemoteServerTimeoutError",
 ]
+
+#: Domains that are looked for at a time; each takes up to three file descriptors, for its questions and its
+#: connection, and clients of ours may write to as many domains as they like.
+_MOST_SEARCHES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Connector:
         self.resolver = resolver
         self._hosts = hosts or {}
         self._listening = listening
+        self._turns = DeferredSemaphore(_MOST_SEARCHES)
 
     def connect(
         self,
@@ -116,6 +121,8 @@ class Connector:
         ready: Callable[[Any], Awaitable[object]] | None = None,
     ) -> Deferred[Any]:
         """Connect to the first place that will do; fires with the protocol that the factory made.
+
+        While many others are under way it waits for its turn, which counts as time as well.
 
         :param factory_for: gives the factory for a target.
         :param tls: starts TLS with the connection where the target is ``direct``: see `Contexts.initiator`;
@@ -130,7 +137,17 @@ class Connector:
         def time_is_up(*_: object) -> Any:
             raise RemoteServerTimeoutError(domain, search.attempts, f"no answer in {self.limit:g} s")
 
-        return Deferred.fromCoroutine(search.run()).addTimeout(self.limit, self.reactor, time_is_up)
+        return Deferred.fromCoroutine(self._in_turn(search)).addTimeout(self.limit, self.reactor, time_is_up)
+
+    async def _in_turn(self, search: _Search) -> Any:
+        await self._turns.acquire()
+        try:
+            return await search.run()
+        finally:
+            if self._turns.waiting:
+                self.reactor.callLater(0, self._turns.release)  # or a long queue would make a deep stack
+            else:
+                self._turns.release()
 
     async def targets(self, domain: str) -> list[Target]:
         """Where the domain's server may be, in order.

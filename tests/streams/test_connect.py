@@ -404,3 +404,49 @@ def test_a_real_name_server_is_asked_on_the_port_of_the_config() -> None:
         "large.lit": "0.a-name-too-long-for-one-datagram.large.lit",  # by TCP, after a truncated answer
         "deaf": "remote-server-timeout",
     }
+
+
+class Slow(Zone):
+    """A name server that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.asked: dict[str, Deferred[Any]] = {}
+
+    def _lookup(self, name: bytes, *_: object) -> Deferred[Any]:
+        return self.asked.setdefault(name.decode(), Deferred())
+
+    @property
+    def domains(self) -> set[str]:
+        return {name.partition("_tcp.")[2] for name in self.asked}
+
+
+def test_only_so_many_domains_are_looked_for_at_a_time() -> None:
+    verona = Verona(slow := Slow())
+    looking = [verona.connect(f"d{n}.example") for n in range(1000)]
+    assert slow.domains == {f"d{n}.example" for n in range(100)}
+    looking[7].cancel()
+    verona.clock.advance(0)
+    assert slow.domains == {f"d{n}.example" for n in range(101)}
+
+
+def test_who_waits_for_a_turn_waits_no_longer_than_for_an_answer() -> None:
+    verona = Verona(Silence({}))
+    for n in range(1000):
+        verona.connect(f"d{n}.example")
+    verona.clock.advance(30)
+    assert len(verona.outcome) == 1000
+    assert all(isinstance(each.value, RemoteServerTimeoutError) for each in verona.outcome)
+
+
+def test_a_thousand_that_lead_nowhere_at_once_are_told_so_one_by_one() -> None:
+    verona = Verona(slow := Slow())
+    stuck = [verona.connect(f"d{n}.example") for n in range(100)]
+    for _ in range(1000):
+        verona.connect("\u0378.example")
+    assert verona.outcome == []
+    stuck[0].cancel()
+    for _ in range(1001):
+        verona.clock.advance(0)
+    assert len(verona.outcome) == 1001
+    assert slow.domains == {f"d{n}.example" for n in range(100)}
