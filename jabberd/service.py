@@ -230,6 +230,10 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     """
     settings = config.settings
     shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
+    trust = terms.trust(config)
+    for name, domain in settings.domains.items():
+        hosting.module_settings(config, name, domain)
+    config.check()  # all that is wrong, at once, before anything is touched
     ours = ownership(settings.storage.url)
     ours.acquire()  # nobody else's schema is changed
     secret = hosting.secret_of(settings.storage.url)
@@ -238,9 +242,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     ours.release()
     threads = BoundedThreads(reactor)
     policies = terms.policies(settings)
-    federation = terms.federation(
-        settings, shown, policies, terms.trust(config), secret, reactor, lambda: listeners.bound
-    )
+    federation = terms.federation(settings, shown, policies, trust, secret, reactor, lambda: listeners.bound)
     router = Router(federation)
     federation.bounce = router.bounce
     federation.terms.rules.table.update(kept_rules)
