@@ -95,6 +95,16 @@ def test_mistakes_of_the_server_of_modules_and_of_certificates_are_told_at_once(
     assert re.match(rf"{re.escape(str(config))}:\d+: .*no certificate for capulet.lit", told[1])
 
 
+def test_mistakes_are_told_before_a_storage_that_is_not_there(config: Path) -> None:
+    config.write_text(
+        CONFIG.replace("montague.db", "nowhere/montague.db").replace('"certs"', '"nowhere"')
+        + '[federation]\nauthorities = ["nowhere.pem"]\n'
+    )
+    first, second = refused(config)
+    assert "tls.certificates" in first
+    assert "federation.authorities" in second
+
+
 def test_a_port_that_is_taken_stops_the_start_and_is_named(config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
