@@ -122,7 +122,8 @@ class Connector:
     ) -> Deferred[Any]:
         """Connect to the first place that will do; fires with the protocol that the factory made.
 
-        While many others are under way it waits for its turn, which counts as time as well.
+        While many others are under way it waits for its turn, which counts as time as well; not so where
+        the config says where the domain is.
 
         :param factory_for: gives the factory for a target.
         :param tls: starts TLS with the connection where the target is ``direct``: see `Contexts.initiator`;
@@ -137,7 +138,8 @@ class Connector:
         def time_is_up(*_: object) -> Any:
             raise RemoteServerTimeoutError(domain, search.attempts, f"no answer in {self.limit:g} s")
 
-        return Deferred.fromCoroutine(self._in_turn(search)).addTimeout(self.limit, self.reactor, time_is_up)
+        searching = search.run() if domain in self._hosts else self._in_turn(search)
+        return Deferred.fromCoroutine(searching).addTimeout(self.limit, self.reactor, time_is_up)
 
     async def _in_turn(self, search: _Search) -> Any:
         await self._turns.acquire()

@@ -450,3 +450,12 @@ def test_a_thousand_that_lead_nowhere_at_once_are_told_so_one_by_one() -> None:
         verona.clock.advance(0)
     assert len(verona.outcome) == 1001
     assert slow.domains == {f"d{n}.example" for n in range(100)}
+
+
+def test_a_domain_that_the_config_places_waits_for_no_turn() -> None:
+    verona = Verona(Silence({}), hosts={"capulet.lit": Target("192.0.2.1", 5269)})
+    verona.listen("192.0.2.1")
+    for n in range(1000):
+        verona.connect(f"d{n}.example")
+    verona.connect("capulet.lit")
+    assert verona.connected
