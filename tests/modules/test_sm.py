@@ -153,6 +153,25 @@ def test_f3_a_queue_over_its_cap_ends_the_session_and_its_messages_wait(network:
     assert waiting(network) == ["one", "two", "three"]
 
 
+def test_f3_so_does_a_queue_with_too_many_bytes_which_count_until_they_are_acknowledged(
+    network: Network,
+) -> None:
+    network.serve("montague.lit", modules={"sm": {"queue_size": 1000}, "offline": {}})
+    romeo = network.client("romeo@montague.lit/orchard")
+    juliet = network.client("juliet@montague.lit/balcony")
+    enabled(juliet)
+    first, second, third = ("a" * 600, "b" * 600, "c" * 600)
+    romeo.send(message(first))
+    juliet.receives(heard(first), f"<r xmlns='{NS}'/>")
+    juliet.send(f"<a xmlns='{NS}' h='1'/>")
+    romeo.send(message(second))
+    juliet.receives(heard(second), f"<r xmlns='{NS}'/>")
+    romeo.send(message(third))
+    juliet.receives(heard(third))
+    assert juliet.is_dismissed_with("resource-constraint")
+    assert waiting(network) == [second, third]
+
+
 def test_a_resumed_session_gets_what_it_missed_and_nobody_saw_it_leave(
     network: Network, romeo: Client, juliet: Client
 ) -> None:

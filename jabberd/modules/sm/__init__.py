@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 from twisted.internet.task import LoopingCall
 
-from jabberd.api import Archive, Duration, E, Element, Module, Settings, Stanza, StanzaError, nonza
+from jabberd.api import Archive, Duration, E, Element, Module, Settings, Size, Stanza, StanzaError, nonza
 from jabberd.modules.sm.kept import NS, ROUND, Acknowledged
 from jabberd.modules.sm.sent import Sent, delayed
 from jabberd.xmpp import ns
@@ -41,11 +41,12 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """How long and how much is kept.
 
         :ivar resumable: how long a session waits for its client after a lost connection.
-        :ivar queue: the most stanzas that a client may leave unacknowledged.
+        :ivar queue: the most stanzas that a client may leave unacknowledged, ``queue_size`` together.
         """
 
         resumable: Duration = 600.0
         queue: Annotated[int, Field(ge=1)] = 1000
+        queue_size: Size = 16 << 20
 
     config: Config
 

@@ -43,6 +43,7 @@ class Acknowledged:
         self._outlet: Outlet | None = session.outlet
         self._last = (session.outlet.security, session.outlet.address)
         self._queue: deque[Sent] = deque()
+        self._size = 0  # of their payloads
         self._acknowledged = 0  # by the client, all in all
         self._asked = False  # an <r/> of ours has no answer yet
         self._handled = 0  # of the client's stanzas, all before the first without a home
@@ -82,11 +83,13 @@ class Acknowledged:
         """Send it now or when the client is back, and keep it until it is acknowledged."""
         sent = Sent(self._module, stanza)
         self._queue.append(sent)
+        self._size += len(stanza.payload)
         home = sent.home
         if self._outlet is not None:
             self._outlet.send(stanza)
             self._ask()
-        if len(self._queue) > self._module.config.queue:
+        config = self._module.config
+        if len(self._queue) > config.queue or self._size > config.queue_size:
             self.session.close(StreamError("resource-constraint", "too much is not acknowledged"))
         return home
 
@@ -133,7 +136,9 @@ class Acknowledged:
             )
         self._acknowledged = count
         for _ in range(fresh):
-            self._queue.popleft().settled()
+            sent = self._queue.popleft()
+            self._size -= len(sent.stanza.payload)
+            sent.settled()
 
     def late(self, before: float) -> Iterable[Sent]:
         """The messages that were sent before that time and have no home; each is told once."""
@@ -211,5 +216,5 @@ class Acknowledged:
             self._timer.cancel()
             self._timer = None
         self._module.forget(self)
-        left, self._queue = list(self._queue), deque()
+        left, self._queue, self._size = list(self._queue), deque(), 0
         self._module.redeliver(left, self.session)
