@@ -129,7 +129,8 @@ class Actor:
                 await asyncio.wait([self._visiting])
                 if not self._visiting.cancelled():
                     self._visiting.result()
-                await asyncio.sleep(self._random.uniform(0.05, 0.4))
+                away = (1, 6) if not self.calm and self._random.random() < 0.5 else (0.05, 0.4)
+                await asyncio.sleep(self._random.uniform(*away))
         finally:
             if self._visiting is not None:
                 self._visiting.cancel()

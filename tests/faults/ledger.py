@@ -51,13 +51,22 @@ class Message:
         """Whether somebody has it, or its sender knows that nobody has."""
         return bool(self.copies or self.stored or self.refusal)
 
+    @property
+    def waited_twice(self) -> int:
+        """Copies that had waited, beyond the first on one stream."""
+        waited = [copy for copy in self.copies if copy.delayed]
+        return len(waited) - len(set(waited))
+
     def repeated(self) -> tuple[int, int]:
         """Copies beyond the first for each receiver: all, and those without a reason.
 
-        A reason is that they came on several streams, or that the sender said it again.
+        A reason is that they came on several streams, or that the sender said it again, or that it waited in
+        two stores: a server that is killed while a message moves from one to the other delivers both.
         """
         receivers = Counter(copy.receiver for copy in self.copies)
-        streams = Counter((copy.receiver, copy.stream) for copy in self.copies)
+        direct = [copy for copy in self.copies if not copy.delayed]
+        waited = {copy for copy in self.copies if copy.delayed}
+        streams = Counter((copy.receiver, copy.stream) for copy in (*direct, *waited))
         return (
             sum(count - 1 for count in receivers.values()),
             sum(max(0, count - 1 - self.resent) for count in streams.values()),
@@ -160,6 +169,7 @@ class Ledger:
             "bounced and received": sum(bool(each.refusal and each.copies) for each in every),
             "resent": sum(each.resent for each in every),
             "duplicates": sum(each.repeated()[0] for each in every),
+            "duplicates of what waited": sum(each.waited_twice for each in every),
             "duplicates unexplained": len(self.unexplained()),
             "not acknowledged": sum(not each.acknowledged for each in every),
             "not acknowledged, no home": sum(not (each.acknowledged or each.has_a_home) for each in every),

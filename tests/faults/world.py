@@ -102,7 +102,7 @@ class World:
                 actor.edit(self.random.choice(self.users))
             elif what < 0.06:
                 actor.leave()
-            elif what < 0.07:
+            elif what < 0.08:
                 actor.vanish()
                 self._count("vanished")
             else:
@@ -178,12 +178,12 @@ class World:
         self.mishaps[mishap] = self.mishaps.get(mishap, 0) + 1
 
     async def trouble(self, seconds: float, pause: float) -> None:
-        """One mishap after the other, ``pause`` seconds apart on average."""
-        mishaps = (self.power_cut, self.power_cut, self.locked, self.full, self.cut_links, self.stall_door)
+        """One mishap after the other, ``pause`` seconds apart on average; every other one is a power cut."""
+        mishaps = (self.locked, self.full, self.cut_links, self.stall_door)
         end = asyncio.get_running_loop().time() + seconds
         bag: list[Callable[[str], Coroutine[Any, Any, None]]] = []
         while asyncio.get_running_loop().time() < end:
-            bag = bag or self.random.sample(mishaps, len(mishaps))
+            bag = bag or [each for one in self.random.sample(mishaps, 4) for each in (one, self.power_cut)]
             mishap = bag.pop()
             self._count(str(getattr(mishap, "__name__", "")))
             await mishap(self.random.choice(DOMAINS))
