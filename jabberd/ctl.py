@@ -28,6 +28,9 @@ INTERRUPTED: Final = 130  # as a shell says of what Ctrl-C ended
 
 _Answer = dict[str, Any]
 
+#: Verbs that print a file that comes with the server.
+_SHIPPED: Final = {"config example": "example.toml", "completion": "completion.bash"}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
@@ -48,9 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error("--federation goes with check")
         options.words.append(options.federation)
     options.words = _with_whole_path(options.words)
-    if options.words == ["config", "example"]:
-        example = (files("jabberd") / "example.toml").read_text().removesuffix("\n")
-        return _show({"done": example}, as_json=options.json)
+    shipped = _SHIPPED.get(" ".join(options.words))
+    if shipped:
+        text = (files("jabberd") / shipped).read_text().removesuffix("\n")
+        return _show({"done": text}, as_json=options.json)
     if options.config is None:
         parser.error("--config FILE is missing")
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
-CLIENTS = 24
+CLIENTS = 200
 SECONDS = 4.0
 CONFIG = """
 [[listeners]]
@@ -43,6 +43,7 @@ url = "sqlite:jabberd.db"
 [control]
 socket = "jabberd.sock"
 [limits]
+connections = 1000
 """
 OPENING = (
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"
