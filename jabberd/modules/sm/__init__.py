@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jabberd.interfaces import Outlet
 
 _SPOOLED_AFTER: Final = 1.0  # seconds without an acknowledgement
+_BATCH: Final = 50  # rows of the spool that are read at a time
 _SWEEP: Final = 0.5
 
 
@@ -64,8 +65,11 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
 
     async def ready(self) -> None:
         """Deliver what the last process took but did not see acknowledged."""
-        for row in await self.spool.rows(self.domain.jid):
-            self._rehome(Sent(self, Stanza.from_standalone(row.stanza), row))
+        last = 0
+        while rows := await self.spool.rows(self.domain.jid, after=last, limit=_BATCH):
+            for row in rows:
+                self._rehome(Sent(self, Stanza.from_standalone(row.stanza), row))
+            last = rows[-1].id
 
     async def stop(self) -> None:
         """Stop looking after what is late; sessions have ended by now."""
