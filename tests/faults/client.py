@@ -237,8 +237,8 @@ class Actor:
             self.online.send(f"<r xmlns='{SM}'/>")
 
     def edit(self, contact: str) -> None:
-        """Give a contact another name, unless the last edit has no answer yet."""
-        if self.online is None or self._edit is not None:
+        """Give a contact another name, unless the last edit has no answer; one resource does it for all."""
+        if self.online is None or self._edit is not None or self._resource != "place1":
             return
         self._number += 1
         id = f"edit-{self._resource}-{self._number}"
@@ -300,6 +300,4 @@ class Actor:
         names = self._ledger.names[self.bare, contact]
         if answer.get("type") == "result":
             names.clear()
-            names.add(name)
-        else:
-            names.discard(name)
+            names.add(name)  # after an error any may hold: the edit may have been made when it was said first
