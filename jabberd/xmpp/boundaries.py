@@ -22,6 +22,25 @@ START_TAG = re.compile(rb"""<[^>'"]*(?:(?:"[^"]*"|'[^']*')[^>'"]*)*>""")
 _LONGEST_NAMESPACE = 256
 _DEFERS = hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")  # expat >= 2.6
 
+#: Whole tokens and text, to the last byte.
+_TOKENS = re.compile(rb"(?:<!\[CDATA\[.*?]]>|" + START_TAG.pattern + rb"|[^<])*", re.DOTALL)
+
+
+def _withholds() -> bool:
+    """Whether expat keeps back the end of what came in pieces, and Python does not know how to forbid it.
+
+    A distribution may give an old Python a newer expat, or an old expat with this change (Debian 12 does).
+    """
+    ended: list[str] = []
+    parser = expat.ParserCreate("UTF-8")
+    parser.EndElementHandler = ended.append
+    for byte in b"<s><ab></ab>":
+        parser.Parse(bytes((byte,)), False)
+    return not _DEFERS and not ended
+
+
+_WITHHOLDS = _withholds()
+
 _CONDITIONS = {
     expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]: "restricted-xml",
     expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING]: "unsupported-encoding",
@@ -71,6 +90,7 @@ class Boundaries:
         "_limits",
         "_primed",
         "_start",
+        "_unread",
         "depth",
         "fed",
         "found",
@@ -84,6 +104,7 @@ class Boundaries:
         self._limits = limits
         self._left = limits.elements
         self._primed = len(primer)
+        self._unread = b""  # where expat withholds: what it may have kept back
         self.depth = 0
         self.fed = 0
         self.over = False  # the element around has ended
@@ -113,6 +134,21 @@ class Boundaries:
             ``policy-violation`` (too deep, too many elements, too long a namespace name).
         """
         self.fed += len(data)
+        self._parse(data)
+        if _WITHHOLDS:
+            self._coax(bytes(data))
+
+    def _coax(self, data: bytes) -> None:
+        """Have expat read what it keeps back though it is whole: blanks behind it do for more input."""
+        self._unread += data
+        unread = self._unread
+        if not self.over and unread.endswith(b">") and _TOKENS.fullmatch(unread):
+            blanks = b" " * (len(unread) + 1)
+            self._parse(blanks)
+            self._primed += len(blanks)  # what comes next is not behind them
+            self._unread = b""
+
+    def _parse(self, data: bytes | bytearray) -> None:
         try:
             self._expat.Parse(data, False)
         except (expat.ExpatError, StreamError) as why:
@@ -143,7 +179,8 @@ class Boundaries:
             self._start = self._expat.CurrentByteIndex - self._primed
             self._left = self._limits.elements
         elif depth == 0:
-            self.root = "{" + name if "}" in name else name, attrs, self._expat.CurrentByteIndex
+            place = self._expat.CurrentByteIndex - self._primed
+            self.root = "{" + name if "}" in name else name, attrs, place
         elif depth > self._limits.depth:
             raise StreamError("policy-violation", "elements are nested too deeply")
         if not self._left:

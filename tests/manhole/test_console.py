@@ -124,7 +124,7 @@ def test_a_failure_shows_its_traceback() -> None:
     assert "Traceback (most recent call last):\n" in typed("1/0\r")
     assert typed("1/0\r").endswith("\nZeroDivisionError: division by zero\n>>>")
     assert "in spill\n" in typed("admin.treasury.spill()\r")
-    assert typed("1 +\r").endswith("SyntaxError: invalid syntax\n>>>")
+    assert "\nSyntaxError: " in typed("1 +\r")  # what follows differs between Pythons
     assert typed("raise KeyboardInterrupt\r").endswith("\nKeyboardInterrupt\n>>>")
 
 
