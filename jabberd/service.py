@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
     from jabberd.streams.federation import Federation
+    from jabberd.streams.vouch import Trust
 
 log = Logger()
 
@@ -229,17 +230,8 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     :raises StorageError: the storage cannot be used.
     """
     settings = config.settings
-    shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
-    trust = terms.trust(config)
-    for name, domain in settings.domains.items():
-        hosting.module_settings(config, name, domain)
-    config.check()  # all that is wrong, at once, before anything is touched
-    ours = ownership(settings.storage.url)
-    ours.acquire()  # nobody else's schema is changed
-    secret = hosting.secret_of(settings.storage.url)
-    kept_rules = hosting.kept_rules(settings.storage.url)
-    storage = open_storage(settings.storage.url, reactor)
-    ours.release()
+    shown, trust = _examined(config)
+    ours, secret, kept_rules, storage = _opened(settings.storage.url, reactor)
     threads = BoundedThreads(reactor)
     policies = terms.policies(settings)
     federation = terms.federation(settings, shown, policies, trust, secret, reactor, lambda: listeners.bound)
@@ -249,10 +241,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
     clients, factories = _client_factories(settings, shown, reactor)
     servers = ServerFactory(federation.terms, router, federation, settings.limits.connections)
-    factories["s2s"] = servers
-    if federation.terms.contexts:
-        acceptor = federation.terms.contexts.acceptor()
-        factories["s2s-direct"] = TLSMemoryBIOFactory(acceptor, False, servers, reactor)
+    factories |= _server_factories(servers, federation, reactor)
     listeners = Listeners(reactor, settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners)
     services = [
@@ -314,6 +303,38 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     for service in services:
         service.setServiceParent(server)
     return server
+
+
+def _examined(config: Config) -> tuple[Shown, Trust]:
+    """The certificates that are shown and the authorities that are trusted.
+
+    :raises ConfigError: with all that is wrong in the file, at once and before anything is touched.
+    """
+    settings = config.settings
+    shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
+    trust = terms.trust(config)
+    for name, domain in settings.domains.items():
+        hosting.module_settings(config, name, domain)
+    config.check()
+    return shown, trust
+
+
+def _opened(url: str, reactor: Any) -> tuple[Ownership, bytes, dict[tuple[str, str], bool], Storage]:
+    """The storage, with its lock and what the server itself keeps there: its secret and operators' rules."""
+    ours = ownership(url)
+    ours.acquire()  # nobody else's schema is changed
+    secret, rules = hosting.secret_of(url), hosting.kept_rules(url)
+    storage = open_storage(url, reactor)
+    ours.release()
+    return ours, secret, rules, storage
+
+
+def _server_factories(servers: ServerFactory, federation: Federation, reactor: Any) -> dict[str, Any]:
+    """What listens to other servers, by the kind of listener."""
+    if federation.terms.contexts is None:
+        return {"s2s": servers}
+    direct = TLSMemoryBIOFactory(federation.terms.contexts.acceptor(), False, servers, reactor)
+    return {"s2s": servers, "s2s-direct": direct}
 
 
 def _client_factories(
