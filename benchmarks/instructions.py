@@ -1,0 +1,188 @@
+"""How many machine instructions one chat message costs, from bytes in to bytes out, without TLS.
+
+    python benchmarks/instructions.py            # count, and compare with the stored figure
+    python benchmarks/instructions.py --record   # count, and store the figure for this build
+
+Instructions are counted by valgrind (callgrind), so that other work on the machine does not matter and
+two runs differ by far less than `SLACK`.  The figure belongs to one build of Python, expat and Twisted:
+``instructions.json`` keeps one for each; for a build that is new, the first count is the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import pyexpat
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MESSAGES = 1000
+WARM_UP = 300  # messages, after which all caches are filled
+SLACK = 0.05  #: how much more than the stored figure is taken for a change of the machine, not of the code
+STORED = Path(__file__).with_suffix(".json")
+
+#: The message of `load`: what a common client sends.
+MESSAGE = (
+    "<message to='{to}' type='chat' id='7d2ac3f0'>"
+    "<body>Art thou not Romeo, and a Montague? Neither, fair maid, if either thee dislike.</body>"
+    "<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>"
+)
+
+
+def build() -> str:
+    """What the figure depends on beside our code: interpreter, parser and Twisted."""
+    compiler = re.sub(r"\s+", " ", platform.python_compiler())
+    python = f"{platform.python_implementation()} {platform.python_version()} ({compiler})"
+    return f"{python}, {pyexpat.EXPAT_VERSION}, Twisted {version('twisted')}, {platform.machine()}"
+
+
+# -- in the process that is counted ----------------------------------------------------------------------
+
+
+class Counter:
+    """A transport that counts what is written, and does nothing else."""
+
+    def __init__(self) -> None:
+        self.stanzas = 0
+
+    def write(self, data: bytes) -> None:
+        self.stanzas += data.count(b"</message>")
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+def play() -> None:
+    """Two sessions chat; tell valgrind when to count."""
+    romeo, juliet = _sessions()
+    _chat(romeo, juliet, WARM_UP)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    control("-i", "on")
+    _chat(romeo, juliet, MESSAGES)
+    control("-i", "off")
+    delivered = romeo.transport.stanzas + juliet.transport.stanzas
+    if delivered != WARM_UP + MESSAGES:
+        raise SystemExit(f"{delivered} messages were delivered, not {WARM_UP + MESSAGES}")
+
+
+def _sessions() -> list[Any]:
+    """The server's side of two logged-in streams, each writing to a `Counter`."""
+    from jabberd.testing import Network  # noqa: PLC0415  # only where it is counted
+
+    network = Network()
+    door = network.serve("montague.lit").door
+    made: list[Any] = []
+    build_protocol = door.buildProtocol
+
+    def noted(address: Any) -> Any:
+        made.append(build_protocol(address))
+        return made[-1]
+
+    door.buildProtocol = noted  # type: ignore[method-assign,assignment]  # to get hold of what it builds
+    for jid in ("romeo@montague.lit/orchard", "juliet@montague.lit/balcony"):
+        network.client(jid)
+    for protocol in made:
+        protocol.transport = Counter()
+    return made
+
+
+def _chat(romeo: Any, juliet: Any, count: int) -> None:
+    there = MESSAGE.format(to="juliet@montague.lit/balcony").encode()
+    back = MESSAGE.format(to="romeo@montague.lit/orchard").encode()
+    for _ in range(count // 2):
+        romeo.dataReceived(there)
+        juliet.dataReceived(back)
+
+
+def control(*arguments: str) -> None:
+    """Say something to the valgrind that this process runs in."""
+    subprocess.run(["callgrind_control", *arguments, str(os.getpid())], check=True, capture_output=True)
+
+
+# -- in the process that asks ----------------------------------------------------------------------------
+
+
+def counted() -> float:
+    """Instructions per message."""
+    with tempfile.TemporaryDirectory(prefix="jabberd-count-") as folder:
+        output = Path(folder) / "callgrind.out"
+        command = [
+            "valgrind",
+            "--quiet",
+            "--tool=callgrind",
+            "--instr-atstart=no",
+            f"--callgrind-out-file={output}",
+            sys.executable,
+            __file__,
+            "--play",
+        ]
+        subprocess.run(command, check=True, timeout=600, env=os.environ | {"PYTHONHASHSEED": "0"})
+        return _total(output) / MESSAGES
+
+
+def _total(output: Path) -> int:
+    found = re.search(r"^totals: (\d+)", output.read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit("valgrind counted nothing")
+    return int(found[1])
+
+
+def stored() -> dict[str, int]:
+    """Instructions per message, for each build that was ever counted."""
+    return dict(json.loads(STORED.read_text())) if STORED.exists() else {}
+
+
+def verdict(count: float, figures: Mapping[str, int], name: str) -> str | None:
+    """Return what is wrong with that count, if anything is.
+
+    :param figures: what `stored` gives.
+    :param name: of the build that was counted.
+    """
+    if name not in figures:
+        return None
+    change = count / figures[name] - 1
+    if change > SLACK:
+        return (
+            f"a chat message costs {change:.1%} more instructions than the stored figure ({figures[name]:,}):"
+            " profile it, or store the new figure with --record and say why in the commit"
+        )
+    if change < -SLACK:
+        return f"a chat message costs {-change:.1%} less than the stored figure: store it with --record"
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--record", action="store_true", help="store the figure for this build")
+    parser.add_argument("--play", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.play:
+        play()
+        return
+    if shutil.which("valgrind") is None:
+        raise SystemExit("valgrind is not installed: on Debian, apt-get install valgrind")
+    count, figures = counted(), stored()
+    print(f"{count:,.0f} instructions per message  [{build()}]")
+    wrong = None if args.record else verdict(count, figures, build())
+    if wrong:
+        raise SystemExit(wrong)
+    if args.record or build() not in figures:
+        STORED.write_text(json.dumps(figures | {build(): round(count)}, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
