@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,10 +35,13 @@ __all__ = [
     "Archive",
     "ArchiveRow",
     "Credentials",
+    "Entry",
     "Keeper",
     "Keyed",
     "LoginPolicy",
+    "Ordered",
     "Outlet",
+    "Page",
     "Route",
     "Security",
     "Session",
@@ -224,7 +227,7 @@ class SessionHost(Protocol):
         """Bind a session without an account (XEP-0175): it and its data end with the stream."""
 
 
-# --- storage: the two kinds of store -------------------------------------------------------------
+# --- storage: the three kinds of store -----------------------------------------------------------
 
 
 class StorageError(Exception):
@@ -298,6 +301,62 @@ class Archive(Protocol):
         """Remove these rows of the owner, all or none; ids that are not there are passed over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """A value in an `Ordered` list.
+
+    :ivar place: in its list: the higher, the later it was put.
+    """
+
+    key: str
+    place: int
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of a list.
+
+    :ivar entries: neighbours, oldest first.
+    :ivar below: how many are older than the first of them.
+    :ivar count: how many the list has.
+    """
+
+    entries: tuple[Entry[T], ...]
+    below: int
+    count: int
+
+
+class Ordered(Protocol[T]):
+    """A store of values by owner, list and key, in the order in which they were put: published items.
+
+    Durability, order and errors are those of `Keyed`; owner, list and key together have at most 2,600
+    bytes, and a key is not empty.
+    """
+
+    def get(self, owner: str, list: str, keys: Iterable[str]) -> Deferred[tuple[Entry[T], ...]]:
+        """Those of these that are there, oldest first."""
+
+    def page(
+        self, owner: str, list: str, *, after: str = "", before: str = "", limit: int, last: bool = False
+    ) -> Deferred[Page[T] | None]:
+        """The oldest (or ``last``: the newest) of those that were put after one key and before another.
+
+        None: what was named by ``after`` or ``before`` is not there.
+        """
+
+    def change(
+        self, owner: str, list: str, put: Mapping[str, T], remove: Iterable[str] = ()
+    ) -> Deferred[None]:
+        """Remove some and put others at the end, also what was there before: all of it or nothing."""
+
+    def clear(self, owner: str, list: str) -> Deferred[None]:
+        """Remove the whole list."""
+
+    def sizes(self, owner: str) -> Deferred[dict[str, tuple[int, int]]]:
+        """Of every list of the owner that is not empty, how many values, and how many bytes they take."""
+
+
 class Storage(Protocol):
     """Where everything durable lives; one per process."""
 
@@ -311,6 +370,9 @@ class Storage(Protocol):
 
     def archive(self, name: str) -> Archive:
         """The archive of that name; all who ask for it share it."""
+
+    def ordered(self, name: str, of: type[T]) -> Ordered[T]:
+        """The ordered store of that name; ``of`` and errors as for `keyed`."""
 
     def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
         """Everything an owner has in those keyed stores, ``{store: {key: value}}``, in *one* query.

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from twisted.logger import Logger
 
 from jabberd import modules
-from jabberd.api import Archive, Keyed, Module
+from jabberd.api import Archive, Keyed, Module, Ordered
 from jabberd.registry import LoadError, Registry
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ def has_residents(cls: type[Module]) -> bool:
     return any(isinstance(declared, Keyed) and declared.resident for _, declared in _stores(cls))
 
 
-def _stores(cls: type[Module]) -> Iterable[tuple[str, Keyed[object] | Archive]]:
+def _stores(cls: type[Module]) -> Iterable[tuple[str, Keyed[object] | Archive | Ordered[object]]]:
     for attribute in dir(cls):
         declared = getattr(cls, attribute, None)
-        if isinstance(declared, Keyed | Archive):
+        if isinstance(declared, Keyed | Archive | Ordered):
             yield attribute, declared

@@ -39,11 +39,12 @@ from jabberd.api.events import (
     AccountDeleted,
     BecameAvailable,
     BecameUnavailable,
+    PresenceSent,
     SessionClosed,
     SessionOpened,
 )
 from jabberd.api.module import Module
-from jabberd.api.stores import Archive, Keyed, Resident
+from jabberd.api.stores import Archive, Keyed, Ordered, Resident
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError
@@ -75,6 +76,8 @@ __all__ = [
     "Keyed",
     "Live",
     "Module",
+    "Ordered",
+    "PresenceSent",
     "Refused",
     "Resident",
     "Secret",

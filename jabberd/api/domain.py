@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jabberd import interfaces
     from jabberd.api.module import Module
-    from jabberd.api.stores import Archive, Keyed
+    from jabberd.api.stores import Archive, Keyed, Ordered
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
@@ -74,6 +74,9 @@ class Account(Protocol):
     def knows(self, contact: JID) -> bool:
         """Whether the contact is in the account's roster, whatever the subscription."""
 
+    def groups(self, contact: JID) -> tuple[str, ...]:
+        """The roster groups that the contact is in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operators:
@@ -119,6 +122,13 @@ class Domain(Protocol):
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
+    def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
+        """Ask an iq of the module's own, from the domain or an account, and get the result.
+
+        It is given an id.  Fails with `StanzaError`: the refusal, or ``remote-server-timeout`` after so
+        many seconds without an answer.
+        """
+
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """Find another home for what an account of ours was sent and did not get; it fires with the home.
 
@@ -136,8 +146,8 @@ class Domain(Protocol):
     def account(self, jid: JID) -> Awaitable[Account]:
         """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
 
-    def bind(self, store: Keyed[Any] | Archive) -> object:
-        """A declared store as this domain has it: a `Resident` or an `interfaces.Archive`."""
+    def bind(self, store: Keyed[Any] | Archive | Ordered[Any]) -> object:
+        """A declared store as this domain has it: a `Resident`, an `interfaces.Archive` or `Ordered`."""
 
     def module(self, name: str) -> Module:
         """Another module of this domain, one that is named in ``requires``."""

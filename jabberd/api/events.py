@@ -36,6 +36,14 @@ class BecameAvailable:
 
 
 @dataclass(frozen=True, slots=True)
+class PresenceSent:
+    """A session has told its subscribers that it is available, for the first time or anew (RFC 6121 §4.4)."""
+
+    account: Account
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class BecameUnavailable:
     """An available session said it is not, or was lost (RFC 6121 §4.5)."""
 

@@ -69,3 +69,28 @@ class Archive:
         if instance is None:
             return self
         return cast("interfaces.Archive", instance.stores[self.attribute])
+
+
+class Ordered(Generic[T]):
+    """Declare a store of lists of values; on the instance it is an `interfaces.Ordered`.
+
+    :param of: as for `Keyed`.
+    """
+
+    def __init__(self, name: str, *, of: type[T]) -> None:
+        self.name = name
+        self.type = of
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Ordered[T]: ...
+
+    @overload
+    def __get__(self, instance: Module, owner: type) -> interfaces.Ordered[T]: ...
+
+    def __get__(self, instance: Module | None, owner: type) -> Ordered[T] | interfaces.Ordered[T]:
+        if instance is None:
+            return self
+        return cast("interfaces.Ordered[T]", instance.stores[self.attribute])

@@ -38,7 +38,7 @@ class Account:
     :ivar stored: the values of its resident stores, ``{store: {key: value}}``.
     """
 
-    __slots__ = ("anonymous", "disabled", "exists", "jid", "sessions", "stored")
+    __slots__ = ("__weakref__", "anonymous", "disabled", "exists", "jid", "sessions", "stored")
 
     def __init__(self, jid: JID, *, exists: bool, disabled: bool = False, anonymous: bool = False) -> None:
         self.jid = jid
@@ -67,6 +67,11 @@ class Account:
         """Whether the contact is in the account's roster, whatever the subscription."""
         item = self.roster.get(contact.bare)
         return item is not None and item.listed
+
+    def groups(self, contact: JID) -> tuple[str, ...]:
+        """The roster groups that the contact is in."""
+        item = self.roster.get(contact.bare)
+        return tuple(item.groups) if item is not None else ()
 
 
 class AccountCache:

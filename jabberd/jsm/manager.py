@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, SessionClosed, Stage
+from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, Ordered, SessionClosed, Stage
 from jabberd.api.domain import Operators
 from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
@@ -24,6 +24,7 @@ from jabberd.jsm.contacts import Contacts
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.jsm.delivery import Plan
 from jabberd.jsm.presence import Presence
+from jabberd.jsm.questions import Questions
 from jabberd.jsm.session import Session
 from jabberd.registry import BoundAnswer, Registry
 from jabberd.xmpp import ns
@@ -100,6 +101,7 @@ class SessionManager:
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
         self.contacts = Contacts(self, rosters, self.limits.roster)
         self.presence = Presence(self, self.limits.directed)
+        self.questions = Questions(clock, self.route)
         self._own_answers = {
             ("get", _ROSTER): BoundAnswer(self.contacts.get, OWNER),
             ("set", _ROSTER): BoundAnswer(self.contacts.set, OWNER),
@@ -121,6 +123,10 @@ class SessionManager:
         if self.watch is not None:
             self.watch.routed(stanza)
         return self._router.route(stanza)
+
+    def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
+        """See `jabberd.api.Domain`."""
+        return self.questions.ask(question, seconds)
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""
@@ -146,11 +152,13 @@ class SessionManager:
         """See `jabberd.api.Domain`."""
         return self.accounts.load(jid.bare)
 
-    def bind(self, store: api.Keyed[Any] | api.Archive) -> object:
+    def bind(self, store: api.Keyed[Any] | api.Archive | api.Ordered[Any]) -> object:
         """See `jabberd.api.Domain`."""
         if isinstance(store, Keyed):
             keyed = self.storage.keyed(store.name, store.type)
             return Residents(self.accounts, keyed, store.name) if store.resident else keyed
+        if isinstance(store, Ordered):
+            return self.storage.ordered(store.name, store.type)
         return self.storage.archive(store.name)
 
     def fire(self, event: object) -> None:
@@ -192,7 +200,8 @@ class SessionManager:
         return session
 
     def close_all(self, error: StreamError) -> None:
-        """End every session, also those that wait for their client."""
+        """End every session, also those that wait for their client, and ask nothing any more."""
+        self.questions.end()
         for account in self.accounts:
             for session in list(account.sessions.values()):
                 session.close(error)
@@ -311,6 +320,8 @@ class SessionManager:
             raise _refusal(stanza)
         elif plan is Plan.REFUSE:
             raise StanzaError("bad-request")
+        elif stanza.name == "iq":
+            self.questions.answered(stanza)
         return None
 
     def _store(self, account: Account, stanza: Stanza) -> Deferred[None] | None:
@@ -337,6 +348,8 @@ class SessionManager:
     def _to_domain(self, stanza: Stanza, to: JID) -> Deferred[None] | None:
         """What is addressed to the domain itself (RFC 6120 §10.5.2)."""
         if stanza.type in ("error", "result") or stanza.name == "presence":
+            if stanza.name == "iq":
+                self.questions.answered(stanza)
             return None
         if stanza.name == "message" or to.resourcepart:
             raise StanzaError("service-unavailable")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
-from jabberd.api import BecameAvailable, BecameUnavailable
+from jabberd.api import BecameAvailable, BecameUnavailable, PresenceSent
 from jabberd.jsm import roster, subscription
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import parse
@@ -73,6 +73,7 @@ class Presence:
         elif session.reachable is None:
             session.reachable = self._manager.clock.seconds()
             self._manager.fire(BecameAvailable(account, session))
+        self._manager.fire(PresenceSent(account, session))
 
     def _begin(self, account: Account, session: Session) -> None:
         """What an initial presence asks for: who else is there, and who wants to subscribe."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, execute, succeed
 
-from jabberd.interfaces import ArchiveRow
+from jabberd.interfaces import ArchiveRow, Entry, Page
 from jabberd.measure import StorageFigures
 from jabberd.storage.values import Catalogue, Ids, Values
 
@@ -29,6 +29,7 @@ class MemoryStorage:
         self._catalogue = Catalogue()
         self._texts: defaultdict[str, Texts] = defaultdict(dict)
         self._archives: dict[str, MemoryArchive] = {}
+        self._lists: defaultdict[str, Lists] = defaultdict(dict)
         self._ids = Ids()
 
     def keyed(self, name: str, of: type[T]) -> MemoryKeyed[T]:
@@ -36,6 +37,9 @@ class MemoryStorage:
 
     def archive(self, name: str) -> MemoryArchive:
         return self._archives.setdefault(name, MemoryArchive(self._ids))
+
+    def ordered(self, name: str, of: type[T]) -> MemoryOrdered[T]:
+        return MemoryOrdered(self._catalogue.declare(name, of), self._lists[name])
 
     def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
         found = {name: MemoryKeyed(self._catalogue[name], self._texts[name]) for name in stores}
@@ -46,6 +50,8 @@ class MemoryStorage:
             texts.pop(owner, None)
         for archive in self._archives.values():
             archive.forget(owner)
+        for lists in self._lists.values():
+            lists.pop(owner, None)
         return succeed(None)
 
     def figures(self) -> StorageFigures:
@@ -119,3 +125,69 @@ class MemoryArchive:
     def forget(self, owner: str) -> None:
         """Drop all rows of the owner."""
         self._rows.pop(owner, None)
+
+
+#: Place and JSON by owner, list and key, in the order in which they were put.
+Lists = dict[str, dict[str, dict[str, tuple[int, str]]]]
+
+
+class MemoryOrdered(Generic[T]):
+    """Implements `jabberd.interfaces.Ordered`."""
+
+    def __init__(self, values: Values[T], lists: Lists) -> None:
+        self._values = values
+        self._lists = lists
+
+    def _of(self, owner: str, list: str) -> dict[str, tuple[int, str]]:
+        return self._lists.get(owner, {}).get(list, {})
+
+    def _entry(self, key: str, place: int, text: str) -> Entry[T]:
+        return Entry(key, place, self._values.load(key, text))
+
+    def get(self, owner: str, list: str, keys: Iterable[str]) -> Deferred[tuple[Entry[T], ...]]:
+        wanted = set(keys)
+        found = [(key, *kept) for key, kept in self._of(owner, list).items() if key in wanted]
+        return execute(lambda: tuple(self._entry(*each) for each in found))
+
+    def page(
+        self, owner: str, list: str, *, after: str = "", before: str = "", limit: int, last: bool = False
+    ) -> Deferred[Page[T] | None]:
+        there = self._of(owner, list)
+        if (after and after not in there) or (before and before not in there):
+            return succeed(None)
+        keys = [*there]
+        first = keys.index(after) + 1 if after else 0
+        end = keys.index(before) if before else len(keys)
+        first = max(first, end - limit) if last else first
+        wanted = keys[first : min(end, first + limit)]
+        entries = tuple(self._entry(key, *there[key]) for key in wanted)
+        return succeed(Page(entries, first if entries else 0, len(keys)))
+
+    def change(
+        self, owner: str, list: str, put: Mapping[str, T], remove: Iterable[str] = ()
+    ) -> Deferred[None]:
+        return execute(self._change, owner, list, put, remove)
+
+    def _change(self, owner: str, list: str, put: Mapping[str, T], remove: Iterable[str]) -> None:
+        new = {key: self._values.dump(value) for key, value in put.items()}
+        there = self._lists.setdefault(owner, {}).setdefault(list, {})
+        for key in remove:
+            there.pop(key, None)
+        for key, text in new.items():
+            last = next(reversed(there.values()), (0, ""))[0]
+            there.pop(key, None)
+            there[key] = (last + 1, text)
+
+    def clear(self, owner: str, list: str) -> Deferred[None]:
+        self._lists.get(owner, {}).pop(list, None)
+        return succeed(None)
+
+    def sizes(self, owner: str) -> Deferred[dict[str, tuple[int, int]]]:
+        lists = self._lists.get(owner, {}).items()
+        return succeed(
+            {
+                name: (len(there), sum(len(text.encode()) for _, text in there.values()))
+                for name, there in lists
+                if there
+            }
+        )

@@ -1,4 +1,4 @@
-"""The two kinds of store in a database, written once for SQLite and PostgreSQL."""
+"""The stores in a database, written once for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from jabberd.interfaces import ArchiveRow
 from jabberd.storage.database import Database, Direct, Threaded
 from jabberd.storage.engine import check_encoding, engines, explained
+from jabberd.storage.lists import FORGET as FORGET_ORDERED
+from jabberd.storage.lists import SqlOrdered
 from jabberd.storage.schema import bring_up_to_date
 from jabberd.storage.tables import archive, keyed
 from jabberd.storage.values import Catalogue, Ids, Values
@@ -65,6 +67,7 @@ REMOVE_ROW: Final = delete(archive).where(
 FORGET: Final = (
     delete(keyed).where(keyed.c.owner == bindparam("owner")),
     delete(archive).where(archive.c.owner == bindparam("owner")),
+    FORGET_ORDERED,
 )
 LAST: Final = select(func.max(archive.c.id))
 
@@ -97,6 +100,9 @@ class SqlStorage:
 
     def archive(self, name: str) -> SqlArchive:
         return SqlArchive(self._database, name, self._ids)
+
+    def ordered(self, name: str, of: type[T]) -> SqlOrdered[T]:
+        return SqlOrdered(self._database, name, self._catalogue.declare(name, of))
 
     def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
         values = {name: self._catalogue[name] for name in stores}

@@ -1,4 +1,4 @@
-"""The tables: three generic ones (with Alembic's own) hold every store, so a new store needs no migration."""
+"""The tables: four generic ones (with Alembic's own) hold every store, so a new store needs no migration."""
 
 from __future__ import annotations
 
@@ -32,4 +32,19 @@ archive: Final = Table(
     Column("peer", Text, nullable=False),
     Column("stanza", LargeBinary, nullable=False),
     Index("archive_owner", "owner", "store", "id"),
+)
+
+#: Rows of one list lie together by key; the index has them in order, and what `sizes` counts.
+ordered: Final = Table(
+    "ordered",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("store", Text, primary_key=True),
+    Column("list", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("place", BigInteger, nullable=False),  # in the list: the higher, the later it was put
+    Column("size", Integer, nullable=False),  # of the value, in bytes
+    Column("value", Text, nullable=False),  # JSON
+    Index("ordered_place", "owner", "store", "list", "place", "size"),
+    sqlite_with_rowid=False,
 )

@@ -121,6 +121,7 @@ class Server:
         """
         self.door.doStop()
         for host in self.hosts.values():
+            host.manager.questions.end()
             for account in host.manager.accounts:
                 for session in [each for each in account.sessions.values() if each.keeper is not None]:
                     session.close()

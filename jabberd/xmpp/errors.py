@@ -6,7 +6,10 @@ four places") turns it into XML.  None of them carries what the peer sent.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: RFC 6120 §8.3.3: each defined condition with the error type that the section recommends.
 STANZA_CONDITIONS: Final[dict[str, str]] = {
@@ -77,6 +80,7 @@ class StanzaError(XMPPError):
     :param text: a human-readable explanation, or empty for none.
     :param type: ``auth``, ``cancel``, ``continue``, ``modify`` or ``wait``; the recommended one unless given.
     :param application: an application-specific condition as ``(namespace, name)`` (§8.3.4).
+    :param details: that condition's attributes.
     """
 
     def __init__(
@@ -86,12 +90,14 @@ class StanzaError(XMPPError):
         *,
         type: str | None = None,
         application: tuple[str, str] | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(condition, text)
         self.condition = condition
         self.type = type or STANZA_CONDITIONS[condition]
         self.text = text
         self.application = application
+        self.details = details or {}
 
 
 class StreamError(XMPPError):

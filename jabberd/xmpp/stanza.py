@@ -264,7 +264,7 @@ def error_element(error: StanzaError, by: JID | None = None) -> Element:
         element.append(text)
     if error.application:
         namespace, local = error.application
-        element.append(Element(f"{{{namespace}}}{local}"))
+        element.append(Element(f"{{{namespace}}}{local}", {**error.details}))
     return element
 
 
