@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jabberd.testing import Client, Network
 
 
+@pytest.mark.rfc6120("8.1.2.1-1", "8.1.2.1-4")
 def test_c1_the_true_sender_stands_in_every_stanza(
     romeo: Client, juliet: Client, unharmed: Callable[[], None]
 ) -> None:
@@ -26,6 +27,7 @@ def test_c1_the_true_sender_stands_in_every_stanza(
     unharmed()
 
 
+@pytest.mark.rfc6120("8.2.3-1", "8.2.3-5")
 @pytest.mark.parametrize(
     "iq",
     [
@@ -48,6 +50,7 @@ def test_c2_an_iq_that_is_none_is_a_bad_request(
     unharmed()
 
 
+@pytest.mark.rfc6120("8.2.3-5")
 @pytest.mark.parametrize(
     "iq",
     [
@@ -77,6 +80,7 @@ def test_c3_an_address_that_is_none_is_malformed(
     unharmed()
 
 
+@pytest.mark.rfc6120("8.4-1", "10.3.3-2")
 @pytest.mark.parametrize(
     "to", ["", "montague.lit", "romeo@montague.lit", "capulet.lit", "juliet@capulet.lit"]
 )
@@ -89,6 +93,8 @@ def test_c4_what_nobody_knows_is_unavailable(
     unharmed()
 
 
+@pytest.mark.rfc6120("8.3.3.7-1", "13.10.2-1")
+@pytest.mark.rfc6121("11-2")
 def test_c5_an_account_that_does_not_exist_looks_like_one_that_does_not_know_the_sender(
     juliet: Client, network: Network, unharmed: Callable[[], None]
 ) -> None:
@@ -128,6 +134,7 @@ def test_c5_both_cost_the_same_look_ups(network: Network) -> None:
     assert storage.loads == ["romeo@montague.lit", "nobody@montague.lit"]
 
 
+@pytest.mark.rfc6120("8.2.3-4", "8.3.1-6")
 @pytest.mark.parametrize(
     "to",
     [

@@ -74,6 +74,7 @@ def unavailable(sender: Client, to: Client) -> str:
 # --- the roster -----------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6121("2-1", "2.1.4-1", "2.3.2-1")
 def test_a_roster_is_empty_at_first_and_keeps_what_is_set(romeo: Client, network: Network) -> None:
     assert get(romeo) == []
     assert set(romeo, NURSE) == ""
@@ -82,6 +83,7 @@ def test_a_roster_is_empty_at_first_and_keeps_what_is_set(romeo: Client, network
     assert get(again) == [("nurse@capulet.lit", "none", "Nurse", "Servants")]
 
 
+@pytest.mark.rfc6121("2.1.6-1", "2.2-1", "2.3.2-2", "2.4.1-1", "2.4.2-1", "2.6.3-3")
 def test_a_change_is_pushed_to_who_has_asked_for_the_roster(romeo: Client, network: Network) -> None:
     street = network.client("romeo@montague.lit/street", presence="")
     indifferent = network.client("romeo@montague.lit/tomb")
@@ -98,6 +100,7 @@ def test_a_change_is_pushed_to_who_has_asked_for_the_roster(romeo: Client, netwo
     assert romeo.receives(push(romeo, "<item jid='nurse@capulet.lit' subscription='none'/>", 2))
 
 
+@pytest.mark.rfc6121("2.5.2-1", "2.5.2-4")
 def test_a_removal_is_pushed_and_ends_the_subscriptions(romeo: Client, juliet: Client) -> None:
     befriend(romeo, juliet)
     get(romeo)
@@ -117,6 +120,7 @@ def test_a_removal_is_pushed_and_ends_the_subscriptions(romeo: Client, juliet: C
     assert romeo.hears_nothing()
 
 
+@pytest.mark.rfc6121("2.6.3-1", "2.6.3-2", "2.6.3-4")
 def test_a_client_that_knows_the_roster_gets_what_has_changed_behind_an_empty_result(
     romeo: Client, network: Network
 ) -> None:
@@ -164,6 +168,7 @@ def test_a_change_that_comes_between_the_result_and_the_pushes_is_not_lost(
 LONG = "x" * 1024
 
 
+@pytest.mark.rfc6121("2.1.5-1", "2.3.3-1", "2.3.3-3", "2.3.3-4", "2.5.3-1")
 @pytest.mark.parametrize(
     ("items", "error"),
     [
@@ -190,6 +195,7 @@ def test_c7_a_wrong_roster_set_is_refused_and_changes_nothing(
     unharmed()
 
 
+@pytest.mark.rfc6121("2-2", "2.1.5-2", "2.3.3-2")
 def test_c7_nobody_sets_the_roster_of_somebody_else(
     romeo: Client, juliet: Client, unharmed: Callable[[], None]
 ) -> None:
@@ -213,6 +219,7 @@ def test_a_full_roster_takes_no_more(network: Network) -> None:
     assert condition(romeo.next()) == "resource-constraint"
 
 
+@pytest.mark.rfc6121("2.3.3-1")
 def test_a_change_that_cannot_be_stored_is_undone_and_not_pushed(
     verona: Server,
     romeo: Client,
@@ -257,6 +264,19 @@ def say(type: str, one: Client, other: Hearer, to: str) -> None:
     one.send(f"<presence type='{type}' to='{to}'/>")
 
 
+@pytest.mark.rfc6121(
+    "3.1.2-2",
+    "3.1.2-6",
+    "3.1.3-1",
+    "3.1.3-2",
+    "3.1.3-7",
+    "3.1.5-1",
+    "3.1.5-2",
+    "3.1.5-3",
+    "3.1.6-1",
+    "3.1.6-2",
+    "3.1.6-3",
+)
 def test_a_request_is_delivered_and_granted(interested: tuple[Client, Client]) -> None:
     romeo, juliet = interested
     ask(romeo, juliet)
@@ -280,6 +300,7 @@ def test_a_request_is_delivered_and_granted(interested: tuple[Client, Client]) -
     assert get(juliet) == [("romeo@montague.lit", "both")]
 
 
+@pytest.mark.rfc6121("3.2.2-4")
 def test_a_request_is_denied(interested: tuple[Client, Client]) -> None:
     romeo, juliet = interested
     ask(romeo, juliet)
@@ -295,6 +316,7 @@ def test_a_request_is_denied(interested: tuple[Client, Client]) -> None:
     assert get(juliet) == []
 
 
+@pytest.mark.rfc6121("3.1.3-4", "3.1.3-5", "3.1.3-6")
 def test_a_request_waits_for_somebody_who_is_not_there_until_it_is_answered(
     romeo: Client, network: Network, verona: Server
 ) -> None:
@@ -326,6 +348,7 @@ def test_a_request_waits_for_somebody_who_is_not_there_until_it_is_answered(
     assert juliet.hears_nothing()
 
 
+@pytest.mark.rfc6121("3.2.2-3", "3.2.2-4", "3.2.2-5", "3.2.3-1", "3.2.3-2", "3.2.3-3")
 def test_a_subscription_is_cancelled_by_the_contact(interested: tuple[Client, Client]) -> None:
     romeo, juliet = interested
     befriend(romeo, juliet)
@@ -340,6 +363,7 @@ def test_a_subscription_is_cancelled_by_the_contact(interested: tuple[Client, Cl
     assert romeo.hears_nothing()
 
 
+@pytest.mark.rfc6121("3.3.2-1", "3.3.2-4", "3.3.3-1", "3.3.3-2", "3.3.3-3")
 def test_a_subscription_is_ended_by_the_subscriber(interested: tuple[Client, Client]) -> None:
     romeo, juliet = interested
     befriend(romeo, juliet)
@@ -355,6 +379,7 @@ def test_a_subscription_is_ended_by_the_subscriber(interested: tuple[Client, Cli
     assert juliet.hears_nothing()
 
 
+@pytest.mark.rfc6121("3.4.2-4", "3.4.2-5", "3.4.2-6")
 def test_a_pre_approved_request_is_granted_without_a_question(interested: tuple[Client, Client]) -> None:
     romeo, juliet = interested
     juliet.send("<presence type='subscribed' to='romeo@montague.lit'/>")
@@ -375,6 +400,7 @@ def test_a_pre_approved_request_is_granted_without_a_question(interested: tuple[
     )
 
 
+@pytest.mark.rfc6121("3-1", "3.1.2-4")
 def test_requests_go_between_bare_jids_whatever_the_client_writes(interested: tuple[Client, Client]) -> None:
     romeo, juliet = interested
     romeo.send("<presence type='subscribe' to='juliet@capulet.lit/tomb' from='romeo@montague.lit/orchard'/>")
@@ -410,6 +436,7 @@ def test_only_so_many_strangers_may_wait(network: Network) -> None:
     ]
 
 
+@pytest.mark.rfc6120("10.1-5")
 def test_a_stanza_behind_a_request_does_not_overtake_it(
     romeo: Client, juliet: Client, verona: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +457,7 @@ def test_a_stanza_behind_a_request_does_not_overtake_it(
 # --- with other servers ---------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6121("3.1.6-4", "3.2.3-4", "3.3.3-4", "8.5.3.2.2-3")
 def test_c10_a_permission_that_nobody_asked_for_is_ignored(
     romeo: Client, network: Network, unharmed: Callable[[], None]
 ) -> None:
@@ -444,6 +472,7 @@ def test_c10_a_permission_that_nobody_asked_for_is_ignored(
     unharmed()
 
 
+@pytest.mark.rfc6121("3-1", "3.1.2-3", "3.1.2-4", "3.1.5-1", "3.1.5-3", "3.1.6-2")
 def test_a_subscription_across_servers(romeo: Client, network: Network) -> None:
     get(romeo)
     nurse = network.stranger("nurse@verona.lit/kitchen")
@@ -471,6 +500,7 @@ def test_a_subscription_across_servers(romeo: Client, network: Network) -> None:
     )
 
 
+@pytest.mark.rfc6121("3.1.3-3")
 def test_who_asks_again_for_what_he_has_is_told_so(romeo: Client, network: Network) -> None:
     tybalt = network.stranger("tybalt@evil.example")
     ask = "<presence type='subscribe' to='romeo@montague.lit' id='again'/>"

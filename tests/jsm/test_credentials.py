@@ -107,6 +107,7 @@ def test_of_two_who_want_one_name_at_once_one_gets_it(store: Keyed[AccountRecord
     assert [failure.type for failure in refused] == [AccountExists]
 
 
+@pytest.mark.rfc6120("C-1")
 @pytest.mark.parametrize("localpart", ["", "ro meo", "romeo@montague.lit", "ro/meo", "\x00"])
 async def test_a_name_that_is_no_localpart_is_refused(accounts: Accounts, localpart: str) -> None:
     with pytest.raises(InvalidJID):

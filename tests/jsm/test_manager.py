@@ -46,6 +46,7 @@ LATER = (
 # --- messages -------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6121("5.2.2-1", "8.5.2.1.1-2", "8.5.2.1.1-5", "8.5.2.1.1-7", "8.5.2.1.1-8")
 @pytest.mark.parametrize("type", ["chat", "normal", "headline"])
 def test_a_message_to_the_bare_jid_reaches_every_resource_of_non_negative_priority(
     romeo: Client, juliet: Client, network: Network, type: str
@@ -64,6 +65,8 @@ def test_a_message_to_the_bare_jid_reaches_every_resource_of_non_negative_priori
         assert each.hears_nothing()
 
 
+@pytest.mark.rfc6120("10.5.4-1")
+@pytest.mark.rfc6121("5.2.2-2", "8.5.3.1-2")
 @pytest.mark.parametrize("presence", ["", "<presence/>", "<presence><priority>-1</priority></presence>"])
 def test_a_message_to_a_full_jid_reaches_that_resource_alone(
     romeo: Client, juliet: Client, network: Network, presence: str
@@ -75,6 +78,7 @@ def test_a_message_to_a_full_jid_reaches_that_resource_alone(
     assert romeo.hears_nothing()
 
 
+@pytest.mark.rfc6121("8.5.3.2.1-1", "8.5.3.2.1-3")
 def test_a_chat_message_to_a_resource_that_is_gone_goes_to_the_others(romeo: Client, juliet: Client) -> None:
     juliet.send(HI.format("romeo@montague.lit/gone", "chat"))
     assert romeo.receives(FROM_JULIET.format("romeo@montague.lit/gone", "chat"))
@@ -82,6 +86,7 @@ def test_a_chat_message_to_a_resource_that_is_gone_goes_to_the_others(romeo: Cli
     assert refused(juliet) == "service-unavailable"
 
 
+@pytest.mark.rfc6120("10.5.3.2-1")
 @pytest.mark.parametrize("first", ["", "<presence><priority>-1</priority></presence>"])
 def test_a_message_for_nobody_waits_until_somebody_can_be_sent_it(
     juliet: Client, network: Network, first: str
@@ -108,6 +113,7 @@ def test_without_an_offline_store_the_sender_is_told(network: Network) -> None:
     assert romeo.hears_nothing()  # nobody misses a chat state
 
 
+@pytest.mark.rfc6120("10.3-1", "10.3.1-1")
 def test_a_message_to_oneself_without_an_address_comes_back(romeo: Client) -> None:
     romeo.send("<message id='m1'><body>O</body></message>")  # RFC 6120 §10.3.1
     assert romeo.receives(
@@ -115,6 +121,7 @@ def test_a_message_to_oneself_without_an_address_comes_back(romeo: Client) -> No
     )
 
 
+@pytest.mark.rfc6120("10.5.1-1", "10.5.2-1")
 def test_the_domain_itself_takes_no_messages_and_no_presence(romeo: Client) -> None:
     romeo.send(HI.format("montague.lit", "chat"))
     assert refused(romeo) == "service-unavailable"
@@ -124,6 +131,7 @@ def test_the_domain_itself_takes_no_messages_and_no_presence(romeo: Client) -> N
     assert refused(romeo, "q1") == "service-unavailable"
 
 
+@pytest.mark.rfc6120("10.4.3-1")
 def test_a_domain_that_is_not_ours_is_the_way_out(romeo: Client, network: Network) -> None:
     tybalt = network.stranger("tybalt@evil.example")
     romeo.send(HI.format("tybalt@evil.example", "chat"))
@@ -212,6 +220,7 @@ class House:
         return learned
 
 
+@pytest.mark.rfc6120("8.2.3-2", "10.5.3.1-2", "10.5.3.2-2")
 @pytest.mark.parametrize(
     ("to", "question", "learn"),
     [
@@ -233,6 +242,7 @@ def test_a_question_is_answered_to_whom_it_may_concern(
     assert House(network).who_learns(question, to) == learn
 
 
+@pytest.mark.rfc6120("8.1.1.1-2", "8.1.2.1-3", "10.3.3-1")
 @pytest.mark.usefixtures("oracle")
 def test_a_question_without_an_address_is_for_ones_own_account(network: Network) -> None:
     romeo = network.client("romeo@montague.lit/orchard")
@@ -252,6 +262,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.rfc6120("8.1.2.1-2", "8.2.3-3")
 @pytest.mark.parametrize("question", ANSWERS)
 @pytest.mark.usefixtures("oracle")
 def test_a_module_answers_with_what_its_method_returns(network: Network, question: str) -> None:
@@ -260,6 +271,7 @@ def test_a_module_answers_with_what_its_method_returns(network: Network, questio
     assert romeo.receives(ANSWERS[question])
 
 
+@pytest.mark.rfc6120("8.3.1-1")
 @pytest.mark.parametrize("question", ["broken", "broken-later"])
 @pytest.mark.usefixtures("oracle")
 def test_a_bug_in_a_module_is_an_error_for_who_asked_and_the_stream_lives(
@@ -272,6 +284,7 @@ def test_a_bug_in_a_module_is_an_error_for_who_asked_and_the_stream_lives(
     assert romeo.ask("<iq to='montague.lit' type='get'><anyone xmlns='urn:x'/></iq>").get("type") == "result"
 
 
+@pytest.mark.rfc6120("10.1-1", "10.1-5")
 @pytest.mark.usefixtures("oracle")
 def test_what_a_client_says_behind_a_question_waits_for_the_answer(
     network: Network, oracle: type[Oracle]
@@ -294,6 +307,7 @@ def test_an_answer_to_a_client_that_has_left_goes_nowhere(network: Network, orac
     oracle.later.callback(E("urn:x", "now"))
 
 
+@pytest.mark.rfc6120("13.10.2-1")
 def test_a_question_to_a_full_jid_reaches_the_client_if_the_asker_may_know_that_it_is_there(
     romeo: Client, juliet: Client, network: Network
 ) -> None:
@@ -401,6 +415,7 @@ def test_the_bind_result_is_the_first_thing_on_the_stream(network: Network) -> N
     assert [romeo.next().get("id"), romeo.next().get("id")] == ["b1", "hail"]
 
 
+@pytest.mark.rfc6120("7.5-1")
 def test_a_session_that_is_replaced_ends_before_the_new_one_begins(
     network: Network, diary: type[Diary]
 ) -> None:
@@ -575,6 +590,7 @@ def test_a_message_for_an_anonymous_session_that_is_not_available_is_refused(
     assert refused(juliet) == "service-unavailable"
 
 
+@pytest.mark.rfc6120("8.3.1-2", "8.3.1-3", "8.3.2-1")
 def test_the_xml_of_errors_is_exactly_this(romeo: Client) -> None:
     romeo.send("<message to='capulet.lit' id='m&quot;1' xml:lang='it'><body>ciao</body></message>")
     assert written(romeo.next()) == written(

@@ -39,6 +39,7 @@ def friends(romeo: Client, juliet: Client) -> tuple[Client, Client]:
 # --- presence that is broadcast -------------------------------------------------------------------
 
 
+@pytest.mark.rfc6121("4.2.2-1", "4.2.2-2", "4.2.3-1")
 def test_initial_presence_goes_to_subscribers_and_to_ones_own_resources(
     friends: tuple[Client, Client], network: Network
 ) -> None:
@@ -58,6 +59,7 @@ def test_initial_presence_goes_to_subscribers_and_to_ones_own_resources(
         assert client.hears_nothing()
 
 
+@pytest.mark.rfc6121("4.4.2-1", "4.4.2-2")
 def test_an_update_goes_where_the_first_one_went_and_asks_nobody(friends: tuple[Client, Client]) -> None:
     romeo, juliet = friends
     romeo.send(f"<presence id='p1'>{AWAY}</presence>")
@@ -67,6 +69,7 @@ def test_an_update_goes_where_the_first_one_went_and_asks_nobody(friends: tuple[
     assert romeo.hears_nothing()
 
 
+@pytest.mark.rfc6121("11-3")
 def test_who_only_subscribed_himself_shows_nothing(romeo: Client, juliet: Client) -> None:
     romeo.send("<presence type='subscribe' to='juliet@capulet.lit'/>")
     juliet.send("<presence type='subscribed' to='romeo@montague.lit'/>")
@@ -79,6 +82,7 @@ def test_who_only_subscribed_himself_shows_nothing(romeo: Client, juliet: Client
     assert romeo.receives(shown(juliet, romeo, AWAY))
 
 
+@pytest.mark.rfc6121("4.5.2-2", "4.5.2-3", "4.5.2-4")
 def test_goodbye_is_told_to_who_was_told_the_beginning(
     friends: tuple[Client, Client], network: Network
 ) -> None:
@@ -94,6 +98,7 @@ def test_goodbye_is_told_to_who_was_told_the_beginning(
         assert client.hears_nothing()
 
 
+@pytest.mark.rfc6121("4.5.2-1")
 @pytest.mark.parametrize("end", ["close", "drop"])
 def test_a_lost_connection_is_a_goodbye(friends: tuple[Client, Client], end: str) -> None:
     romeo, juliet = friends
@@ -112,6 +117,7 @@ def test_a_session_that_was_never_available_says_no_goodbye(
     assert juliet.hears_nothing()
 
 
+@pytest.mark.rfc6121("8.5.2.1.2-1")
 def test_presence_to_the_bare_jid_reaches_negative_priorities_too(juliet: Client, network: Network) -> None:
     tomb = network.client(
         "romeo@montague.lit/tomb", presence="<presence><priority>-128</priority></presence>"
@@ -122,6 +128,7 @@ def test_presence_to_the_bare_jid_reaches_negative_priorities_too(juliet: Client
     assert connected.hears_nothing()
 
 
+@pytest.mark.rfc6121("4.7.2.3-1")
 @pytest.mark.parametrize("priority", ["128", "-129", "high", "", "1.5", "²", "+-1", "9" * 5000])
 def test_a_priority_that_cannot_be_is_a_bad_request_and_changes_nothing(
     friends: tuple[Client, Client], priority: str
@@ -134,6 +141,7 @@ def test_a_priority_that_cannot_be_is_a_bad_request_and_changes_nothing(
     assert romeo.next().get("id") == "m1"
 
 
+@pytest.mark.rfc6121("4.7.2.3-1")
 @pytest.mark.parametrize("priority", ["127", "-128", " 5 ", "+1", "00"])
 def test_a_priority_that_can_be_is_taken(romeo: Client, priority: str) -> None:
     romeo.send(f"<presence><priority>{priority}</priority></presence>")
@@ -193,6 +201,7 @@ def test_a_module_learns_when_a_session_can_be_sent_messages(network: Network) -
 # --- directed presence ----------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6121("4.6.3-2", "4.6.3-3")
 def test_who_got_directed_presence_learns_of_the_end_once(romeo: Client, juliet: Client) -> None:
     romeo.send(f"<presence to='juliet@capulet.lit'>{AWAY}</presence>")
     assert juliet.receives(shown(romeo, juliet, AWAY))
@@ -203,6 +212,7 @@ def test_who_got_directed_presence_learns_of_the_end_once(romeo: Client, juliet:
     assert juliet.hears_nothing()
 
 
+@pytest.mark.rfc6121("4.6.1-2", "4.6.3-3")
 def test_who_was_told_of_the_end_directly_is_not_told_again(romeo: Client, juliet: Client) -> None:
     romeo.send("<presence to='juliet@capulet.lit'/>")
     romeo.send("<presence to='juliet@capulet.lit' type='unavailable'/>")
@@ -221,6 +231,7 @@ def test_who_left_by_himself_is_not_told_at_all(romeo: Client, network: Network,
     assert room.hears_nothing()
 
 
+@pytest.mark.rfc6121("4.6.3-1")
 def test_a_subscriber_gets_broadcast_and_direct_presence_and_one_goodbye(
     friends: tuple[Client, Client],
 ) -> None:
@@ -232,6 +243,7 @@ def test_a_subscriber_gets_broadcast_and_direct_presence_and_one_goodbye(
     assert juliet.hears_nothing()
 
 
+@pytest.mark.rfc6121("4.6.3-4")
 def test_a_subscriber_who_got_nothing_but_direct_presence_learns_of_the_end(
     friends: tuple[Client, Client], network: Network
 ) -> None:
@@ -273,6 +285,7 @@ def nurse(romeo: Client, network: Network) -> Hearer:
     return nurse
 
 
+@pytest.mark.rfc6121("4.3.2-3", "4.6.6-1")
 def test_a_subscriber_who_probes_sees_every_available_resource(
     romeo: Client, nurse: Hearer, network: Network
 ) -> None:
@@ -298,6 +311,7 @@ def test_a_subscriber_who_probes_somebody_absent_is_told_so(
     )
 
 
+@pytest.mark.rfc6121("4.3.2-1", "11-1")
 @pytest.mark.parametrize("to", ["romeo@montague.lit", "romeo@montague.lit/orchard", "nobody@montague.lit"])
 def test_c10_a_stranger_who_probes_learns_nothing(
     romeo: Client, network: Network, unharmed: Callable[[], None], to: str
@@ -311,6 +325,7 @@ def test_c10_a_stranger_who_probes_learns_nothing(
     unharmed()
 
 
+@pytest.mark.rfc6121("4.3.2-4", "4.6.6-2")
 def test_who_got_directed_presence_may_probe_that_resource(romeo: Client, network: Network) -> None:
     network.client("romeo@montague.lit/street")
     room = network.stranger("hall@rooms.verona.lit/romeo")
@@ -341,6 +356,7 @@ def test_a_subscription_that_the_other_side_has_lost_is_found_out_at_the_next_lo
     assert [item.get("subscription") for item in answer[0]] == ["from"]
 
 
+@pytest.mark.rfc6121("4.2.2-3", "4.3-1")
 def test_the_presence_of_contacts_elsewhere_is_asked_for_at_login(romeo: Client, network: Network) -> None:
     nurse = network.stranger("nurse@verona.lit/kitchen")
     romeo.send("<presence type='subscribe' to='nurse@verona.lit'/>")

@@ -71,6 +71,7 @@ def test_a_set_without_name_or_groups_clears_them() -> None:
     assert set_of("<item jid='nurse@capulet.lit'/>") == RosterSet(NURSE)
 
 
+@pytest.mark.rfc6121("2.1.2.5-1")
 @pytest.mark.parametrize("subscription", ["none", "to", "from", "both", "Remove", ""])
 def test_a_client_cannot_set_subscription_ask_or_approved(subscription: str) -> None:
     asked = set_of(f"<item jid='{NURSE}' subscription='{subscription}' ask='subscribe' approved='true'/>")
@@ -122,6 +123,7 @@ def test_the_longest_name_and_the_longest_and_most_groups_are_taken() -> None:
 # -- results and pushes ---------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6121("2.1.2.3-1")
 def test_an_item_shows_what_clients_may_know() -> None:
     item = RosterItem(NURSE, "Nurse", ("Servants",), "from", ask=True, approved=True, version=7)
     assert written(roster.push(item)) == (
@@ -193,6 +195,7 @@ def test_an_update_replaces_name_and_groups_and_leaves_the_subscription() -> Non
     }
 
 
+@pytest.mark.rfc6121("A.1-1")
 def test_a_stranger_who_has_asked_becomes_a_contact_whose_request_still_waits() -> None:
     rows: Rows = {ROMEO: RosterItem(ROMEO, pending_in=REQUEST, listed=False)}
     assert roster.updated(rows, RosterSet(ROMEO, "Romeo"), LIMITS) == {
@@ -233,6 +236,7 @@ def test_a_stranger_cannot_be_removed(rows: Rows) -> None:
         roster.removed(rows, NURSE)
 
 
+@pytest.mark.rfc6121("3.1.3-7", "A.1-1")
 def test_3_1_3_a_request_is_kept_but_adds_no_contact() -> None:
     changes = roster.moved({}, ROMEO, inbound("subscribe", State.NONE, approved=False), LIMITS, REQUEST)
     assert changes == {ROMEO: RosterItem(ROMEO, pending_in=REQUEST, listed=False)}
@@ -250,6 +254,7 @@ def test_3_1_3_of_several_requests_the_first_is_kept() -> None:
     )
 
 
+@pytest.mark.rfc6121("3.3.3-5")
 @pytest.mark.parametrize(
     "step",
     [
@@ -321,6 +326,7 @@ def test_2_6_3_a_client_whose_version_is_none_of_ours_gets_the_whole_roster(ver:
     assert roster.changed_since({NURSE: RosterItem(NURSE, version=3)}, ver) is None
 
 
+@pytest.mark.rfc6121("2.6.3-2", "2.6.3-4")
 def test_2_6_3_a_client_that_missed_changes_gets_them_in_order() -> None:
     rows: Rows = {f"{n}@b.lit": RosterItem(f"{n}@b.lit", version=n) for n in (4, 1, 3, 2)}
     missed = roster.changed_since(rows, "2")
@@ -364,6 +370,7 @@ def seen(rows: Rows) -> dict[str, str]:
     return {item.jid: written(roster.item_element(item)) for item in roster.listed(rows)}
 
 
+@pytest.mark.rfc6121("2.1.1-1", "2.6.3-1")
 @given(st.lists(events, max_size=30))
 def test_a_client_that_comes_back_at_any_version_ends_with_the_true_roster(
     happened: list[tuple[str, str]],

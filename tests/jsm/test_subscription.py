@@ -162,6 +162,7 @@ def test_the_rfc_tables_have_a_row_for_each_state_stanza_and_direction() -> None
     assert len({(row.direction, row.stanza, row.old) for row in ROWS}) == len(ROWS) == 9 * 4 * 2
 
 
+@pytest.mark.rfc6121("3.1.6-1", "3.2.3-1", "3.3.3-1", "A.2-1", "A.3-1")
 @each_row
 @approved_or_not
 def test_every_row_of_appendix_a_is_kept(row: Row, approved: bool) -> None:
@@ -173,6 +174,7 @@ def test_every_row_of_appendix_a_is_kept(row: Row, approved: bool) -> None:
         assert (step.forward, step.state) == (row.forward, row.new)
 
 
+@pytest.mark.rfc6121("3.2.2-2", "3.4.2-3")
 @each_row
 @approved_or_not
 def test_a_pre_approval_comes_with_subscribed_and_goes_with_unsubscribed(row: Row, approved: bool) -> None:
@@ -194,6 +196,7 @@ def test_a_push_is_sent_exactly_when_what_clients_see_of_the_item_changes(row: R
     assert step.push is (seen_before != seen_after)
 
 
+@pytest.mark.rfc6121("3.1.3-1", "3.1.3-3")
 @each_row
 @approved_or_not
 def test_the_server_answers_only_a_subscribe_that_is_already_granted_or_pre_approved(
@@ -204,6 +207,7 @@ def test_the_server_answers_only_a_subscribe_that_is_already_granted_or_pre_appr
     assert row.transition(approved).reply == ("subscribed" if asked and granted else "")
 
 
+@pytest.mark.rfc6121("3.2.2-1", "3.2.2-3", "3.3.3-3")
 @each_row
 @approved_or_not
 def test_presence_is_sent_when_the_contact_gains_or_loses_the_view_of_it(row: Row, approved: bool) -> None:
@@ -217,6 +221,7 @@ def test_presence_is_sent_when_the_contact_gains_or_loses_the_view_of_it(row: Ro
     assert step.presence == expected
 
 
+@pytest.mark.rfc6121("3.4.2-6")
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -265,6 +270,7 @@ def test_a_mutual_subscription_with_a_request_pending_is_no_state() -> None:
         State.of("both", ask=True, pending_in=False)
 
 
+@pytest.mark.rfc6121("2.5.2-2", "2.5.2-3", "2.5.2-4")
 @pytest.mark.parametrize(
     ("state", "sent"),
     [
@@ -349,6 +355,7 @@ def settle(one: Side, other: Side) -> None:
     pytest.fail("the servers never stop answering each other")
 
 
+@pytest.mark.rfc6121("3.1.3-1")
 @given(states.filter(lambda state: not state.shows_user), st.lists(stanzas, max_size=12))
 def test_nothing_that_a_contact_sends_lets_it_see_a_user_who_did_not_approve(
     state: State, sent: list[str]

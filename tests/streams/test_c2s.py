@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # --- opening a stream -----------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.1-1", "4.3.3-3", "4.7.1-2", "4.7.2-2", "4.7.2-3", "4.7.3-4", "4.7.4-2", "6.4.6-2")
 def test_our_header_answers_theirs(network: Network) -> None:
     client = network.connected(ROMEO)
     client.send(
@@ -61,6 +62,7 @@ def test_our_header_answers_theirs(network: Network) -> None:
     assert "to" not in client.header  # the client did not say who it is
 
 
+@pytest.mark.rfc6120("5.2-1", "5.4.1-2", "5.4.1-3", "6.3.4-1")
 def test_before_tls_nothing_is_offered_but_tls(network: Network) -> None:
     network.serve("montague.lit", tls=True)
     client = network.connected(ROMEO)
@@ -69,6 +71,7 @@ def test_before_tls_nothing_is_offered_but_tls(network: Network) -> None:
     )
 
 
+@pytest.mark.rfc6120("5.4.1-2", "13.8.3-1")
 def test_where_tls_is_not_required_scram_is_offered_beside_it_but_no_password_in_the_clear(
     network: Network,
 ) -> None:
@@ -79,6 +82,7 @@ def test_where_tls_is_not_required_scram_is_offered_beside_it_but_no_password_in
     assert mechanisms(features) == SCRAM
 
 
+@pytest.mark.rfc6120("5.4.3.3-3", "6.3.3-1", "6.4.1-1")
 def test_under_tls_all_mechanisms_and_channel_bindings_are_offered_and_tls_no_more(network: Network) -> None:
     network.serve("montague.lit", tls=True)
     features = encrypted(network).open()
@@ -97,6 +101,8 @@ def test_a_policy_takes_mechanisms_away(network: Network) -> None:
     assert mechanisms(encrypted(network).open()) == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]
 
 
+@pytest.mark.rfc6120("4.3.4-1", "6.4.6-2", "7.4-1")
+@pytest.mark.rfc6121("2.6.1-1", "3.4-1")
 def test_after_login_binding_is_offered_with_what_the_domain_can(network: Network) -> None:
     network.serve("montague.lit", modules={"session": {}})
     client = connected(network)
@@ -121,6 +127,7 @@ def test_after_login_the_stream_stays_with_its_domain(network: Network) -> None:
 # --- SASL -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("6.2-1", "7.2-1")
 @pytest.mark.parametrize("name", SCRAM)
 @pytest.mark.parametrize("gs2", ["n,,", "n,a=romeo@montague.lit,", "y,,"])
 def test_scram_logs_in_without_tls(network: Network, name: str, gs2: str) -> None:
@@ -131,6 +138,7 @@ def test_scram_logs_in_without_tls(network: Network, name: str, gs2: str) -> Non
     assert client.bind().get("type") == "result"
 
 
+@pytest.mark.rfc6120("5.3.2-1", "5.3.4-1", "6.3.2-1", "13.3-1", "13.8.1-1")
 @pytest.mark.parametrize("name", [*SCRAM, *PLUS])
 @pytest.mark.parametrize("binding", ["tls-exporter", "tls-server-end-point"])
 def test_scram_logs_in_under_real_tls_bound_to_the_channel(network: Network, name: str, binding: str) -> None:
@@ -152,6 +160,7 @@ def test_scram_logs_in_under_real_tls_bound_to_the_channel(network: Network, nam
     assert client.bind().get("type") == "result"
 
 
+@pytest.mark.rfc6120("4.3.6-2", "4.3.6-3", "6.3.10-1")
 def test_plain_logs_in_under_tls(network: Network) -> None:
     network.serve("montague.lit", tls=True)
     client = encrypted(network)
@@ -165,6 +174,7 @@ def test_plain_logs_in_under_tls(network: Network) -> None:
     assert client.jid == ROMEO
 
 
+@pytest.mark.rfc6120("6.3.10-1")
 def test_the_first_response_may_come_behind_an_empty_challenge(network: Network) -> None:
     network.serve("montague.lit", tls=True)
     client = encrypted(network)
@@ -175,6 +185,7 @@ def test_the_first_response_may_come_behind_an_empty_challenge(network: Network)
     assert client.receives(f"<success xmlns='{ns.SASL}'/>")
 
 
+@pytest.mark.rfc6120("6.4.4-1")
 def test_an_exchange_can_be_given_up_and_begun_anew(network: Network) -> None:
     client = connected(network)
     client.send(auth("SCRAM-SHA-1", HandMade("SHA-1").first()))
@@ -225,6 +236,7 @@ def test_who_leaves_while_the_password_is_looked_up_is_not_logged_in(
 # --- binding --------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.3.6-4", "7.6.1-1")
 def test_a_client_gets_the_resource_that_it_asks_for_prepared(network: Network) -> None:
     answer = bind(ready(network), "balcony\u00a0two")  # RFC 7622 §3.4: OpaqueString
     assert written(answer) == written(
@@ -235,6 +247,7 @@ def test_a_client_gets_the_resource_that_it_asks_for_prepared(network: Network) 
     )
 
 
+@pytest.mark.rfc6120("7.6-1")
 def test_a_client_that_asks_for_nothing_gets_a_resource_nobody_guesses(network: Network) -> None:
     jids = {bind(ready(network)).findtext(".//{*}jid") for _ in range(3)}
     assert len(jids) == 3
@@ -249,6 +262,7 @@ def test_the_limit_of_resources_is_a_setting_and_replacing_one_is_always_possibl
     assert not first.connected
 
 
+@pytest.mark.rfc6120("7.7.2.2-1")
 def test_who_binds_a_resource_that_is_there_takes_its_place(network: Network) -> None:
     old = network.client(ROMEO)
     new = ready(network)
@@ -268,6 +282,7 @@ def test_a_request_to_bind_is_an_iq_like_any_other(network: Network, iq: str) ->
     assert condition(client.next()) == "bad-request"
 
 
+@pytest.mark.rfc6120("7.6.2.2-1")
 def test_a_disabled_account_cannot_bind(network: Network) -> None:
     client = ready(network)
     host = network.server("montague.lit").hosts["montague.lit"]

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 # --- opening a stream -----------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.8.1-1", "4.9.1.2-1")
 @pytest.mark.parametrize(
     ("said", "error"),
     [
@@ -80,6 +81,7 @@ def test_a9_a_servers_stream_at_the_clients_door_is_in_the_wrong_namespace(
     unharmed()
 
 
+@pytest.mark.rfc6120("4.9.1.3-1")
 @pytest.mark.parametrize(
     "to", ["to='verona.lit'", "to='@@'", "to='romeo@'", "to='evil.example/montague.lit'"]
 )
@@ -103,6 +105,7 @@ def test_a10_a_client_need_not_name_the_only_host_but_one_of_several(network: Ne
     assert client.is_dismissed_with("host-unknown")
 
 
+@pytest.mark.rfc6120("4.3.2-1", "4.7.5-4")
 def test_a11_a_newer_version_goes_on_with_ours(network: Network) -> None:
     client = network.connected(ROMEO)
     client.send(f"{HEAD}to='montague.lit' version='2.0'>")
@@ -111,6 +114,7 @@ def test_a11_a_newer_version_goes_on_with_ours(network: Network) -> None:
     client.login()
 
 
+@pytest.mark.rfc6120("4.7.5-5")
 def test_a11_no_version_is_not_supported(network: Network, unharmed: Callable[..., None]) -> None:
     client = network.connected(ROMEO)
     client.send(f"{HEAD}to='montague.lit'>")
@@ -118,6 +122,7 @@ def test_a11_no_version_is_not_supported(network: Network, unharmed: Callable[..
     unharmed()
 
 
+@pytest.mark.rfc6120("4.8.4-2")
 def test_a12_an_element_that_is_no_stanza_is_unsupported(
     network: Network, unharmed: Callable[..., None], log_lines: list[str]
 ) -> None:
@@ -169,6 +174,7 @@ def test_a15_a_stanza_of_exactly_the_limit_is_delivered(
     unharmed(lines=0)
 
 
+@pytest.mark.rfc6120("13.12-5")
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("cut", [False, True])
 def test_a15_a_stanza_one_byte_over_the_limit_violates_the_policy(
@@ -205,6 +211,7 @@ def test_a17_what_an_error_echoes_is_what_was_sent(
 # --- TLS ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.3.5-2", "4.9.3.12-1", "6.3.1-1", "13.12-1")
 def test_b1_a_stanza_before_login_is_not_authorized(network: Network, unharmed: Callable[..., None]) -> None:
     for stanza in (
         "<message to='benvolio@montague.lit'><body>trust me</body></message>",
@@ -218,6 +225,7 @@ def test_b1_a_stanza_before_login_is_not_authorized(network: Network, unharmed: 
         unharmed()
 
 
+@pytest.mark.rfc6120("4.3.5-2", "7.1-2")
 def test_b1_a_stanza_before_binding_is_not_authorized(
     network: Network, unharmed: Callable[..., None]
 ) -> None:
@@ -229,6 +237,7 @@ def test_b1_a_stanza_before_binding_is_not_authorized(
     unharmed()
 
 
+@pytest.mark.rfc6120("5.3.1-1")
 def test_b2_nobody_logs_in_without_tls_where_it_is_required(network: Network, log_lines: list[str]) -> None:
     network.serve("montague.lit", tls=True)
     client = connected(network)
@@ -242,6 +251,7 @@ def test_b2_nobody_logs_in_without_tls_where_it_is_required(network: Network, lo
     client.login()
 
 
+@pytest.mark.rfc6120("5.3.3-1", "5.4.2.3-1", "5.4.3.1-1", "5.4.3.3-1")
 @pytest.mark.parametrize(
     "behind", [auth("PLAIN", "\0romeo\0secret"), BIND.format(""), HEAD + "to='montague.lit' version='1.0'>"]
 )
@@ -258,6 +268,7 @@ def test_b3_what_stands_behind_starttls_in_the_clear_is_never_handled(network: N
     assert mechanisms(client.open()) == [*PLUS, *SCRAM, "PLAIN"]  # nobody has logged in
 
 
+@pytest.mark.rfc6120("5.4.2.1-1", "5.4.2.2-1")
 @pytest.mark.parametrize("first", [True, False])
 def test_b4_starttls_a_second_time_or_where_it_is_not_offered_fails(network: Network, first: bool) -> None:
     network.serve("montague.lit", tls=first)
@@ -294,6 +305,7 @@ def test_b5_a_mechanism_that_is_not_offered_on_this_stream_is_invalid(
     unharmed()
 
 
+@pytest.mark.rfc6120("6.4.5-1")
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -312,6 +324,7 @@ def test_b6_what_is_encoded_wrong_is_told_so(
     unharmed()
 
 
+@pytest.mark.rfc6120("6.3.8-2")
 @pytest.mark.parametrize("authzid", ["juliet@montague.lit", "romeo@capulet.lit", "@@"])
 def test_b7_nobody_acts_as_somebody_else(
     network: Network, unharmed: Callable[..., None], authzid: str
@@ -375,6 +388,7 @@ def test_b9_an_unknown_user_sees_what_a_wrong_password_sees(network: Network) ->
     assert len(known[0]) == len(unknown[0])
 
 
+@pytest.mark.rfc6120("6.4.5-2", "13.9.4-1")
 def test_b11_three_failures_end_the_stream(network: Network, unharmed: Callable[..., None]) -> None:
     client = connected(network)
     for _ in range(3):
@@ -487,6 +501,7 @@ def test_b13_a_resource_that_cannot_be_is_a_bad_request(
     unharmed(lines=0)
 
 
+@pytest.mark.rfc6120("7.6.2.1-1", "8.3.2-2", "13.12-3")
 def test_b13_the_eleventh_resource_is_one_too_many(network: Network, unharmed: Callable[..., None]) -> None:
     clients = [network.client(f"romeo@montague.lit/{n}") for n in range(10)]
     late = ready(network)

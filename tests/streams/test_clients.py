@@ -33,6 +33,7 @@ PING = f"<iq type='get' id='*' from='montague.lit' to='{ROMEO}'><ping xmlns='urn
 # --- how many from where --------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("13.12-2")
 def test_an_address_has_so_many_connections_at_a_time_and_others_have_theirs(
     network: Network, log_lines: list[str]
 ) -> None:

@@ -120,6 +120,7 @@ def a(*addresses: str) -> list[Any]:
 SERVED = {"_xmpp-server._tcp.capulet.lit": [srv(XMPP)], XMPP: a("192.0.2.1")}
 
 
+@pytest.mark.rfc6120("3.1-1")
 def test_the_server_of_a_domain_is_found_by_its_srv_record() -> None:
     verona = Verona(SERVED)
     verona.listen("192.0.2.1")
@@ -155,6 +156,7 @@ def test_every_address_and_then_every_target_is_tried_until_one_answers() -> Non
     assert verona.connected
 
 
+@pytest.mark.rfc6120("10.4.3-3")
 def test_d10_all_attempts_are_told_when_nobody_answers() -> None:
     verona = Verona(
         {
@@ -175,6 +177,7 @@ def test_d10_all_attempts_are_told_when_nobody_answers() -> None:
     assert str(error).startswith("capulet.lit: one.lit:5269 (2001:db8::1): Connection was refused")
 
 
+@pytest.mark.rfc6120("3.2.1-1", "10.4.3-2", "13.9.2-1")
 @pytest.mark.parametrize(
     ("records", "why"),
     [

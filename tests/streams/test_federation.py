@@ -33,6 +33,7 @@ def waiting(server: Server) -> list[int]:
 # --- nowhere to go: row D10 ------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("10.4.3-2")
 def test_D10_a_domain_that_does_not_exist(world: World) -> None:
     montague = world.serve("montague.lit")
     montague.message(ROMEO, "juliet@mantua.lit")
@@ -46,6 +47,7 @@ def test_D10_a_domain_without_service(world: World) -> None:
     assert montague.errors == [("m1", "remote-server-not-found", "cancel")]
 
 
+@pytest.mark.rfc6120("10.5-1")
 def test_D10_a_domain_that_leads_back_to_ourselves(world: World) -> None:
     world.hosts["mantua.lit"] = world.hosts["montague.lit"]
     montague = world.serve("montague.lit", Policy("either"))
@@ -108,6 +110,7 @@ def test_stanzas_wait_for_a_server_that_is_down_and_come_in_order(world: World) 
     assert waiting(montague) == [0]
 
 
+@pytest.mark.rfc6120("10.4.3-1", "10.4.3-3")
 def test_what_waited_too_long_goes_back(world: World) -> None:
     montague = world.serve("montague.lit", settings=Settings(queue_age=120.0))
     montague.message(ROMEO, JULIET, "m1")

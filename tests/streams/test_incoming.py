@@ -65,6 +65,7 @@ def dialled(world: World, server: Server, *, domain: str = "evil.example") -> Pe
 # --- the header ------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.7.2-4", "4.7.4-2", "4.8.2-1", "4.8.3-3")
 def test_our_header_has_id_language_and_both_domains(world: World) -> None:
     heard = connect(world, world.serve("montague.lit")).open()
     assert f"xmlns='{ns.SERVER}'" in heard
@@ -74,6 +75,7 @@ def test_our_header_has_id_language_and_both_domains(world: World) -> None:
     assert "version='1.0'" in heard
 
 
+@pytest.mark.rfc6120("4.7.3-1", "4.7.3-2", "5.4.3.3-2")
 def test_stream_ids_are_long_and_never_the_same(world: World) -> None:
     montague = world.serve("montague.lit")
     peer = connect(world, montague)
@@ -99,6 +101,7 @@ def test_A9_the_client_namespace_on_the_server_port(world: World) -> None:
     assert heard.startswith("<?xml")
 
 
+@pytest.mark.rfc6120("4.9.1.2-1")
 @pytest.mark.parametrize("to", ["verona.lit", "", "romeo@montague.lit", "@@"])
 def test_A10_a_domain_that_is_not_hosted(world: World, to: str) -> None:
     peer = connect(world, world.serve("montague.lit"))
@@ -149,6 +152,7 @@ def test_a_proved_peer_may_be_silent(world: World) -> None:
 # --- TLS -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("5.3.1-1")
 @pytest.mark.parametrize("said", [AUTH, result(), message(), f"<db:verify id='1'>{'k'}</db:verify>"])
 def test_D8_a_peer_that_skips_starttls(world: World, said: str) -> None:
     montague = world.serve("montague.lit", EITHER)
@@ -173,6 +177,7 @@ def test_D8_external_is_neither_offered_nor_taken(world: World, bad: object) -> 
     assert montague.heard == []
 
 
+@pytest.mark.rfc6120("5.3.3-1")
 def test_B3_what_comes_in_the_clear_behind_starttls_is_thrown_away(world: World) -> None:
     montague = world.serve("montague.lit", Policy("either", require_tls=False))
     peer = connect(world, montague)
@@ -194,6 +199,7 @@ def test_B4_starttls_when_tls_is_on(world: World) -> None:
 # --- SASL EXTERNAL ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.3.6-5", "13.8.4-1")
 def test_external_with_the_name_of_the_stream(world: World) -> None:
     peer = connect(world, world.serve("montague.lit"))
     peer.open()
@@ -202,6 +208,7 @@ def test_external_with_the_name_of_the_stream(world: World) -> None:
     assert heard == f"<success xmlns='{ns.SASL}'/>"
 
 
+@pytest.mark.rfc6120("6.3.8-2")
 def test_external_with_another_name(world: World) -> None:
     montague = world.serve("montague.lit")
     peer = connect(world, montague)
@@ -213,6 +220,7 @@ def test_external_with_another_name(world: World) -> None:
     assert montague.proofs == {}
 
 
+@pytest.mark.rfc6120("6.3.10-1")
 def test_external_without_an_initial_response_is_asked_for_one(world: World) -> None:
     montague = world.serve("montague.lit")
     peer = connect(world, montague)
@@ -236,6 +244,7 @@ def test_B12_a_response_without_challenge(world: World) -> None:
     assert "<malformed-request/>" in peer.say(f"<response xmlns='{ns.SASL}'>=</response>")
 
 
+@pytest.mark.rfc6120("6.4.5-2")
 def test_B11_too_many_tries(world: World) -> None:
     peer = connect(world, world.serve("montague.lit"))
     peer.open()
@@ -495,6 +504,7 @@ def test_a_stanza_goes_to_the_router(world: World) -> None:
     assert stanza.children == (f"{{{ns.CLIENT}}}body",)
 
 
+@pytest.mark.rfc6120("8.1.5-1")
 def test_the_language_of_the_stream_holds_for_its_stanzas(world: World) -> None:
     montague = world.serve("montague.lit")
     peer = proved(world, montague)
@@ -502,6 +512,7 @@ def test_the_language_of_the_stream_holds_for_its_stanzas(world: World) -> None:
     assert [stanza.lang for stanza in montague.heard] == ["en", "it"]
 
 
+@pytest.mark.rfc6120("4.7.1-3", "13.12-1")
 def test_D1_a_stanza_before_the_proof(world: World) -> None:
     montague = world.serve("montague.lit", EITHER)
     peer = dialled(world, montague)
@@ -509,6 +520,7 @@ def test_D1_a_stanza_before_the_proof(world: World) -> None:
     assert montague.heard == []
 
 
+@pytest.mark.rfc6120("8.1.2.2-2")
 @pytest.mark.parametrize("sender", ["x@verona.lit", "romeo@montague.lit", "montague.lit", "evil.example.lit"])
 def test_D2_a_from_that_was_not_proved(world: World, sender: str) -> None:
     montague = world.serve("montague.lit")
@@ -517,6 +529,7 @@ def test_D2_a_from_that_was_not_proved(world: World, sender: str) -> None:
     assert montague.heard == []
 
 
+@pytest.mark.rfc6120("4.8.3-1", "8.1.1.2-1", "8.1.2.2-1")
 @pytest.mark.parametrize(
     "said",
     [
@@ -533,6 +546,7 @@ def test_D3_a_stanza_without_to_or_from(world: World, said: str) -> None:
     assert montague.heard == []
 
 
+@pytest.mark.rfc6120("8.1.1.2-2", "10.4-1", "10.5-1")
 @pytest.mark.parametrize("to", ["juliet@capulet.lit", "tybalt@evil.example"])
 def test_D4_a_stanza_to_a_domain_that_is_not_hosted(world: World, to: str) -> None:
     capulet, montague = world.serve("capulet.lit"), world.serve("montague.lit")
@@ -607,6 +621,7 @@ def test_after_the_proof_stanzas_may_be_large(world: World) -> None:
     assert len(montague.heard) == 1
 
 
+@pytest.mark.rfc6120("10.1-4")
 def test_an_unanswered_iq_holds_back_only_its_own_lane(world: World) -> None:
     montague = world.serve("montague.lit")
     montague.home["q1"] = Deferred()
@@ -646,6 +661,7 @@ def test_a_goodbye_is_answered(world: World) -> None:
     assert montague.incoming == []
 
 
+@pytest.mark.rfc6120("4.9.1.1-2")
 def test_an_error_of_the_peer_ends_the_stream(world: World) -> None:
     peer = proved(world, world.serve("montague.lit"))
     heard = peer.say(f"<stream:error><reset xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>")

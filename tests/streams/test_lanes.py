@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from jabberd.streams.lanes import Lanes
@@ -40,6 +41,7 @@ def test_what_follows_an_iq_without_an_answer_waits() -> None:
     assert second.called
 
 
+@pytest.mark.rfc6120("10.1-2")
 def test_the_bare_and_the_full_jid_are_one_addressee() -> None:
     route = Route()
     route.take("iq", "q1", JULIET.bare)

@@ -32,6 +32,7 @@ def stream_error(condition: str) -> str:
     return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>"
 
 
+@pytest.mark.rfc6120("4.7.2-1", "4.7.3-3", "4.7.5-3")
 def test_our_header_names_both_domains_and_no_id(world: World) -> None:
     _, peer = called(world)
     assert f"<stream:stream xmlns='{ns.SERVER}'" in peer.heard
@@ -40,6 +41,7 @@ def test_our_header_names_both_domains_and_no_id(world: World) -> None:
     assert " id=" not in peer.heard
 
 
+@pytest.mark.rfc6120("4.3.3-2", "4.7.1-1", "6.3.8-1")
 def test_external_carries_our_name(world: World) -> None:
     _, peer = called(world)
     peer.accept_tls()
@@ -49,6 +51,7 @@ def test_external_carries_our_name(world: World) -> None:
     )
 
 
+@pytest.mark.rfc6120("4.3.2-2", "4.7.1-3")
 def test_what_waited_is_sent_after_the_proof_and_not_before(world: World) -> None:
     montague, peer = called(world)
     peer.accept()
@@ -57,6 +60,7 @@ def test_what_waited_is_sent_after_the_proof_and_not_before(world: World) -> Non
     assert "id='m2'" in peer.heard
 
 
+@pytest.mark.rfc6120("4.8.3-4", "4.8.5-1")
 def test_a_stanza_goes_in_the_namespace_of_servers(world: World) -> None:
     montague, peer = called(world)
     peer.accept()
@@ -155,6 +159,7 @@ def test_D6_the_answer_to_another_question(world: World, said: str) -> None:
     assert [link.stream for link in montague.federation.links.values()] == [None]
 
 
+@pytest.mark.rfc6120("5.3.1-1")
 def test_D8_a_server_without_tls(world: World) -> None:
     montague, peer = called(world)
     heard = peer.greet(EXTERNAL, DIALBACK)
@@ -164,6 +169,7 @@ def test_D8_a_server_without_tls(world: World) -> None:
     assert montague.errors == [("m1", "remote-server-timeout", "cancel")]
 
 
+@pytest.mark.rfc6120("13.9.5-2")
 def test_a_server_with_a_bad_certificate_is_told(world: World) -> None:
     montague, peer = called(world)
     peer.accept_tls(issue(INTERMEDIATE, "verona.lit"))
@@ -217,6 +223,7 @@ def test_what_a_stream_error_means_to_those_who_wrote(
     assert peer.closed
 
 
+@pytest.mark.rfc6120("4.9.2-2")
 def test_the_peers_words_are_not_passed_on(world: World) -> None:
     montague, peer = called(world)
     peer.say(peer.header() + stream_error("Ünheard-of"))

@@ -112,6 +112,7 @@ def held(*ids: str, settings: StreamSettings | None = None) -> tuple[Talk, list[
 # --- the inbox ------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("10.1-1", "10.1-5")
 def test_what_follows_an_iq_without_a_home_waits_for_it() -> None:
     talk, [home] = held("q")
     talk.say("<iq id='q'/>" + messages("a"))
@@ -188,6 +189,7 @@ def test_what_came_before_an_error_is_handled_before_it() -> None:
     assert b"<not-well-formed" in talk.said
 
 
+@pytest.mark.rfc6120("4.3.3-1")
 def test_a_restart_throws_away_what_came_ahead_of_the_new_header() -> None:
     talk = Talk()
     talk.say("<restart xmlns='urn:x'/>" + messages("a"))
@@ -207,6 +209,7 @@ def test_a_restart_behind_a_wait_does_the_same() -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.9-1", "4.9.1.1-1")
 def test_a_stream_error_ends_the_stream_with_its_condition() -> None:
     talk = Talk()
     talk.stream.script["a"] = StreamError("policy-violation", "too loud")
@@ -238,6 +241,7 @@ def test_a_stream_error_that_comes_late_counts_as_well() -> None:
     assert b"<conflict" in talk.said
 
 
+@pytest.mark.rfc6120("4.9.1.2-1")
 def test_our_header_comes_before_an_error_in_theirs() -> None:
     talk = Talk(opened=False)
     talk.say("<message/>")
@@ -250,6 +254,7 @@ def test_our_header_comes_before_an_error_in_theirs() -> None:
 # --- the end --------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("4.4-2")
 def test_a_goodbye_is_answered_and_the_connection_closed() -> None:
     talk = Talk()
     talk.say(messages("a") + "</stream:stream>" + messages("b"))
@@ -260,6 +265,7 @@ def test_a_goodbye_is_answered_and_the_connection_closed() -> None:
     assert talk.clock.getDelayedCalls() == []
 
 
+@pytest.mark.rfc6120("4.4-1")
 def test_nothing_is_handled_or_sent_once_it_is_over() -> None:
     talk, [home] = held("q")
     talk.say("<iq id='q'/>" + messages("a"))
@@ -282,6 +288,7 @@ def test_a_lost_connection_is_told_once() -> None:
     assert talk.clock.getDelayedCalls() == []
 
 
+@pytest.mark.rfc6120("4.4-3")
 def test_who_does_not_read_our_goodbye_is_dropped_after_five_seconds() -> None:
     talk = Talk()
     talk.pipe.client.pauseProducing()

@@ -30,6 +30,7 @@ def world() -> World:
     return World()
 
 
+@pytest.mark.rfc6120("13.6-1", "13.6-3")
 @pytest.mark.parametrize(("theirs", "proof"), PROOFS)
 @pytest.mark.parametrize("ours", ["certificate", "dialback", "either"])
 def test_two_servers_write_to_each_other(world: World, ours: str, theirs: str, proof: str) -> None:
@@ -88,6 +89,7 @@ def test_tls_is_used_even_where_it_is_not_required(world: World) -> None:
     assert capulet.incoming[0].security.encrypted
 
 
+@pytest.mark.rfc6120("10.1-3")
 def test_stanzas_keep_their_order_and_their_content(world: World) -> None:
     montague, capulet = world.serve("montague.lit"), world.serve("capulet.lit")
     for number in range(20):
@@ -148,6 +150,7 @@ WORDS = {
 }
 
 
+@pytest.mark.rfc6120("5.4.3.1-3", "13.7.2-1", "13.7.2-2")
 @pytest.mark.parametrize("bad", BAD)
 def test_D8_strict_mode_sends_nothing_to_a_server_with_a_bad_certificate(
     world: World, bad: Callable[[], Issued]
@@ -161,6 +164,7 @@ def test_D8_strict_mode_sends_nothing_to_a_server_with_a_bad_certificate(
     assert montague.errors == [("m1", "remote-server-timeout", "cancel")]
 
 
+@pytest.mark.rfc6120("13.7.2-2")
 @pytest.mark.parametrize("bad", BAD)
 def test_D8_strict_mode_takes_nothing_from_a_server_with_a_bad_certificate(
     world: World, bad: Callable[[], Issued]

@@ -67,6 +67,7 @@ async def test_without_records_the_domain_itself_is_the_target() -> None:
     assert await find_targets("bücher.example", Zone({})) == [Target("xn--bcher-kva.example", 5269)]
 
 
+@pytest.mark.rfc6120("3.2.1-1")
 async def test_a_service_that_is_decidedly_not_there_is_not_looked_for_elsewhere() -> None:
     for no_service in (
         zone(starttls=[srv(".", 0)], direct=[srv(".", 0)]),

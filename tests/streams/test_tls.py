@@ -172,6 +172,7 @@ def s2s(*issued: Issued) -> Contexts:
 # --- which certificate ---------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("5.4.3.1-2")
 @pytest.mark.parametrize("direct", [True, False])
 def test_the_server_name_chooses_the_certificate(direct: bool) -> None:
     for name in ("montague.lit", "capulet.lit", "CAPULET.lit"):
@@ -228,6 +229,7 @@ def test_tls_1_2_may_be_refused() -> None:
     assert "protocol version" in old.client.ended
 
 
+@pytest.mark.rfc6120("13.9.5-1")
 def test_tls_1_1_is_not_spoken() -> None:
     client = Client()
     client.context.set_cipher_list(b"ALL:@SECLEVEL=0")
@@ -235,6 +237,7 @@ def test_tls_1_1_is_not_spoken() -> None:
     assert not Encrypted(client, c2s().acceptor()).secured
 
 
+@pytest.mark.rfc6120("5.3.5-1")
 def test_a_peer_cannot_have_the_keys_renegotiated() -> None:
     contexts = s2s(CAPULET)
     link = Encrypted(contexts.initiator("capulet.lit", "montague.lit", direct=False), OldServer(MONTAGUE))
@@ -320,6 +323,7 @@ def test_two_servers_see_each_others_chains_and_vouch_for_each_other(
         assert not judge(known.peer_chain, "evil.example", trust)
 
 
+@pytest.mark.rfc6120("13.7.2-1")
 @pytest.mark.parametrize(
     "shows",
     [

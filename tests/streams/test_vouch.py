@@ -84,6 +84,7 @@ def test_a_certificate_for_neither_servers_nor_clients_is_refused(ca: Issued, tr
     assert judge(der(signing), "montague.lit", trust) == Verdict("it is not for TLS servers or clients")
 
 
+@pytest.mark.rfc6120("13.7.1.2.1-1")
 @pytest.mark.parametrize(("dns", "srv"), [(True, False), (False, True)])
 def test_either_kind_of_name_suffices(ca: Issued, trust: Trust, dns: bool, srv: bool) -> None:
     assert judge(der(issue(ca, "montague.lit", dns=dns, srv=srv)), "montague.lit", trust)
@@ -221,6 +222,7 @@ def test_the_system_alone_does_not_trust_a_development_authority(ca: Issued) -> 
     assert not judge(der(issue(ca, "montague.lit")), "montague.lit", Trust())
 
 
+@pytest.mark.rfc6120("13.6-2")
 def test_reloading_takes_new_authorities_and_a_broken_file_changes_nothing(
     ca: Issued, tmp_path: Path
 ) -> None:

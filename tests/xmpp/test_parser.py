@@ -64,6 +64,7 @@ def test_a_stream_is_a_header_stanzas_nonzas_and_an_end(size: int | None) -> Non
     ]
 
 
+@pytest.mark.rfc6120("4.8.3-3")
 @ways
 def test_a_stream_may_do_without_a_default_namespace(size: int | None) -> None:
     """RFC 6120 §4.8.2, prefix-free canonicalization."""
@@ -89,6 +90,7 @@ def test_a_nonza_is_opened_with_the_prefixes_of_its_stream() -> None:
     assert [child.tag for child in element] == ["{jabber:client}bar"]
 
 
+@pytest.mark.rfc6120("4.8.4-1")
 @ways
 @pytest.mark.parametrize(
     ("data", "name"),
@@ -180,6 +182,7 @@ LAST = st.sampled_from(
 )
 
 
+@pytest.mark.rfc6120("8-1")
 @given(
     middle=st.lists(FIRST_LEVEL | odd.stanzas(ns.CLIENT, prefixes=frozenset()), max_size=4),
     last=LAST,

@@ -12,6 +12,7 @@ from tests.xmpp import odd
 from tests.xmpp.reading import HEADER, PRESENCE, XML, fed, heard, opened, ways
 
 
+@pytest.mark.rfc6120("11.1-1")
 @ways
 @pytest.mark.parametrize(
     "data",
@@ -30,6 +31,7 @@ def test_nothing_of_a_document_type_comes_before_the_header(data: bytes, size: i
     assert heard(data, size) == ["restricted-xml"]
 
 
+@pytest.mark.rfc6120("11.1-1")
 @ways
 @pytest.mark.parametrize(
     "data",
@@ -101,6 +103,7 @@ ILL_FORMED = [
 ]
 
 
+@pytest.mark.rfc6120("11.3-1")
 @ways
 @pytest.mark.parametrize("data", ILL_FORMED)
 def test_what_is_not_well_formed_ends_the_stream(data: bytes, size: int | None) -> None:
@@ -133,6 +136,7 @@ NOT_CHARACTERS = [
 ]
 
 
+@pytest.mark.rfc6120("11.3-1")
 @pytest.mark.parametrize("bad", NOT_CHARACTERS)
 @pytest.mark.parametrize("around", [b"<message><body>a%sb</body></message>", b"<message id='a%sb'/>"])
 def test_what_is_no_character_reaches_nobody(bad: bytes, around: bytes) -> None:
@@ -143,6 +147,7 @@ def test_what_is_no_character_reaches_nobody(bad: bytes, around: bytes) -> None:
         assert fed(parser, data[:cut]) + fed(parser, data[cut:]) == ["not-well-formed"]
 
 
+@pytest.mark.rfc6120("11.6-4")
 @pytest.mark.parametrize(
     "good", ["\ufffd", "\ufeff", "\ue000", "\U0010ffff", "\U0001fffe", "\u0085", "\u2028"]
 )
@@ -155,6 +160,7 @@ def test_rare_characters_are_characters(good: str, size: int | None) -> None:
     ]
 
 
+@pytest.mark.rfc6120("11.6-2")
 @ways
 @pytest.mark.parametrize("encoding", ["ISO-8859-1", "UTF-16", "us-ascii", "UTF8", "x-made-up"])
 def test_another_encoding_is_refused(encoding: str, size: int | None) -> None:
@@ -164,6 +170,7 @@ def test_another_encoding_is_refused(encoding: str, size: int | None) -> None:
     ]
 
 
+@pytest.mark.rfc6120("11.6-1", "11.6-2")
 @ways
 @pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("declared", [True, False])
@@ -174,6 +181,7 @@ def test_wide_characters_are_refused(codec: str, declared: bool, size: int | Non
         assert heard((mark + data.decode()).encode(codec), size) == ["unsupported-encoding"]
 
 
+@pytest.mark.rfc6120("11.6-4")
 @ways
 @pytest.mark.parametrize(
     "data",
@@ -192,6 +200,7 @@ def test_what_is_no_xml_at_all_is_not_well_formed(data: bytes, size: int | None)
     assert heard(data, size) == ["not-well-formed"]
 
 
+@pytest.mark.rfc6120("4.8.1-1")
 @ways
 @pytest.mark.parametrize(
     ("root", "condition"),

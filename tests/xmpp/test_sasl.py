@@ -246,6 +246,7 @@ async def test_external_without_a_certificate_that_vouches_is_not_authorized() -
             await External([]).begin(authzid)
 
 
+@pytest.mark.rfc6120("6.3.3-1")
 def test_the_strongest_is_offered_first() -> None:
     assert offered(TLS13, anonymous=True) == (*PLUS, *SCRAM, "PLAIN", "ANONYMOUS")
     assert offered(TLS13, external=True, plain=False, hashes=["SHA-1", "SHA-256"]) == (
@@ -257,11 +258,13 @@ def test_the_strongest_is_offered_first() -> None:
     )
 
 
+@pytest.mark.rfc6120("13.8.3-1")
 def test_plain_is_offered_only_under_encryption() -> None:
     assert offered(CLEAR) == SCRAM
     assert offered(Security("TLSv1.3")) == (*SCRAM, "PLAIN")
 
 
+@pytest.mark.rfc6120("6.4.2-1")
 def test_base64_is_decoded_strictly() -> None:
     assert decode_base64("") is None
     assert decode_base64("=") == b""
@@ -292,6 +295,7 @@ def test_b5_a_mechanism_that_was_not_offered_on_this_stream_is_invalid(
         start(accounts, name, security)
 
 
+@pytest.mark.rfc6120("6.3.5-1", "13.9.1-1")
 @pytest.mark.parametrize(
     "text",
     [

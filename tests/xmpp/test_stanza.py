@@ -197,6 +197,7 @@ def test_a_child_is_found_by_its_name() -> None:
 # -- answers ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("8.1.3-1", "8.2.3-3")
 def test_the_result_of_an_iq_goes_back_with_its_id() -> None:
     request = stanza_of(
         b"<iq from='romeo@montague.lit/orchard' to='montague.lit' type='get' id='7'><q xmlns='u'/></iq>"
@@ -211,6 +212,7 @@ def test_an_answer_says_no_more_addresses_than_the_question() -> None:
     assert stanza_of(b"<iq type='set' id='1'/>").reply().to_bytes() == b"<iq type='result' id='1'/>"
 
 
+@pytest.mark.rfc6120("8.3.1-3", "8.3.2-1", "8.3.2-2")
 def test_an_error_has_the_shape_of_rfc_6120_8_3() -> None:
     stanza = stanza_of(
         b"<message from='romeo@montague.lit/orchard' to='nurse@capulet.lit' id='m1'><body>hi</body></message>"
@@ -225,6 +227,7 @@ def test_an_error_has_the_shape_of_rfc_6120_8_3() -> None:
     )
 
 
+@pytest.mark.rfc6120("8.3.1-4")
 def test_an_error_carries_nothing_of_the_payload() -> None:
     error = stanza_of(MESSAGE).error(StanzaError("service-unavailable"))
     assert error.children == ("{jabber:client}error",)
@@ -234,6 +237,7 @@ def test_an_error_carries_nothing_of_the_payload() -> None:
     )
 
 
+@pytest.mark.rfc6120("8.3.1-2")
 def test_the_error_for_an_iq_without_an_id_has_an_empty_one() -> None:
     """C2; RFC 6120 §8.3.1, rule 3."""
     assert stanza_of(b"<iq type='get'/>").error(StanzaError("bad-request")).attrs == {
@@ -262,6 +266,7 @@ def test_an_echoed_value_reads_the_same_and_injects_nothing(value: str) -> None:
             assert odd.read(CLIENT, shown).get("id") == value
 
 
+@pytest.mark.rfc6120("11.3-2")
 @pytest.mark.parametrize("bad", ["\x00", "\x0b", "\x1f", "\ud800", "\ufffe", "\uffff"])
 def test_what_xml_cannot_say_never_leaves(bad: str) -> None:
     """E4, RFC 6120 §11.3: whatever text another network or an operator gave us."""
@@ -291,6 +296,7 @@ def test_a_stanza_that_stood_alone_is_the_same_stanza() -> None:
     assert Stanza.from_standalone(b"<iq xmlns='jabber:client'/>").to_bytes() == b"<iq/>"
 
 
+@pytest.mark.rfc6120("4.7.4-3", "4.7.4-4", "8.1.5-1", "8.1.5-2")
 def test_the_language_of_the_stream_is_that_of_a_stanza_without_one() -> None:
     """RFC 6120 §8.1.5."""
     opening = CLIENT.replace(b" version", b" xml:lang='it' version")

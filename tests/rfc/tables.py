@@ -1,0 +1,117 @@
+"""docs/rfc6120.md and docs/rfc6121.md: each rule beside the tests that prove it, written from their markers.
+
+``python -m tests.rfc.tables`` writes them; a test compares what is committed.
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent.parent
+DOCUMENTS: Final = ("rfc6120", "rfc6121")
+
+INTRODUCTION: Final = """\
+# {title}
+
+<!-- Made by `make docs` from tests/rfc/{name}.toml and the markers on the tests: change those. -->
+
+Each rule that binds a server (MUST, MUST NOT, REQUIRED, SHALL), in our words, with the tests that prove it.
+Then come those that are kept otherwise, and what SHOULD be and is not, each with the reason. Rules for
+clients, for certification authorities and for what this server does not offer are left out. The text itself
+is at <https://www.rfc-editor.org/rfc/{name}>.
+
+| section | rule | proved by |
+|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test function, by file and name."""
+
+    __test__ = False  # pytest is not to collect it
+
+    path: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"[{self.name.removeprefix('test_')}](../{self.path})"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What one document demands, each rule by its number."""
+
+    title: str
+    must: dict[str, str]
+    otherwise: dict[str, tuple[str, str]]
+    should: dict[str, tuple[str, str]]
+
+    @classmethod
+    def read(cls, name: str) -> Rules:
+        data = tomllib.loads((ROOT / f"tests/rfc/{name}.toml").read_text())
+        pairs = {part: {k: (v[0], v[1]) for k, v in data[part].items()} for part in ("otherwise", "should")}
+        return cls(data["title"], data["must"], pairs["otherwise"], pairs["should"])
+
+
+def proofs(name: str) -> dict[str, list[Test]]:
+    """By the number of a rule, the tests that are marked with it."""
+    found: defaultdict[str, list[Test]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for test, number in _marks(path, name):
+            found[number].append(Test(path.relative_to(ROOT).as_posix(), test))
+    return dict(found)
+
+
+def _marks(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    source = path.read_text()
+    if f"mark.{name}(" not in source:
+        return
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for mark in function.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == f"pytest.mark.{name}":
+                    yield from ((function.name, ast.literal_eval(number)) for number in mark.args)
+
+
+def order(number: str) -> tuple[list[tuple[int, str]], int]:
+    """Where a rule stands among the others: ``4.10-1`` comes after ``4.9-2``, appendices come last."""
+    parts = section(number).split(".")
+    place = [(int(part), "") if part.isdecimal() else (1000, part) for part in parts]
+    return place, int(number.rpartition("-")[2])
+
+
+def section(number: str) -> str:
+    """The section of a rule."""
+    return number.rpartition("-")[0]
+
+
+def table(name: str) -> str:
+    """The whole document."""
+    rules, tests = Rules.read(name), proofs(name)
+    text = INTRODUCTION.format(title=rules.title, name=name)
+    for number, rule in rules.must.items():
+        shown = "<br>".join(dict.fromkeys(map(str, tests.get(number, ()))))
+        text += f"| {section(number)} | {rule} | {shown} |\n"
+    for heading, others in (("Kept otherwise", rules.otherwise), ("Not followed", rules.should)):
+        text += f"\n## {heading}\n\n| section | rule | reason |\n|---|---|---|\n"
+        text += "".join(f"| {section(n)} | {rule} | {why} |\n" for n, (rule, why) in others.items())
+    return text
+
+
+def write() -> None:
+    """Write all documents."""
+    for name in DOCUMENTS:
+        (ROOT / f"docs/{name}.md").write_text(table(name))
+
+
+if __name__ == "__main__":
+    write()
