@@ -53,6 +53,8 @@ DEFAULT: Final = (
     "session",
     "sm",
     "commands",
+    "motd",
+    "welcome",
     "administration",
 )
 

@@ -162,11 +162,13 @@ def test_xmpp_itself_stands_on_the_standard_library_and_three_packages() -> None
 
 
 def required(file: Path) -> set[str]:
-    """The names in the ``requires`` of the module classes in a file."""
+    """The names in the ``requires`` of the module classes in a file, or in the package that it is in."""
+    package = HOUSE / "modules" / file.relative_to(HOUSE / "modules").parts[0]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "requires":
-            names |= set(ast.literal_eval(node.value))
+    for each in package.rglob("*.py") if package.is_dir() else [file]:
+        for node in ast.walk(ast.parse(each.read_text())):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "requires":
+                names |= set(ast.literal_eval(node.value))
     return names
 
 

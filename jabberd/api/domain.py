@@ -146,6 +146,10 @@ class Domain(Protocol):
     def account(self, jid: JID) -> Awaitable[Account]:
         """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
 
+    @property
+    def online(self) -> Iterable[Account]:
+        """The accounts that have sessions now."""
+
     def bind(self, store: Keyed[Any] | Archive | Ordered[Any]) -> object:
         """A declared store as this domain has it: a `Resident`, an `interfaces.Archive` or `Ordered`."""
 

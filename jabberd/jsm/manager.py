@@ -152,6 +152,11 @@ class SessionManager:
         """See `jabberd.api.Domain`."""
         return self.accounts.load(jid.bare)
 
+    @property
+    def online(self) -> Iterable[Account]:
+        """See `api.Domain.online`."""
+        return [account for account in self.accounts if account.sessions]
+
     def bind(self, store: api.Keyed[Any] | api.Archive | api.Ordered[Any]) -> object:
         """See `jabberd.api.Domain`."""
         if isinstance(store, Keyed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -53,6 +53,7 @@ class Command:
     :ivar allowed: whether this full JID may see and run it.
     :ivar run: does it, for this full JID, with what was filled in; it may raise `StanzaError`.
     :ivar forms: to be filled in before, one after the other; without any it runs at once.
+    :ivar opening: makes a form that comes ahead of those, with how things are at that moment.
     """
 
     node: str
@@ -60,6 +61,7 @@ class Command:
     allowed: Callable[[JID], bool]
     run: Callable[[JID, Submission], Awaitable[Result]]
     forms: tuple[Form, ...] = ()
+    opening: Callable[[], Awaitable[Form]] | None = None
 
 
 @runtime_checkable
@@ -174,6 +176,8 @@ class Commands(Module, xep=50, version="1.3.0"):
         return await self._go_on(self._found(id or "", command, request.sender), action, asked)
 
     async def _begin(self, command: Command, who: JID) -> Element:
+        if command.opening is not None:
+            command = replace(command, forms=(await command.opening(), *command.forms))
         execution = Execution(secrets.token_urlsafe(16), who, command, 0.0)
         if not command.forms:
             return await self._complete(execution)

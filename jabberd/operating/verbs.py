@@ -13,7 +13,7 @@ from jabberd.api import JID, Refused, operator
 from jabberd.operating.backup import Backup
 from jabberd.operating.certificates import listed
 from jabberd.operating.check import Check
-from jabberd.operating.ending import Ending
+from jabberd.operating.ending import Ending, Rebirth
 from jabberd.operating.examine import examined
 
 if TYPE_CHECKING:
@@ -29,13 +29,24 @@ def operating_verbs(reload: Reload) -> list[tuple[str, str, object]]:
     parts = reload.parts
     return [
         ("", "", Backup(reload.config.settings.storage.url, parts.run)),
-        ("", "", Ending(parts.hosts, parts.reactor, lambda: os.kill(os.getpid(), signal.SIGTERM))),
+        ("", "", _ending(reload)),
         ("", "", Check(lambda: reload.config, parts.federation, parts.storage, parts.bound)),
         ("config", "", ConfigVerbs(reload)),
         ("certificates", "", CertificateVerbs(reload)),
         ("domains", "", DomainVerbs(reload)),
         ("modules", "", ModuleVerbs(reload)),
     ]
+
+
+def _ending(reload: Reload) -> Ending:
+    parts = reload.parts
+    return Ending(
+        parts.hosts,
+        parts.reactor,
+        end=lambda: os.kill(os.getpid(), signal.SIGTERM),
+        again=Rebirth(parts.reactor),
+        examine=lambda: examined(reload.read().path),
+    )
 
 
 class ConfigVerbs:

@@ -36,6 +36,8 @@ admins = ["prince@montague.lit"]
 certificates = "certs"
 [storage]
 url = "sqlite:montague.db"
+[control]
+socket = "control"
 """
 
 
@@ -107,6 +109,14 @@ async def refused(actor: Any, name: str, fields: dict[str, Any]) -> str:
     return str(error.value.condition)
 
 
+async def prefilled(actor: Any, name: str) -> str:
+    """What a command's form has in its field."""
+    first = await actor.plugin["xep_0050"].send_command("montague.lit", f"{ADMIN}#{name}")
+    fields = first["command"]["form"].get_fields()
+    [value] = [field["value"] for var, field in fields.items() if var != "FORM_TYPE"]
+    return "\n".join(value)
+
+
 def values(iq: Any) -> dict[str, Any]:
     return {var: field["value"] for var, field in iq["command"]["form"].get_fields().items()}
 
@@ -159,6 +169,49 @@ def test_the_prince_administers_montague(server: Running) -> None:
     assert "ratcatcher" not in log
 
 
+def test_the_prince_proclaims_and_keeps_lists(server: Running) -> None:
+    proclamation = "Rebellious subjects,\nenemies to peace"
+
+    async def proclaim(prince: Any, romeo: Any) -> None:
+        told = await administer(prince, "set_motd", {"motd": proclamation})
+        assert notes(told) == [("info", "told 2 accounts, the others when they come")]
+        await romeo.receives("message", body=proclamation, from_="montague.lit")
+        assert await prefilled(prince, "edit-motd") == proclamation
+        welcomed = await administer(prince, "set_welcome", {"welcome": "Welcome, gentlemen"})
+        assert notes(welcomed) == [("info", "newcomers are told that from now on")]
+        password = {"password": PASSWORD, "password-verify": PASSWORD}
+        await administer(prince, "add_user", {"accountjid": "tybalt@montague.lit"} | password)
+        tybalt = client(server, "tybalt")
+        async with entered(tybalt):
+            await tybalt.receives("message", body=proclamation)
+            await tybalt.receives("message", body="Welcome, gentlemen")
+        for name in ("delete_motd", "delete_welcome"):
+            [(type, _)] = notes(await administer(prince, name))
+            assert type == "info"
+
+    async def keep_lists(prince: Any, romeo: Any) -> None:
+        barred = await administer(prince, "edit_blacklist", {"blacklistjids": "evil.example\n*.example.com"})
+        assert notes(barred) == [
+            ("info", "montague.lit does not talk to evil.example"),
+            ("info", "montague.lit does not talk to *.example.com"),
+        ]
+        admitted = await administer(prince, "edit_whitelist", {"whitelistjids": "good.example.com"})
+        assert notes(admitted) == [("info", "montague.lit talks to good.example.com")]
+        assert await prefilled(prince, "edit-blacklist") == "*.example.com\nevil.example"
+        jids = ["prince@montague.lit", "romeo@montague.lit"]
+        raised = await administer(prince, "edit_admin", {"adminjids": jids})
+        assert notes(raised) == [("info", "romeo@montague.lit is an admin of montague.lit")]
+        assert values(await administer(romeo, "get_online_users_num"))["onlineusersnum"] == "2"
+
+    async def play() -> None:
+        prince, romeo = client(server, "prince"), client(server, "romeo")
+        async with entered(prince, romeo):
+            await proclaim(prince, romeo)
+            await keep_lists(prince, romeo)
+
+    asyncio.run(play())
+
+
 def test_romeo_sees_no_commands_and_runs_none(server: Running) -> None:
     async def play() -> None:
         romeo = client(server, "romeo")
@@ -201,3 +254,32 @@ def test_the_prince_ends_the_server(server: Running) -> None:
 
     asyncio.run(play())
     assert server.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_the_prince_restarts_the_server(server: Running) -> None:
+    config = server.log.with_name("montague.toml")
+    right = config.read_text()
+
+    async def play() -> None:
+        prince, romeo = client(server, "prince"), client(server, "romeo")
+        async with entered(prince, romeo):
+            config.write_text(right.replace("prince@", "@"))
+            refused = jabberctl(config, "restart")
+            assert (refused.returncode, 'domains."montague.lit".admins' in refused.stderr) == (1, True)
+            config.write_text(right + '[log.levels]\n"jabberd.xmpp" = "warn"\n')
+            answer = await administer(prince, "restart", {"delay": "0", "announcement": "I come again!"})
+            assert notes(answer) == [("info", "the server restarts in 0 s; told 2 sessions")]
+            await romeo.receives("message", body="I come again!")
+
+    asyncio.run(play())
+    assert server.tells("STOPPING") == "1"
+    server.tells("READY")
+    assert server.process.poll() is None
+    levels = jabberctl(config, "log", "levels")
+    assert levels.stdout.splitlines()[-1].split() == ["jabberd.xmpp", "warn"], levels
+    assert server.stop()[0] == -signal.SIGTERM
+
+
+def jabberctl(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(JABBERCTL), "--config", str(config), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from twisted.internet.defer import succeed
 
+from jabberd import loader
+from jabberd.api import Refused
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.testing.client import condition
@@ -46,7 +48,16 @@ ALL = [
     "get-active-users",
     "get-idle-users-num",
     "get-idle-users",
+    "edit-admin",
+    "edit-blacklist",
+    "edit-whitelist",
     "announce",
+    "set-motd",
+    "edit-motd",
+    "delete-motd",
+    "set-welcome",
+    "delete-welcome",
+    "restart",
     "shutdown",
 ]
 
@@ -142,8 +153,100 @@ def test_an_admin_of_one_domain_cannot_end_the_server_of_several(
     prince: Client, manager: SessionManager
 ) -> None:
     manager.operators = replace(manager.operators, server=frozenset())
-    assert nodes(prince) == ALL[:-1]
-    assert condition(begun(prince, "shutdown")) == "item-not-found"
+    assert nodes(prince) == ALL[:-2]
+    assert {condition(begun(prince, name)) for name in ("shutdown", "restart")} == {"item-not-found"}
+
+
+def shown(client: Client, name: str) -> list[str]:
+    """What the only field of a command's form has in it."""
+    return [str(each) for each in begun(client, name).xpath(".//*[@var and not(@type='hidden')]/*/text()")]
+
+
+def test_the_list_of_admins_is_edited(prince: Client, romeo: Client) -> None:
+    assert shown(prince, "edit-admin") == ["prince@montague.lit"]
+    jids = ["prince@montague.lit", "romeo@montague.lit/orchard", "juliet@capulet.lit"]
+    assert notes(ran(prince, "edit-admin", adminjids=jids)) == [
+        ("info", "romeo@montague.lit is an admin of montague.lit"),
+        ("info", "juliet@capulet.lit is an admin of montague.lit"),
+    ]
+    assert nodes(romeo) == ALL[:-2]  # the server's end is for those in the configuration file alone
+    assert shown(romeo, "edit-admin") == ["juliet@capulet.lit", "prince@montague.lit", "romeo@montague.lit"]
+    assert notes(ran(prince, "edit-admin", adminjids=["prince@montague.lit", "juliet@capulet.lit"])) == [
+        ("info", "romeo@montague.lit is no admin of montague.lit any more"),
+    ]
+    assert nodes(romeo) == []
+
+
+def test_who_is_an_admin_by_the_configuration_stays_one(prince: Client) -> None:
+    assert notes(ran(prince, "edit-admin", adminjids=["capulet.lit"])) == [
+        (
+            "error",
+            "the configuration file names prince@montague.lit as an admin of montague.lit; change it there",
+        ),
+        ("error", "capulet.lit is not an account; write it like romeo@montague.lit"),
+    ]
+    assert nodes(prince) == ALL
+
+
+def test_who_was_made_an_admin_is_one_after_a_restart(
+    prince: Client, romeo: Client, manager: SessionManager
+) -> None:
+    ran(prince, "edit-admin", adminjids=["prince@montague.lit", "romeo@montague.lit"])
+    administration = manager.module("administration")
+    done(administration.stop())
+    done(administration.start())
+    assert nodes(romeo) == ALL[:-2]
+
+
+def test_an_admin_who_is_none_any_more_finishes_no_command(prince: Client, romeo: Client) -> None:
+    ran(prince, "edit-admin", adminjids=["prince@montague.lit", "romeo@montague.lit"])
+    [command] = begun(romeo, "announce")
+    ran(prince, "edit-admin", adminjids=["prince@montague.lit"])
+    filled = "<x xmlns='jabber:x:data' type='submit'><field var='announcement'><value>!</value></field></x>"
+    answer = romeo.ask(
+        f"<iq type='set' to='montague.lit'><command xmlns='{COMMANDS}' node='{command.get('node')}'"
+        f" sessionid='{command.get('sessionid')}'>{filled}</command></iq>"
+    )
+    assert condition(answer) == "forbidden"
+
+
+@pytest.fixture
+def rules(manager: SessionManager) -> dict[str, str]:
+    """Whom montague.lit talks to, kept by stand-ins for the verbs, which a server in memory has not."""
+    kept: dict[str, str] = {}
+
+    async def call(noun: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        assert (noun, arguments["domain"]) == ("federation", "montague.lit")
+        if name == "list":
+            return [{"domain": "montague.lit", "peer": peer, "rule": kept[peer]} for peer in sorted(kept)]
+        if " " in arguments["peer"]:
+            raise Refused(f"{arguments['peer']!r} is not a domain")
+        if name == "forget":
+            del kept[arguments["peer"]]
+        else:
+            kept[arguments["peer"]] = name
+        return f"{name} {arguments['peer']}"
+
+    manager.operators = replace(manager.operators, call=call)
+    return kept
+
+
+def test_the_blacklist_and_the_whitelist_are_edited(prince: Client, rules: dict[str, str]) -> None:
+    assert shown(prince, "edit-blacklist") == []
+    black = ["evil.example", "*.example.com", "no domain", ""]
+    assert notes(ran(prince, "edit-blacklist", blacklistjids=black)) == [
+        ("info", "deny evil.example"),
+        ("info", "deny *.example.com"),
+        ("error", "'no domain' is not a domain"),
+    ]
+    ran(prince, "edit-whitelist", whitelistjids="good.example.com")
+    assert rules == {"evil.example": "deny", "*.example.com": "deny", "good.example.com": "allow"}
+    assert shown(prince, "edit-blacklist") == ["*.example.com", "evil.example"]
+    assert notes(ran(prince, "edit-blacklist", blacklistjids="*.example.com")) == [
+        ("info", "forget evil.example")
+    ]
+    assert notes(ran(prince, "edit-blacklist")) == [("info", "nothing was changed")]
+    assert rules == {"*.example.com": "deny", "good.example.com": "allow"}
 
 
 # --- accounts ------------------------------------------------------------------------------------
@@ -357,6 +460,58 @@ def test_an_announcement_of_nothing_is_refused(prince: Client) -> None:
     assert condition(ran(prince, "announce", announcement="")) == "bad-request"
 
 
+def told(client: Client) -> str:
+    """The only message that the client got, and what is in it."""
+    client.flush()
+    [message] = [each for each in client.heard if each.tag.endswith("}message")]
+    client.forget()
+    assert message.get("from") == "montague.lit"
+    return str(message.findtext("{*}body"))
+
+
+def test_the_message_of_the_day_is_set_edited_and_deleted(
+    prince: Client, romeo: Client, network: Network
+) -> None:
+    assert shown(prince, "set-motd") == []
+    said = ["A plague", "on both your houses"]
+    assert notes(ran(prince, "set-motd", motd=said)) == [
+        ("info", "told 2 accounts, the others when they come")
+    ]
+    assert told(romeo) == "A plague\non both your houses"
+    assert shown(prince, "edit-motd") == said
+    ran(prince, "edit-motd", motd="A scratch")
+    assert romeo.hears_nothing()
+    benvolio = network.client("benvolio@montague.lit/street", presence="")
+    benvolio.send("<presence/>")
+    assert told(benvolio) == "A scratch"
+    assert notes(begun(prince, "delete-motd")) == [("info", "the message of the day is deleted")]
+    assert notes(begun(prince, "delete-motd")) == [("error", "montague.lit has no message of the day")]
+    assert shown(prince, "edit-motd") == []
+
+
+def test_the_welcome_message_is_set_and_deleted(prince: Client, network: Network) -> None:
+    ran(prince, "set-welcome", welcome=["Welcome,", "gentlemen"])
+    assert shown(prince, "set-welcome") == ["Welcome,", "gentlemen"]
+    ran(prince, "add-user", **TYBALT, password_verify="ratcatcher")
+    tybalt = network.connected("tybalt@montague.lit/street", password="ratcatcher")
+    tybalt.open()
+    tybalt.login()
+    tybalt.open()
+    tybalt.bind()
+    tybalt.send("<presence/>")
+    assert told(tybalt) == "Welcome,\ngentlemen"
+    assert notes(begun(prince, "delete-welcome")) == [("info", "the welcome message is deleted")]
+
+
+def test_commands_of_a_module_that_is_off_are_not_there(network: Network) -> None:
+    modules = {name: {} for name in loader.DEFAULT if name not in {"motd", "welcome"}}
+    network.serve("verona.lit", admins=["escalus@verona.lit"], modules=modules)
+    missing = {"set-motd", "edit-motd", "delete-motd", "set-welcome", "delete-welcome"}
+    assert nodes(network.client("escalus@verona.lit/palace"), "verona.lit") == [
+        name for name in ALL if name not in missing
+    ]
+
+
 @pytest.fixture
 def called(manager: SessionManager) -> list[Any]:
     """The verbs that were called, in place of those of this server."""
@@ -392,11 +547,18 @@ def test_the_server_ends_without_a_word_and_another_time_replaces_the_first(
     assert called == [("", "shutdown", {})]
 
 
+def test_the_server_is_restarted(prince: Client, network: Network, called: list[Any]) -> None:
+    answer = ran(prince, "restart", delay="0")
+    assert notes(answer) == [("info", "the server restarts in 0 s; nobody was told")]
+    network.advance(0)
+    assert called == [("", "restart", {})]
+
+
 def test_an_end_that_fails_is_logged(prince: Client, network: Network, logged_errors: LoggedErrors) -> None:
     ran(prince, "shutdown")  # which no server in memory has
     network.advance(30)
     [error] = logged_errors.take(KeyError)
-    assert error.startswith("the server did not end")
+    assert error.startswith("the server did not shutdown")
 
 
 def test_a_module_that_stops_ends_nothing_any_more(
