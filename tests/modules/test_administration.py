@@ -14,6 +14,7 @@ from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
+from jabberd.xmpp import ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -463,7 +464,7 @@ def test_an_announcement_of_nothing_is_refused(prince: Client) -> None:
 def told(client: Client) -> str:
     """The only message that the client got, and what is in it."""
     client.flush()
-    [message] = [each for each in client.heard if each.tag.endswith("}message")]
+    [message] = [each for each in client.heard if each.tag == f"{{{ns.CLIENT}}}message"]
     client.forget()
     assert message.get("from") == "montague.lit"
     return str(message.findtext("{*}body"))
@@ -504,7 +505,9 @@ def test_the_welcome_message_is_set_and_deleted(prince: Client, network: Network
 
 
 def test_commands_of_a_module_that_is_off_are_not_there(network: Network) -> None:
-    modules = {name: {} for name in loader.DEFAULT if name not in {"motd", "welcome"}}
+    modules: dict[str, dict[str, object]] = {
+        name: {} for name in loader.DEFAULT if name not in {"motd", "welcome"}
+    }
     network.serve("verona.lit", admins=["escalus@verona.lit"], modules=modules)
     missing = {"set-motd", "edit-motd", "delete-motd", "set-welcome", "delete-welcome"}
     assert nodes(network.client("escalus@verona.lit/palace"), "verona.lit") == [
