@@ -10,7 +10,7 @@ The map (``docs/tour.md`` has it with pictures):
 - ``api``         all that a module imports;  ``loader``, ``registry``  find modules and bind them
 - ``modules/``    one file per extension
 - ``storage/``    two kinds of store, on SQLite, PostgreSQL or memory
-- ``config``      TOML to typed settings
+- ``config``      TOML to typed settings;  ``settings``  what they are;  ``typed``  how they are read
 - ``service``     puts everything together;  ``tap``  what ``twistd jabberd`` starts
 - ``admin``       the operator's verbs;  ``ctl``  the ``jabberctl`` command;  ``table``  answers as text
 - ``manhole/``    a prompt inside the server, over SSH

@@ -7,23 +7,19 @@ all of them at once.  Parts with settings of their own, like modules, ask for th
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
 from copy import copy, deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jabberd.settings import ServerSettings, Settings
 from jabberd.toml import index
+from jabberd.typed import read
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from jabberd.toml import Keys
 
 S = TypeVar("S", bound=Settings)
@@ -108,15 +104,9 @@ class Config:
 
         None after mistakes, which `check` will tell.
         """
-        table = self._at(keys)
-        try:
-            text = json.dumps(table, default=str)  # JSON's strictness: lists make tuples, texts no numbers
-            return cls.model_validate_json(text, strict=True, context={"folder": self._folder})
-        except ValidationError as error:
-            for each in error.errors(include_url=False):
-                inside, said = _explain(each, cls, table)
-                self.problem((*keys, *inside), said)
-        return None
+        return read(
+            cls, self._at(keys), lambda inside, said: self.problem((*keys, *inside), said), self._folder
+        )
 
     def problem(self, keys: Keys, said: str) -> None:
         """Note a mistake: ``said`` has the form ``what is wrong (what it got); what to do``."""
@@ -177,91 +167,3 @@ def _dotted(keys: Keys) -> str:
             bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
             spelt += "." * bool(spelt) + (key if bare else json.dumps(key, ensure_ascii=False))
     return spelt or "the file"
-
-
-# --- how a mistake is told -----------------------------------------------------------------------
-
-_SAID = {
-    "missing": "is missing; add it",
-    "string_type": "is not a text; put it in quotes",
-    "int_type": "is not a whole number; write only digits, without quotes",
-    "float_type": "is not a number; write it without quotes",
-    "bool_type": "is neither true nor false; write one of them, without quotes",
-    "tuple_type": "is not a list; put it in [ and ]",
-    "list_type": "is not a list; put it in [ and ]",
-    "set_type": "is not a list; put it in [ and ]",
-    "frozen_set_type": "is not a list; put it in [ and ]",
-    "dict_type": "is not a table; give it keys of its own",
-    "model_type": "is not a table; give it keys of its own",
-    "literal_error": "is not known here; use {expected}",
-    "greater_than": "is too small; use more than {gt}",
-    "greater_than_equal": "is too small; use {ge} or more",
-    "less_than": "is too large; use less than {lt}",
-    "less_than_equal": "is too large; use {le} or less",
-    "value_error": "{error}",
-}
-_SECRET = re.compile(r"password|secret", re.IGNORECASE)
-_LOGIN_IN_URL = re.compile(r"(?<=//)[^/@]*@")
-_LONGEST_SHOWN = 60
-
-
-def _explain(error: ErrorDetails, cls: type[Settings], table: object) -> tuple[Keys, str]:
-    """The key that pydantic's error is about, and ``what is wrong (what it got); what to do``.
-
-    :param cls: what the table was validated by.
-    :param table: what was validated, as it came from the file.
-    """
-    kind, location = error["type"], error["loc"]
-    keys, got = _reached(location, table)
-    if location[-1:] == ("[key]",):
-        got = location[-2]
-    if kind == "missing":
-        return (*keys, location[-1]), _SAID[kind]
-    if kind == "extra_forbidden":
-        said = "is not a setting here; " + _suggestion(cls, location)
-    else:
-        said = _SAID.get(kind, "is wrong; {message}").format(message=error["msg"], **error.get("ctx", {}))
-    if kind == "value_error" and isinstance(got, dict):
-        return keys, said  # about the table as a whole
-    what, semicolon, remedy = said.partition("; ")
-    return keys, f"{what} (got {_shown(got, location)}){semicolon}{remedy}"
-
-
-def _reached(location: Keys, table: Any) -> tuple[Keys, object]:
-    """As far as the table goes along that way: pydantic adds names of its own (``int``, ``[key]``)."""
-    for depth, part in enumerate(location):
-        inside = isinstance(table, dict) or (isinstance(table, list) and isinstance(part, int))
-        if not inside or (isinstance(table, dict) and part not in table):
-            return location[:depth], table
-        table = table[part]
-    return location, table
-
-
-def _shown(value: object, location: Keys) -> str:
-    if any(_SECRET.search(str(part)) for part in location):
-        return "something secret"
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, str):
-        text = _LOGIN_IN_URL.sub("***@", value)
-        return '"' + text[:_LONGEST_SHOWN].encode("unicode_escape").decode() + '"'
-    return str(value).lower() if isinstance(value, bool) else str(value)[:_LONGEST_SHOWN]
-
-
-def _suggestion(cls: type[Settings], location: Keys) -> str:
-    model: type[BaseModel] | None = cls
-    for part in location[:-1]:
-        if model and part in model.model_fields:
-            model = _model_in(model.model_fields[str(part)].annotation)
-    known = sorted(model.model_fields) if model else []
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"the settings here are {', '.join(known) or 'none'}"
-
-
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    """The settings class in an annotation like ``dict[str, Domain] | None``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)

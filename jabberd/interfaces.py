@@ -363,8 +363,7 @@ class Storage(Protocol):
     def keyed(self, name: str, of: type[T]) -> Keyed[T]:
         """The keyed store of that name; all who ask for it share it.
 
-        :param of: a type that pydantic can write as JSON and read back (``bytes`` that are not text
-            need ``ser_json_bytes`` and ``val_json_bytes`` in the type's config).
+        :param of: a type that msgspec can write as JSON and read back, with `JID` for an address.
         :raises ValueError: the store holds another type already.
         """
 

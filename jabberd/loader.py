@@ -13,12 +13,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
 from twisted.logger import Logger
 
 from jabberd import modules
 from jabberd.api import Archive, Keyed, Module, Ordered
 from jabberd.registry import LoadError, Registry
+from jabberd.typed import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -196,16 +196,22 @@ def made(name: str, cls: type[Module], domain: Domain, settings: Settings | Mapp
 
     :raises LoadError: its settings or stores are wrong.
     """
+    config = _validated(name, cls.Config, settings)
     try:
-        config = cls.Config.model_validate(settings)
         stores = {attribute: domain.bind(declared) for attribute, declared in _stores(cls)}
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise LoadError(name, f"its setting {where} is wrong; {first['msg']}") from None
     except ValueError as error:
         raise LoadError(name, f"{error}; rename the store") from None
     return cls(name, domain, config, stores, Logger(namespace=f"{modules.__name__}.{name}"))
+
+
+def _validated(name: str, cls: type[Settings], settings: object) -> Settings:
+    if isinstance(settings, cls):
+        return settings
+    told: list[str] = []
+    config = read(cls, settings, lambda keys, said: told.append(f"{'.'.join(map(str, keys))} {said}"))
+    if config is None:
+        raise LoadError(name, f"its setting {told[0]}")
+    return config
 
 
 def has_residents(cls: type[Module]) -> bool:

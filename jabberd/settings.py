@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import os.path
 import re
+from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationInfo,
-    model_validator,
-)
+from msgspec import Meta
 
+from jabberd.typed import Mistake, Settings, beside, checked, example, reads
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
@@ -43,43 +35,24 @@ __all__ = [
 ]
 
 
-class Settings(BaseModel):
-    """The base of all settings: frozen, and a key that nobody reads is refused.
-
-    In a module every field has a default; they stand in ``[domains."DOMAIN".modules.NAME]``.
-    A validator may raise ``ValueError("what is wrong; what to do")``: what it got is put in by `explain`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _measure(units: Mapping[str, float], wrong: str) -> BeforeValidator:
+def _measure(units: Mapping[str, float], wrong: str) -> Meta:
     """Read ``"8 KiB"`` where it comes from a file; a program gives the number itself."""
     form = re.compile(rf"([1-9][0-9]{{0,8}}) ?({'|'.join(units)})")
 
-    def measure(value: object, info: ValidationInfo) -> object:
-        if info.mode == "python":
+    def measure(value: object, folder: Path | None) -> object:
+        if folder is None and isinstance(value, int | float) and value > 0:
             return value
         found = form.fullmatch(value) if isinstance(value, str) else None
         if found is None:
-            raise ValueError(wrong)
+            raise Mistake(wrong)
         return int(found[1]) * units[found[2]]
 
-    return BeforeValidator(measure)
-
-
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """The path, from the folder of the file that is being validated."""
-    if not info.context:
-        return path
-    folder: Path = info.context["folder"]  # has no symbolic links: ".." means what it seems to mean
-    return Path(os.path.normpath(folder / path.expanduser()))
+    return reads(measure)
 
 
 #: Seconds; in a file a text like ``"500 ms"``, ``"60 s"``, ``"5 min"``, ``"2 h"`` or ``"7 d"``.
 Duration = Annotated[
     float,
-    Field(gt=0),
     _measure(
         {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400},
         'is not a duration; write it like "500 ms", "60 s", "5 min" or "7 d"',
@@ -89,7 +62,6 @@ Duration = Annotated[
 #: Bytes; in a file a text like ``"100 B"``, ``"8 KiB"`` or ``"2 MiB"``.
 Size = Annotated[
     int,
-    Field(gt=0),
     _measure(
         {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20},
         'is not a size; write it like "100 B", "8 KiB" or "2 MiB"',
@@ -97,7 +69,7 @@ Size = Annotated[
 ]
 
 #: A path; in a file it starts from the folder that the file is in.
-FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+FilePath = Path
 
 
 # --- single values -------------------------------------------------------------------------------
@@ -110,94 +82,79 @@ class Address(NamedTuple):
     port: int
 
 
-def _address(value: object) -> Address:
+def _address(value: object, _: Path | None) -> Address:
     if isinstance(value, Address):
         return value
-    host, _, port = str(value).rpartition(":")
+    host, _colon, port = str(value).rpartition(":")
     try:
         return Address(_ip(host.removeprefix("[").removesuffix("]")), int(port))
     except ValueError:
-        raise ValueError('is not an address; write it like "127.0.0.1:5369" or "[::1]:5369"') from None
+        raise Mistake('is not an address; write it like "127.0.0.1:5369" or "[::1]:5369"') from None
 
 
 def _ip(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise ValueError('is not an IP address; write it like "127.0.0.1" or "::"') from None
+        raise Mistake('is not an IP address; write it like "127.0.0.1" or "::"') from None
 
 
-def _authority(value: object, info: ValidationInfo) -> Path | str:
-    if value == "system":
-        return "system"
-    try:
-        path = Path(value)  # type: ignore[arg-type]  # which is what is being found out
-    except TypeError:
-        raise ValueError('is not a text; name a PEM file or "system"') from None
-    return _beside_the_file(path, info)
+def _authority(value: object, folder: Path | None) -> str:
+    if not isinstance(value, str):
+        raise Mistake('is not a text; name a PEM file or "system"')
+    return value if value == "system" else str(beside(Path(value), folder))
 
 
-def _domain(text: str) -> JID:
-    try:
-        jid = JID.parse(text)
-    except InvalidJID as error:
-        raise ValueError(f"is not a domain; {error}") from None
-    if jid != text or jid != jid.domain:
-        raise ValueError(f'is not a domain as it is spelt in addresses; write "{jid.domain}"')
-    return jid
-
-
-def _account(text: object) -> JID:
+def _domain(text: object, _: Path | None) -> JID:
     try:
         jid = JID.parse(str(text))
     except InvalidJID as error:
-        raise ValueError(f"is not an address; {error}") from None
-    if not jid.localpart or jid.resourcepart:
-        raise ValueError('is not an account; write it like "romeo@montague.lit"')
+        raise Mistake(f"is not a domain; {error}") from None
+    if jid != text or jid != jid.domain:
+        raise Mistake(f'is not a domain as it is spelt in addresses; write "{jid.domain}"')
     return jid
 
 
-def _storage(url: str, info: ValidationInfo) -> str:
-    if url == "memory" or url.startswith("postgresql://"):
-        return url
-    path = url.removeprefix("sqlite:").removeprefix("///")
-    if url.startswith("sqlite:") and path:
-        return f"sqlite:///{_beside_the_file(Path(path), info)}"
-    raise ValueError('is not a storage; use "memory", "sqlite:FILE" or "postgresql://USER@HOST/NAME"')
+def _account(text: object, _: Path | None) -> JID:
+    try:
+        jid = JID.parse(str(text))
+    except InvalidJID as error:
+        raise Mistake(f"is not an address; {error}") from None
+    if not jid.localpart or jid.resourcepart:
+        raise Mistake('is not an account; write it like "romeo@montague.lit"')
+    return jid
+
+
+def _storage(url: object, folder: Path | None) -> str:
+    if isinstance(url, str):
+        if url == "memory" or url.startswith("postgresql://"):
+            return url
+        path = url.removeprefix("sqlite:").removeprefix("///")
+        if url.startswith("sqlite:") and path:
+            return f"sqlite:///{beside(Path(path), folder)}"
+    raise Mistake('is not a storage; use "memory", "sqlite:FILE" or "postgresql://USER@HOST/NAME"')
 
 
 def _socket(path: Path) -> Path:
     if len(bytes(path)) > 100:  # sun_path has 108 bytes, and Twisted's lock file has a longer name
-        raise ValueError("is too long for a Unix socket; choose one of at most 100 bytes")
+        raise Mistake("is too long for a Unix socket; choose one of at most 100 bytes")
     return path
 
 
-def _near(address: str, info: ValidationInfo) -> str:
-    if not info.data.get("allow_remote") and not ipaddress.ip_address(address).is_loopback:
-        raise ValueError("lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true")
-    return address
-
-
-def _switch(value: object) -> object:
+def _switch(value: object, _: Path | None) -> object:
     """A module's table switches it on."""
     return True if isinstance(value, dict) else value
 
 
-def _some(wanted: str) -> AfterValidator:
-    def some(value: Any) -> Any:
-        if not value:
-            raise ValueError(wanted)
-        return value
-
-    return AfterValidator(some)
-
-
-IP = Annotated[str, AfterValidator(_ip)]
-HostAndPort = Annotated[Address, PlainValidator(_address)]
-Authority = Annotated[Path | Literal["system"], PlainValidator(_authority)]
-DomainName = Annotated[JID, PlainValidator(_domain)]
-AccountName = Annotated[JID, PlainValidator(_account)]
-Count = Annotated[int, Field(ge=1)]
+IP = Annotated[str, checked(_ip)]
+HostAndPort = Annotated[Address, reads(_address)]
+#: ``system``, or the path of a PEM file.
+Authority = Annotated[str, reads(_authority)]
+DomainName = Annotated[JID, reads(_domain)]
+AccountName = Annotated[JID, reads(_account)]
+Socket = Annotated[FilePath, checked(_socket)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
 Level = Literal["debug", "info", "warn", "error", "critical"]
 Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -216,7 +173,7 @@ class Listener(Settings):
 
     kind: Literal["c2s", "s2s", "http"]
     address: IP
-    port: Annotated[int, Field(ge=0, le=65535)]
+    port: Port
     direct_tls: bool = False
 
 
@@ -243,7 +200,7 @@ class Federation(Settings):
 
     authorities: tuple[Authority, ...] = ("system",)
     resolver: HostAndPort | None = None
-    hosts: dict[DomainName, HostAndPort] = Field(default={})
+    hosts: dict[DomainName, HostAndPort] = field(default_factory=dict)
     connect_timeout: Duration = 30.0
     idle_timeout: Duration = 600.0
     queue: Count = 500
@@ -257,13 +214,13 @@ class Storage(Settings):
     :ivar url: ``memory``, ``postgresql://...`` or ``sqlite:///PATH``; in a file ``sqlite:PATH`` will do.
     """
 
-    url: Annotated[str, AfterValidator(_storage)]
+    url: Annotated[str, reads(_storage)]
 
 
 class Control(Settings):
     """``[control]``: the Unix socket on which ``jabberctl`` reaches the server; None: there is none."""
 
-    socket: Annotated[FilePath, AfterValidator(_socket)] | None = None
+    socket: Socket | None = None
 
 
 class Manhole(Settings):
@@ -278,15 +235,17 @@ class Manhole(Settings):
     authorized_keys: FilePath
     host_key: FilePath
     allow_remote: bool = False
-    address: Annotated[IP, AfterValidator(_near)] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 5022
-    socket: Annotated[FilePath, AfterValidator(_socket)] | None = None
+    address: IP = "127.0.0.1"
+    port: Port = 5022
+    socket: Socket | None = None
 
-    @model_validator(mode="after")
-    def _has_one_place(self) -> Self:
-        if self.socket is not None and self.model_fields_set & {"address", "port", "allow_remote"}:
-            raise ValueError("has a socket and an address or port; take one of them away")
-        return self
+    def __post_init__(self) -> None:
+        place = (self.address, self.port, self.allow_remote)
+        if self.socket is not None and place != (Manhole.address, Manhole.port, Manhole.allow_remote):
+            raise Mistake("has a socket and an address or port; take one of them away")
+        if not self.allow_remote and not ipaddress.ip_address(self.address).is_loopback:
+            said = "lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true"
+            raise Mistake(said, "address")
 
 
 class Log(Settings):
@@ -298,7 +257,7 @@ class Log(Settings):
     """
 
     level: Level = "info"
-    levels: dict[str, Level] = Field(default={})
+    levels: dict[str, Level] = field(default_factory=dict)
     format: Literal["text", "json"] = "text"
     file: FilePath | None = None
 
@@ -319,7 +278,7 @@ class Limits(Settings):
     """
 
     stanza_before_login: Size = 8 << 10
-    stanza: Annotated[Size, Field(ge=10_000)] = 256 << 10  # the floor is RFC 6120 §13.12's
+    stanza: Annotated[Size, Meta(ge=10_000)] = 256 << 10  # the floor is RFC 6120 §13.12's
     elements_before_login: Count = 32
     elements: Count = 10_000
     depth: Count = 128
@@ -353,18 +312,14 @@ class Domain(Settings):
     anonymous: bool = False
     certificates: FilePath | None = None
     admins: tuple[AccountName, ...] = ()
-    modules: dict[str, Annotated[bool, BeforeValidator(_switch)]] = Field(default={})
+    modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 
 
 class ServerSettings(Settings):
     """The whole file."""
 
-    listeners: Annotated[tuple[Listener, ...], _some("has no listeners; add [[listeners]]")] = Field(
-        default=(), validate_default=True
-    )
-    domains: Annotated[
-        dict[DomainName, Domain], _some('has no domains; add a table like [domains."montague.lit"]')
-    ] = Field(default={}, validate_default=True)
+    listeners: Annotated[tuple[Listener, ...], example("[[listeners]]")]
+    domains: Annotated[dict[DomainName, Domain], example('a table like [domains."montague.lit"]')]
     storage: Storage
     tls: TLS = TLS()
     federation: Federation = Federation()

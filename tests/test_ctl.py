@@ -333,7 +333,7 @@ def test_a_configuration_that_cannot_be_used_is_told_as_at_the_start(
 def test_a_verb_that_a_server_answers_needs_neither_twisted_nor_a_database(config: Path) -> None:
     script = (
         "import sys; from jabberd.ctl import main; status = main(sys.argv[1:]);"
-        "print(status, sorted({'twisted', 'sqlalchemy', 'pydantic', 'lxml'} & set(sys.modules)))"
+        "print(status, sorted({'twisted', 'sqlalchemy', 'msgspec', 'lxml'} & set(sys.modules)))"
     )
     with running(config):
         run = subprocess.run(

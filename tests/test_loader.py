@@ -206,9 +206,9 @@ def test_settings_are_given_as_a_table_or_as_they_were_validated() -> None:
 
 
 def test_a_wrong_setting_is_named() -> None:
-    with pytest.raises(LoadError, match="module configured: its setting size is wrong; Input should be"):
+    with pytest.raises(LoadError, match=r"module configured: its setting size is not a size .got 0.; write"):
         Rehearsal({"configured": {"size": 0}}, {"configured": Configured})
-    with pytest.raises(LoadError, match="module plain: its setting size is wrong; Extra inputs"):
+    with pytest.raises(LoadError, match="module plain: its setting size is not a setting here"):
         Rehearsal({"plain": {"size": 1}}, {"plain": Plain})
 
 

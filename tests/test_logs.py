@@ -154,7 +154,7 @@ def test_letters_of_all_languages_stay_as_they_are() -> None:
 
 @pytest.fixture
 def logged() -> tuple[Levels, Callable[[], list[str]], LogPublisher]:
-    levels = Levels(Log.model_validate({"level": "warn", "levels": {"jabberd.streams": "debug"}}))
+    levels = Levels(Log(level="warn", levels={"jabberd.streams": "debug"}))
     out = io.StringIO()
     publisher = LogPublisher(FilteringLogObserver(FileLogObserver(out, Lines(as_text)), [levels]))
 

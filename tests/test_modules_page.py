@@ -14,6 +14,7 @@ import pytest
 
 from jabberd import api
 from jabberd.api.events import AccountDeleted
+from jabberd.typed import read
 
 if TYPE_CHECKING:
     from jabberd.testing import Network
@@ -57,8 +58,9 @@ def test_the_settings_on_the_page_are_right() -> None:
         tomllib.loads(text) for text in re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     ]
     [almanac] = [table for table in tables if "almanac" in json.dumps(table)]
-    text = json.dumps(almanac["domains"]["montague.lit"]["modules"]["almanac"])
-    settings = NAMES["Almanac"].Config.model_validate_json(text, strict=True)
+    table = almanac["domains"]["montague.lit"]["modules"]["almanac"]
+    settings = read(NAMES["Almanac"].Config, table, told=print, folder=ROOT)
+    assert settings is not None
     assert (settings.pause, settings.longest) == (5.0, 2048)
     assert settings.friends == {"capulet.lit": "the neighbours"}
 

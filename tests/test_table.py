@@ -114,4 +114,4 @@ def test_it_stands_on_the_standard_library_alone() -> None:
     code = "import sys; before = set(sys.modules); import jabberd.table; print(set(sys.modules) - before)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "jabberd.table" in loaded
-    assert not any(name in loaded for name in ("twisted", "sqlalchemy", "pydantic"))
+    assert not any(name in loaded for name in ("twisted", "sqlalchemy", "msgspec"))

@@ -46,6 +46,7 @@ from jabberd.api.events import (
 from jabberd.api.module import Module
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
+from jabberd.typed import Mistake, checked
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
@@ -75,6 +76,7 @@ __all__ = [
     "FilePath",
     "Keyed",
     "Live",
+    "Mistake",
     "Module",
     "Ordered",
     "PresenceSent",
@@ -90,6 +92,7 @@ __all__ = [
     "Stanza",
     "StanzaError",
     "answers",
+    "checked",
     "filters",
     "nonza",
     "on",

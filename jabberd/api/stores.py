@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Keyed(Generic[T]):
     """Declare a store of values by owner and key; on the instance it is an `interfaces.Keyed`.
 
-    :param of: a type that pydantic can read and write as JSON.
+    :param of: a type that msgspec can read and write as JSON: a dataclass, or simpler.
     :param resident: every account's values are in memory while the account is: filters may read
         them, with ``self.NAME.of(account)``.
     """

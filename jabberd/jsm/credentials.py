@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from pydantic import ConfigDict
 from twisted.internet.defer import DeferredLock
 
 from jabberd.jsm.threads import Overloaded
@@ -43,11 +42,9 @@ class NoSuchAccount(Exception):  # noqa: N818  # as above
 class AccountRecord:
     """What is stored of an account, under its bare JID.
 
-    :ivar keys: one for each hash function; ``bytes`` are base64 in JSON.
+    :ivar keys: one for each hash function.
     :ivar disabled: since when nobody can log in to it; None if one can.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     keys: tuple[ScramKeys, ...]
     created: datetime

@@ -53,13 +53,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RosterItem:
-    """What an account keeps of one contact.  JSON by way of pydantic.
+    """What an account keeps of one contact.
 
     :ivar jid: the contact; a row's key too.
     :ivar ask: the ``ask='subscribe'`` of the item.
     :ivar approved: whether the contact's subscription is pre-approved (§3.4).
     :ivar pending_in: the contact's subscription request that waits for an answer, as
-        `Stanza.to_bytes` gives it; empty if there is none.  No client sees it in the roster (A.1).
+        `Stanza.to_bytes` gives it, as text; empty if there is none.  No client sees it in the roster (A.1).
     :ivar listed: whether clients see this item.  One that they do not see was never added by the
         user: it only keeps the request of a stranger (§3.1.3).
     :ivar version: the roster's version since the last change that clients see.
@@ -71,7 +71,7 @@ class RosterItem:
     subscription: Subscription = "none"
     ask: bool = False
     approved: bool = False
-    pending_in: bytes = b""
+    pending_in: str = ""
     listed: bool = True
     version: int = 0
 
@@ -184,7 +184,7 @@ def listed(rows: Rows) -> list[RosterItem]:
 
 def requests(rows: Rows) -> list[bytes]:
     """The subscription requests to deliver to each resource that becomes available (§3.1.3)."""
-    return [item.pending_in for item in rows.values() if item.pending_in]
+    return [item.pending_in.encode() for item in rows.values() if item.pending_in]
 
 
 # -- versions -------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def shared(rows: Rows, contact: JID, group: str, limits: Limits) -> Changes:
         subscription="both",
         ask=False,
         approved=False,
-        pending_in=b"",
+        pending_in="",
         listed=True,
     )
     return {} if new == old else {contact: replace(new, version=version(rows) + 1)}
@@ -283,7 +283,7 @@ def moved(rows: Rows, contact: str, step: Transition, limits: Limits, request: b
         subscription=step.state.subscription,
         ask=step.state.ask,
         approved=step.approved,
-        pending_in=(old.pending_in or request) if step.state.pending_in else b"",
+        pending_in=(old.pending_in or request.decode()) if step.state.pending_in else "",
         listed=old.listed or step.push,
         version=version(rows) + 1 if step.push else old.version,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, runtime_checkable
 
-from pydantic import Field
+from msgspec import Meta
 
 from jabberd.api import (
     ANYONE,
@@ -116,7 +116,7 @@ class Commands(Module, xep=50, version="1.3.0"):
         """
 
         timeout: Duration = 600.0
-        open: int = Field(default=10, ge=1)
+        open: Annotated[int, Meta(ge=1)] = 10
 
     config: Config
 

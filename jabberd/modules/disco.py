@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
-
-from pydantic import Field
 
 from jabberd.api import (
     ACCOUNT,
@@ -64,7 +63,7 @@ class Disco(Module, xep=30, version="2.5.0"):
         """
 
         name: str = "jabberd"
-        items: dict[DomainName, str] = Field(default={})
+        items: dict[DomainName, str] = field(default_factory=dict)
 
     config: Config
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import BaseModel, Field
+from msgspec import Meta
 
 from jabberd.api import (
     JID,
@@ -27,7 +28,8 @@ Rows = list[dict[str, object]]
 _LONGEST: Final = 200  # characters of a group's name
 
 
-class Group(BaseModel):
+@dataclass(frozen=True)
+class Group:
     """Who is in a group: bare JIDs of this domain, in the order in which they came."""
 
     members: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ class Groups(Module):
         :ivar limit: members; each has a contact for each other one.
         """
 
-        limit: Annotated[int, Field(ge=2)] = 200
+        limit: Annotated[int, Meta(ge=2)] = 200
 
     config: Config
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003  # pydantic reads it
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003  # the types of stored values are read
 from typing import Final
-
-from pydantic import BaseModel
 
 from jabberd.api import (
     ACCOUNT,
@@ -31,14 +30,16 @@ from jabberd.xmpp.timestamp import to_stamp
 NS: Final = "jabber:iq:last"
 
 
-class Departure(BaseModel):
+@dataclass(frozen=True)
+class Departure:
     """When an account's last session ended, and the status with which it said goodbye."""
 
     at: datetime
     status: str = ""
 
 
-class Arrival(BaseModel):
+@dataclass(frozen=True)
+class Arrival:
     """When an account's last session was opened."""
 
     at: datetime

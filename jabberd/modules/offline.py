@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import Field
+from msgspec import Meta
 from twisted.internet.defer import Deferred
 
 from jabberd.api import (
@@ -51,7 +51,7 @@ class Offline(Module, xep=160, version="1.0.1"):
         :ivar limit: the most messages that wait for one account; more are refused.
         """
 
-        limit: Annotated[int, Field(ge=1)] = 500
+        limit: Annotated[int, Meta(ge=1)] = 500
 
     config: Config
 

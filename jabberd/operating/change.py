@@ -66,7 +66,7 @@ class Change:
                     yield self._made(name, cls)
 
     def _made(self, name: str, cls: type[Module]) -> Module:
-        settings = self._settings[name].model_dump()  # which the old code may have validated
+        settings = vars(self._settings[name])  # which may be of a class that the old code had
         module = loader.made(name, cls, self._host.manager, settings)
         self._fresh.append(module)
         return module

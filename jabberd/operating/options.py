@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jabberd import hosting
+from jabberd.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,13 +27,13 @@ def options(config: Config) -> dict[str, str | None]:
 
     :raises ConfigError: the configuration is wrong.
     """
-    found = dict(_leaves("", config.settings.model_dump()))
+    found = dict(_leaves("", config.settings))
     for name, domain in config.settings.domains.items():
         table = _below("domains", name)
         found[table] = "hosted"
         for module, settings in hosting.module_settings(config, name, domain).items():
             key = _below(f"{table}.modules", module)
-            found |= {key: "True", **dict(_leaves(key, settings.model_dump()))}
+            found |= {key: "True", **dict(_leaves(key, settings))}
     config.check()
     return found
 
@@ -53,6 +54,8 @@ def only_at_start(option: str) -> bool:
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
+    if isinstance(value, Settings):
+        value = vars(value)
     if isinstance(value, dict):
         for key, inside in value.items():
             yield from _leaves(_below(path, str(key)), inside)
@@ -61,6 +64,8 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Settings):
+        value = vars(value)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return "[" + ", ".join(map(_shown, value)) + "]"
     if isinstance(value, dict):

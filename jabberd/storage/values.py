@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from base64 import urlsafe_b64decode
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from msgspec import MsgspecError
+from msgspec.json import Decoder, Encoder
 
 from jabberd.interfaces import StorageError
 
@@ -19,21 +20,41 @@ class Values(Generic[T]):
     def __init__(self, store: str, of: type[T]) -> None:
         self.of = of
         self._store = store
-        self._adapter = TypeAdapter(of)
+        self._encoder = Encoder(enc_hook=_plain)
+        self._decoder = Decoder(of, dec_hook=_read)
 
     def dump(self, value: T) -> str:
         """:raises StorageError: the value is of another type, or cannot be written as JSON."""
         try:
-            return self._adapter.dump_json(value, warnings="error").decode()
-        except PydanticSerializationError:
+            text = self._encoder.encode(value)
+            self._decoder.decode(text)  # what could not be read again is not stored
+        except (MsgspecError, TypeError, ValueError, OverflowError):
             raise StorageError(f"a value for the store {self._store!r} is no {self.of!r} for JSON") from None
+        return text.decode()
 
     def load(self, key: str, text: str) -> T:
         """:raises StorageError: what is stored under ``key`` is not a value of this store's type."""
         try:
-            return self._adapter.validate_json(text)
-        except ValidationError:  # quotes the value
+            return self._decoder.decode(text)
+        except (MsgspecError, ValueError):  # quotes the value
             raise StorageError(f"the store {self._store!r} holds no {self.of!r} under {key!r}") from None
+
+
+def _plain(value: object) -> object:
+    """What msgspec does not know, as it writes it: subclasses of ``str`` (a JID) and of ``bytes``."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    raise TypeError(f"{type(value)} cannot be stored")
+
+
+def _read(kind: type, plain: object) -> object:
+    if isinstance(plain, str) and issubclass(kind, str):
+        return kind(plain)
+    if isinstance(plain, str) and issubclass(kind, bytes):
+        return kind(urlsafe_b64decode(plain.replace("+", "-").replace("/", "_")))
+    raise TypeError(f"{kind} cannot be stored")
 
 
 class Catalogue(dict[str, Values[Any]]):

@@ -47,6 +47,16 @@ class InvalidPassword(ValueError):  # noqa: N818  # reads like InvalidJID
     """The text cannot be a password: it is empty, or has a character that OpaqueString refuses."""
 
 
+if TYPE_CHECKING:
+    Octets = bytes
+else:
+
+    class Octets(bytes):
+        """Octets that are kept as base64, of either alphabet (RFC 4648 §4 and §5): which says their class."""
+
+        __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ScramKeys:
     """What a server keeps of a password for one hash function (RFC 5802 §3).
@@ -56,10 +66,10 @@ class ScramKeys:
     """
 
     hash_name: str
-    salt: bytes = field(repr=False)
+    salt: Octets = field(repr=False)
     iterations: int
-    stored_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)
+    stored_key: Octets = field(repr=False)
+    server_key: Octets = field(repr=False)
     genuine: bool = True
 
 

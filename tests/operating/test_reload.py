@@ -224,7 +224,7 @@ def test_who_is_there_does_not_come_and_who_is_not_does_not_go(scene: Scene) -> 
         scene.operate("domains", "add", "montague.lit")
     with pytest.raises(Refused, match=r"is not hosted here"):
         scene.operate("domains", "remove", "capulet.lit")
-    with pytest.raises(Refused, match=r"has no domains"):
+    with pytest.raises(Refused, match=r"domains: is missing; add a table"):
         scene.operate("domains", "remove", "montague.lit")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import Field
+from msgspec import Meta
 from twisted.internet.task import LoopingCall
 
 from jabberd.api import Archive, Duration, E, Element, Module, Settings, Size, Stanza, StanzaError, nonza
@@ -46,7 +46,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """
 
         resumable: Duration = 600.0
-        queue: Annotated[int, Field(ge=1)] = 1000
+        queue: Annotated[int, Meta(ge=1)] = 1000
         queue_size: Size = 16 << 20
 
     config: Config
