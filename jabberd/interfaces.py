@@ -46,6 +46,7 @@ __all__ = [
     "Security",
     "Session",
     "SessionHost",
+    "Span",
     "Storage",
     "StorageError",
 ]
@@ -279,23 +280,72 @@ class ArchiveRow:
     stanza: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which of an owner's rows in an archive: those between two ids that fit the rest.
+
+    :ivar after: an id; neither it nor ``before`` belongs to the span.
+    :ivar peer: the other side: a bare JID with any resource, a full JID exactly; empty: anybody.
+    :ivar ids: these and no others.
+    :ivar waiting: only those that wait for somebody to take them.
+    """
+
+    after: int = 0
+    before: int = 1 << 53
+    peer: str = ""
+    ids: tuple[int, ...] | None = None
+    waiting: bool = False
+
+
 class Archive(Protocol):
     """A store of stanzas in the order they came, by owner: offline messages, message archives.
 
-    Durability, order and errors are those of `Keyed`.
+    Durability, order and errors are those of `Keyed`.  What is asked of a `Span` costs as much as is
+    answered, however long the archive is.
     """
 
-    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
+    def new_id(self, stamp: datetime) -> int:
+        """An id for `append`: above all that were given, and that moment if it can be."""
+
+    def append(
+        self,
+        owner: str,
+        peer: str,
+        stamp: datetime,
+        stanza: bytes,
+        *,
+        id: int | None = None,
+        waiting: bool = False,
+    ) -> Deferred[int]:
         """Add a row; fires with its id when it is durable.
 
+        :param peer: bare or full.
         :param stamp: aware (of any zone).
+        :param id: a `new_id`; a row without one gets its own.
+        :param waiting: mark it as one that somebody has to take, until `mark` says otherwise.
         """
 
-    def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
-        """The oldest rows with an id above ``after``, in order."""
+    def rows(
+        self, owner: str, *, after: int = 0, span: Span | None = None, limit: int | None = None
+    ) -> Deferred[list[ArchiveRow]]:
+        """The oldest rows of a span, or of all above ``after``, in order."""
 
-    def count(self, owner: str) -> Deferred[int]:
-        """How many rows the owner has."""
+    def newest(self, owner: str, span: Span, limit: int) -> Deferred[list[ArchiveRow]]:
+        """The newest rows of a span, still in order."""
+
+    def ids(
+        self, owner: str, span: Span, *, limit: int, newest: bool = False, skip: int = 0
+    ) -> Deferred[list[int]]:
+        """The ids of a span's oldest rows, or of its newest (these first), behind the first ``skip``."""
+
+    def count(self, owner: str, span: Span | None = None) -> Deferred[int]:
+        """How many rows the owner has in that span, or at all; this costs as much as there are."""
+
+    def replace(self, owner: str, id: int, stanza: bytes) -> Deferred[None]:
+        """Put another stanza into a row, if it is there."""
+
+    def mark(self, owner: str, ids: Iterable[int], *, waiting: bool) -> Deferred[None]:
+        """Say of these rows of the owner whether they wait; ids that are not there are passed over."""
 
     def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
         """Remove these rows of the owner, all or none; ids that are not there are passed over."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, execute, succeed
 
-from jabberd.interfaces import ArchiveRow, Entry, Page
+from jabberd.interfaces import ArchiveRow, Entry, Page, Span
 from jabberd.measure import StorageFigures
 from jabberd.storage.values import Catalogue, Ids, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
 T = TypeVar("T")
@@ -104,18 +105,59 @@ class MemoryArchive:
 
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
-        self._rows: defaultdict[str, dict[int, ArchiveRow]] = defaultdict(dict)
+        self._rows: defaultdict[str, dict[int, _Kept]] = defaultdict(dict)
 
-    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
-        row = ArchiveRow(self._ids.next(), stamp.astimezone(UTC), peer, stanza)
-        self._rows[owner][row.id] = row
-        return succeed(row.id)
+    def new_id(self, stamp: datetime) -> int:
+        return self._ids.next(stamp)
 
-    def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
-        return succeed([row for row in self._rows[owner].values() if row.id > after][:limit])
+    def append(
+        self,
+        owner: str,
+        peer: str,
+        stamp: datetime,
+        stanza: bytes,
+        *,
+        id: int | None = None,
+        waiting: bool = False,
+    ) -> Deferred[int]:
+        id = self._ids.next(stamp) if id is None else id
+        bare, _, resource = peer.partition("/")
+        row = ArchiveRow(id, stamp.astimezone(UTC), bare, stanza)
+        self._rows[owner][id] = _Kept(row, resource, waiting)
+        return succeed(id)
 
-    def count(self, owner: str) -> Deferred[int]:
-        return succeed(len(self._rows[owner]))
+    def rows(
+        self, owner: str, *, after: int = 0, span: Span | None = None, limit: int | None = None
+    ) -> Deferred[list[ArchiveRow]]:
+        return succeed(self._within(owner, span or Span(after=after))[:limit])
+
+    def newest(self, owner: str, span: Span, limit: int) -> Deferred[list[ArchiveRow]]:
+        rows = self._within(owner, span)
+        return succeed(rows[max(len(rows) - limit, 0) :])
+
+    def ids(
+        self, owner: str, span: Span, *, limit: int, newest: bool = False, skip: int = 0
+    ) -> Deferred[list[int]]:
+        ids = [row.id for row in self._within(owner, span)]
+        return succeed((ids[::-1] if newest else ids)[skip : skip + limit])
+
+    def count(self, owner: str, span: Span | None = None) -> Deferred[int]:
+        return succeed(len(self._within(owner, span or Span())))
+
+    def _within(self, owner: str, span: Span) -> list[ArchiveRow]:
+        found = sorted(self._rows.get(owner, {}).items())
+        return [kept.row for _, kept in found if kept.belongs_to(span)]
+
+    def replace(self, owner: str, id: int, stanza: bytes) -> Deferred[None]:
+        return self._change(owner, [id], lambda kept: kept._replace(row=replace(kept.row, stanza=stanza)))
+
+    def mark(self, owner: str, ids: Iterable[int], *, waiting: bool) -> Deferred[None]:
+        return self._change(owner, ids, lambda kept: kept._replace(waiting=waiting))
+
+    def _change(self, owner: str, ids: Iterable[int], change: Callable[[_Kept], _Kept]) -> Deferred[None]:
+        rows = self._rows.get(owner, {})
+        rows.update({id: change(rows[id]) for id in ids if id in rows})
+        return succeed(None)
 
     def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
         for row in ids:
@@ -125,6 +167,22 @@ class MemoryArchive:
     def forget(self, owner: str) -> None:
         """Drop all rows of the owner."""
         self._rows.pop(owner, None)
+
+
+class _Kept(NamedTuple):
+    row: ArchiveRow
+    resource: str
+    waiting: bool
+
+    def belongs_to(self, span: Span) -> bool:
+        row = self.row
+        peer = f"{row.peer}/{self.resource}" if "/" in span.peer else row.peer
+        return (
+            span.after < row.id < span.before
+            and (not span.peer or peer == span.peer)
+            and (span.ids is None or row.id in span.ids)
+            and (self.waiting or not span.waiting)
+        )
 
 
 #: Place and JSON by owner, list and key, in the order in which they were put.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text
+from sqlalchemy import Connection, bindparam, delete, func, select, text
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from jabberd.interfaces import ArchiveRow
+from jabberd.storage.archive import SqlArchive
 from jabberd.storage.database import Database, Direct, Threaded
 from jabberd.storage.engine import check_encoding, engines, explained
 from jabberd.storage.lists import FORGET as FORGET_ORDERED
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from jabberd.storage.batch import FromThreads
 
 T = TypeVar("T")
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
 
 # Made once, so that SQLAlchemy compiles each once and the writer knows the same when it sees it
 PUT: Final = text(
@@ -46,23 +42,6 @@ OWNERS: Final = (
     select(keyed.c.owner)
     .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
     .distinct()
-)
-APPEND: Final = insert(archive)
-ROWS: Final = (
-    select(archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza)
-    .where(archive.c.owner == bindparam("owner"), archive.c.store == bindparam("store"))
-    .where(archive.c.id > bindparam("after"))
-    .order_by(archive.c.id)
-)
-COUNT: Final = (
-    select(func.count())
-    .select_from(archive)
-    .where(archive.c.owner == bindparam("owner"), archive.c.store == bindparam("store"))
-)
-REMOVE_ROW: Final = delete(archive).where(
-    archive.c.owner == bindparam("owner"),
-    archive.c.store == bindparam("store"),
-    archive.c.id == bindparam("id"),
 )
 FORGET: Final = (
     delete(keyed).where(keyed.c.owner == bindparam("owner")),
@@ -171,45 +150,3 @@ class SqlKeyed(Generic[T]):
             return sorted(connection.scalars(OWNERS, {"store": self._name, "domain": str(domain)}))
 
         return self._database.read(question)
-
-
-class SqlArchive:
-    """Implements `jabberd.interfaces.Archive`."""
-
-    def __init__(self, database: Database, name: str, ids: Ids) -> None:
-        self._database = database
-        self._name = name
-        self._ids = ids
-
-    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
-        id = self._ids.next()
-        row: dict[str, object] = {
-            "id": id,
-            "store": self._name,
-            "owner": str(owner),
-            "stamp": (stamp - EPOCH) // MICROSECOND,
-            "peer": str(peer),
-            "stanza": stanza,
-        }
-        return self._database.write([(APPEND, [row])], id)
-
-    def rows(self, owner: str, *, after: int = 0, limit: int | None = None) -> Deferred[list[ArchiveRow]]:
-        def question(connection: Connection) -> list[ArchiveRow]:
-            found = connection.execute(
-                ROWS.limit(limit), {"owner": str(owner), "store": self._name, "after": after}
-            )
-            return [
-                ArchiveRow(id, EPOCH + stamp * MICROSECOND, peer, stanza) for id, stamp, peer, stanza in found
-            ]
-
-        return self._database.read(question)
-
-    def count(self, owner: str) -> Deferred[int]:
-        def question(connection: Connection) -> int:
-            return connection.scalar(COUNT, {"owner": str(owner), "store": self._name}) or 0
-
-        return self._database.read(question)
-
-    def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
-        rows: list[dict[str, object]] = [{"owner": str(owner), "store": self._name, "id": id} for id in ids]
-        return self._database.write([(REMOVE_ROW, rows)] if rows else [], None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 metadata: Final = MetaData()
 
@@ -30,8 +30,19 @@ archive: Final = Table(
     Column("owner", Text, nullable=False),
     Column("stamp", BigInteger, nullable=False),  # microseconds since 1970, UTC
     Column("peer", Text, nullable=False),
+    Column("resource", Text, nullable=False, server_default=""),  # of the peer
+    Column("waiting", Integer, nullable=False, server_default="0"),  # 1: somebody has to take it
     Column("stanza", LargeBinary, nullable=False),
     Index("archive_owner", "owner", "store", "id"),
+    Index("archive_peer", "owner", "store", "peer", "id"),
+    Index(
+        "archive_waiting",
+        "owner",
+        "store",
+        "id",
+        sqlite_where=text("waiting = 1"),
+        postgresql_where=text("waiting = 1"),
+    ),
 )
 
 #: Rows of one list lie together by key; the index has them in order, and what `sizes` counts.

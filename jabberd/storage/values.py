@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from base64 import urlsafe_b64decode
-from typing import Any, Generic, TypeVar, cast
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, TypeVar, cast
 
 from msgspec import MsgspecError
 from msgspec.json import Decoder, Encoder
@@ -12,6 +12,9 @@ from msgspec.json import Decoder, Encoder
 from jabberd.interfaces import StorageError
 
 T = TypeVar("T")
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Values(Generic[T]):
@@ -93,7 +96,7 @@ class Ids:
     def __init__(self, last: int = 0) -> None:
         self._last = last
 
-    def next(self) -> int:
-        """A new id, above all others."""
-        self._last = max(self._last + 1, time.time_ns() // 1000)
+    def next(self, stamp: datetime) -> int:
+        """A new id, above all others; that moment, if it can be."""
+        self._last = max(self._last + 1, (stamp - EPOCH) // MICROSECOND)
         return self._last

@@ -256,7 +256,7 @@ def test_a_constraint_that_is_broken_fails_its_unit_alone(
 ) -> None:
     offline = sql.storage.archive("offline")
     ids = iter([7, 7, 8])
-    monkeypatch.setattr(sql.storage._ids, "next", lambda: next(ids))
+    monkeypatch.setattr(sql.storage._ids, "next", lambda _: next(ids))
     with sql.writer._changed:
         written = [offline.append(ROMEO, JULIET, NOON, b"secret") for _ in range(3)]
     first, second, third = outcomes(pump, written)

@@ -86,7 +86,7 @@ def test_the_file_names_tell_the_revisions(later: Path) -> None:
 def test_an_old_database_is_brought_up_to_date_and_keeps_its_rows(engine: Engine, later: Path) -> None:
     bring_up_to_date(engine)
     with engine.begin() as connection:
-        connection.execute(text("INSERT INTO archive VALUES (1, 'offline', 'o', 1, 'p', 'x')"))
+        connection.execute(text("INSERT INTO archive VALUES (1, 'offline', 'o', 1, 'p', 'x', '', 0)"))
     bring_up_to_date(engine, later)
     with engine.connect() as connection:
         assert revision(connection) == "9001"

@@ -1,0 +1,137 @@
+"""Pages of an archive, each kind of storage."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from jabberd.interfaces import Span
+
+if TYPE_CHECKING:
+    from jabberd.interfaces import Archive, ArchiveRow, Storage
+    from tests.storage.conftest import Opened
+    from tests.storage.pump import Pump
+
+ROMEO = "romeo@montague.lit"
+JULIET = "juliet@capulet.lit"
+NURSE = "nurse@capulet.lit"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def archive(storage: Storage) -> Archive:
+    return storage.archive("archive")
+
+
+@pytest.fixture
+def ids(archive: Archive, pump: Pump) -> list[int]:
+    """Seven of Romeo's rows, a second apart; 0, 2 and 4 are Juliet's, 6 is of her other resource."""
+    peers = [f"{JULIET}/balcony", NURSE] * 3 + [f"{JULIET}/chamber"]
+    return [
+        pump.wait(archive.append(ROMEO, peer, NOON + number * SECOND, b"%d" % number))
+        for number, peer in enumerate(peers)
+    ]
+
+
+def said(rows: list[ArchiveRow]) -> str:
+    return b"".join(row.stanza for row in rows).decode()
+
+
+def test_an_id_is_the_moment_of_its_row(ids: list[int]) -> None:
+    moments = [datetime.fromtimestamp(id / 1e6, UTC) for id in ids]
+    assert moments == [NOON + number * SECOND for number in range(7)]
+
+
+def test_ids_increase_when_the_clock_is_set_back(archive: Archive) -> None:
+    later = archive.new_id(NOON)
+    assert [archive.new_id(NOON - SECOND), archive.new_id(NOON)] == [later + 1, later + 2]
+
+
+def test_a_row_may_have_an_id_that_was_given_before(archive: Archive, pump: Pump) -> None:
+    id = archive.new_id(NOON)
+    assert pump.wait(archive.append(ROMEO, JULIET, NOON, b"", id=id)) == id
+    assert [row.id for row in pump.wait(archive.rows(ROMEO))] == [id]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "found"),
+    [
+        ({}, "0123456"),
+        ({"after": 1}, "23456"),
+        ({"before": 3}, "012"),
+        ({"after": 1, "before": 3}, "2"),
+        ({"after": 3, "before": 3}, ""),
+        ({"peer": JULIET}, "0246"),
+        ({"peer": f"{JULIET}/balcony"}, "024"),
+        ({"peer": "capulet.lit"}, ""),
+        ({"peer": JULIET, "after": 0, "before": 5}, "24"),
+        ({"ids": (5, 1)}, "15"),
+        ({"ids": ()}, ""),
+    ],
+)
+def test_a_span_has_the_rows_that_fit(
+    archive: Archive, ids: list[int], pump: Pump, bounds: dict[str, Any], found: str
+) -> None:
+    real = {key: ids[value] for key, value in bounds.items() if isinstance(value, int)}
+    if "ids" in bounds:
+        real["ids"] = tuple(ids[number] for number in bounds["ids"])  # type: ignore[assignment]  # of any kind
+    span = Span(**{**bounds, **real})
+    assert said(pump.wait(archive.rows(ROMEO, span=span))) == found
+    assert said(pump.wait(archive.newest(ROMEO, span, 100))) == found
+    assert pump.wait(archive.count(ROMEO, span)) == len(found)
+
+
+def test_pages_are_in_order_from_either_end(archive: Archive, ids: list[int], pump: Pump) -> None:
+    assert said(pump.wait(archive.rows(ROMEO, span=Span(after=ids[1]), limit=2))) == "23"
+    assert said(pump.wait(archive.newest(ROMEO, Span(before=ids[5]), 2))) == "34"
+
+
+def test_ids_alone_can_be_asked_for(archive: Archive, ids: list[int], pump: Pump) -> None:
+    assert pump.wait(archive.ids(ROMEO, Span(), limit=2)) == ids[:2]
+    assert pump.wait(archive.ids(ROMEO, Span(), limit=1, newest=True, skip=2)) == [ids[4]]
+    assert pump.wait(archive.ids(ROMEO, Span(), limit=1, skip=7)) == []
+
+
+def test_rows_wait_until_somebody_has_taken_them(archive: Archive, ids: list[int], pump: Pump) -> None:
+    new = pump.wait(archive.append(ROMEO, JULIET, NOON, b"x", waiting=True))
+    assert pump.wait(archive.ids(ROMEO, Span(waiting=True), limit=9)) == [new]
+    pump.wait(archive.mark(ROMEO, [ids[3]], waiting=True))
+    pump.wait(archive.mark(ROMEO, [new, 1], waiting=False))
+    assert said(pump.wait(archive.rows(ROMEO, span=Span(waiting=True)))) == "3"
+    assert pump.wait(archive.count(ROMEO)) == 8
+
+
+def test_nobody_marks_or_replaces_the_rows_of_another_owner(
+    archive: Archive, ids: list[int], pump: Pump
+) -> None:
+    pump.wait(archive.mark(NURSE, ids, waiting=True))
+    pump.wait(archive.replace(NURSE, ids[0], b"forged"))
+    assert pump.wait(archive.count(ROMEO, Span(waiting=True))) == 0
+    assert said(pump.wait(archive.rows(ROMEO, limit=1))) == "0"
+
+
+def test_a_row_can_be_replaced_in_its_place(archive: Archive, ids: list[int], pump: Pump) -> None:
+    pump.wait(archive.replace(ROMEO, ids[2], b"-"))
+    assert said(pump.wait(archive.rows(ROMEO))) == "01-3456"
+
+
+@pytest.mark.parametrize(
+    "span", [Span(), Span(after=5), Span(peer=JULIET, before=9), Span(waiting=True), Span(ids=(1, 2))]
+)
+def test_a_page_is_found_by_an_index(sqlite: Opened, pump: Pump, span: Span) -> None:
+    archive = sqlite.storage.archive("archive")
+    asked: list[tuple[str, Any]] = []
+    event.listen(sqlite.reading, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+    pump.wait(archive.rows(ROMEO, span=span, limit=10))
+    pump.wait(archive.newest(ROMEO, span, 10))
+    with sqlite.reading.connect() as connection:
+        for statement, parameters in asked:
+            plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = " ".join(row[3] for row in plan.fetchall())
+            assert "USING INDEX archive_" in steps or "PRIMARY KEY" in steps, steps
+            assert "archive_waiting" in steps or not span.waiting
+            assert "TEMP B-TREE" not in steps, steps
