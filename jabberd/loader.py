@@ -56,6 +56,8 @@ DEFAULT: Final = (
     "motd",
     "welcome",
     "administration",
+    "sid",
+    "carbons",
 )
 
 
@@ -172,18 +174,26 @@ class Modules:
 
 
 def in_order(classes: Mapping[str, type[Module]]) -> list[str]:
-    """The names so that each comes after those it requires; the same order every time."""
+    """The names so that each comes after those that it requires or follows; the same order every time."""
     for name, cls in classes.items():
         for required in cls.requires:
             if required not in classes:
                 raise LoadError(name, f"requires {required}, which is missing; {_remedy(required, classes)}")
     try:
-        return list(TopologicalSorter({name: cls.requires for name, cls in classes.items()}).static_order())
+        return list(TopologicalSorter(_before(classes)).static_order())
     except CycleError as error:
         circle: list[str] = error.args[1][::-1]
         raise LoadError(
             circle[0], f"requires itself: {' requires '.join(circle)}; break the circle"
         ) from None
+
+
+def _before(classes: Mapping[str, type[Module]]) -> dict[str, list[str]]:
+    """For each name those that are started before it."""
+    return {
+        name: [*cls.requires, *(other for other in cls.after if other in classes)]
+        for name, cls in classes.items()
+    }
 
 
 def _remedy(required: str, present: Iterable[str]) -> str:

@@ -55,8 +55,8 @@ def test_the_modules_that_every_domain_has_work_together() -> None:
 
 def test_a_domain_has_the_usual_modules_and_those_switched_on_less_those_switched_off() -> None:
     assert chosen({}) == list(DEFAULT)
-    wanted = chosen({"version": False, "carbons": True, "ping": True, "mam": False})
-    assert wanted == [name for name in DEFAULT if name != "version"] + ["carbons"]
+    wanted = chosen({"version": False, "strangers": True, "ping": True, "mam": False})
+    assert wanted == [name for name in DEFAULT if name != "version"] + ["strangers"]
 
 
 def test_a_name_that_nobody_has_is_told_with_the_nearest_one() -> None:

@@ -25,6 +25,10 @@ class Session(Protocol):
     """A bound resource (a full JID with a stream)."""
 
     @property
+    def account(self) -> Account:
+        """Whose it is."""
+
+    @property
     def jid(self) -> JID:
         """Its full JID."""
 
@@ -127,6 +131,13 @@ class Domain(Protocol):
 
         It is given an id.  Fails with `StanzaError`: the refusal, or ``remote-server-timeout`` after so
         many seconds without an answer.
+        """
+
+    def hold(self, stored: Deferred[None]) -> None:
+        """What a filter is looking at has no home before this fires, see *Home*; it may not fail.
+
+        For a filter that writes down what passes: the sender's acknowledgement waits for the disk, and
+        nothing else does.
         """
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:

@@ -22,6 +22,8 @@ class Module:
     """A feature of one domain.  Subclass it with ``xep=`` and ``version=`` of what it follows.
 
     :cvar requires: names of modules that are started before this one.
+    :cvar after: names of modules that, where the domain has them, are started before this one: its filters
+        run after theirs.
     :cvar features: what disco#info of the domain lists (XEP-0030).
     :cvar account_features: what disco#info of an account lists.
     :cvar stream_features: what the stream advertises after login (RFC 6120 §4.3.2).
@@ -33,6 +35,7 @@ class Module:
     xep: ClassVar[int | None] = None
     version: ClassVar[str] = ""
     requires: ClassVar[tuple[str, ...]] = ()
+    after: ClassVar[tuple[str, ...]] = ()
     features: ClassVar[tuple[str, ...]] = ()
     account_features: ClassVar[tuple[str, ...]] = ()
     stream_features: ClassVar[tuple[Element, ...]] = ()

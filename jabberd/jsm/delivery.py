@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from jabberd.xmpp import ns
+from jabberd.xmpp.content import treatment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,20 +137,6 @@ def recipients(plan: Plan, sessions: Mapping[str, R], resource: str = "") -> lis
     return []
 
 
-#: Says that somebody is typing, how to treat the message, or what its id is, but no message by itself.
-_NO_CONTENT: Final = (
-    f"{{{ns.CLIENT}}}thread",
-    "{http://jabber.org/protocol/chatstates}",  # XEP-0085
-    "{urn:xmpp:hints}",  # XEP-0334
-    "{urn:xmpp:sid:0}",  # XEP-0359
-)
-
-
 def worth_storing(message: Stanza) -> bool:
-    """Whether a message that found nobody is to be kept for later (XEP-0160 §3).
-
-    A normal or chat message is, unless it holds nothing but chat states.
-    """
-    if message.type in ("groupchat", "headline", "error"):
-        return False
-    return not all(child.startswith(_NO_CONTENT) for child in message.children)
+    """Whether a message that found nobody is to be kept for later (XEP-0160 §3)."""
+    return treatment(message).waits

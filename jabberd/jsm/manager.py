@@ -23,6 +23,7 @@ from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residen
 from jabberd.jsm.contacts import Contacts
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.jsm.delivery import Plan
+from jabberd.jsm.homes import Held, first
 from jabberd.jsm.presence import Presence
 from jabberd.jsm.questions import Questions
 from jabberd.jsm.session import Session
@@ -72,6 +73,7 @@ class Limits:
 class SessionManager:
     """What a domain does for its users (RFC 6121).
 
+    :ivar held: what the stanza that is on its road just now has to wait for before it has a home.
     :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
     """
 
@@ -94,6 +96,7 @@ class SessionManager:
         self.registry = Registry()
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
+        self.held = Held()
         self.limits = limits or Limits()
         self._router = router
         storage.keyed(ACCOUNTS, AccountRecord)
@@ -128,6 +131,10 @@ class SessionManager:
         """See `jabberd.api.Domain`."""
         return self.questions.ask(question, seconds)
 
+    def hold(self, stored: Deferred[None]) -> None:
+        """See `jabberd.api.Domain`."""
+        self.held.add(stored)
+
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""
         return Deferred.fromCoroutine(self._redelivered(stanza))
@@ -140,7 +147,7 @@ class SessionManager:
     async def _redelivered(self, stanza: Stanza) -> None:
         assert stanza.to is not None  # it was delivered before
         try:
-            home = self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to)
+            home = self.held.settled(self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to))
             if home is not None:
                 await home
         except StorageError:
@@ -248,14 +255,14 @@ class SessionManager:
         assert to is not None  # the router looked at it
         account = self.accounts.get(to.bare)
         if account is not None:
-            home = self._deliver(account, stanza, to)
+            home = self.held.settled(self._deliver(account, stanza, to))
             return None if home is None else home.addErrback(self._undeliverable, stanza)
         if not to.localpart:
             return self._to_domain(stanza, to)
         return self.caught(stanza, self._delivered(stanza, to))
 
     async def _delivered(self, stanza: Stanza, to: JID) -> None:
-        home = self._deliver(await self.accounts.load(to.bare), stanza, to)
+        home = self.held.settled(self._deliver(await self.accounts.load(to.bare), stanza, to))
         if home is not None:
             await home
 
@@ -308,7 +315,7 @@ class SessionManager:
                     return None
                 stanza = passed
         homes = [session.send(stanza) for session in recipients]
-        return homes[0] if len(homes) == 1 else _first(homes)
+        return homes[0] if len(homes) == 1 else first(homes)
 
     def _act(self, plan: Plan, account: Account, stanza: Stanza) -> Deferred[None] | None:
         """Follow a plan that delivers to nobody."""
@@ -419,14 +426,3 @@ def _others_have(account: Account, stanza: Stanza, since: float) -> bool:
     if stanza.to is None or stanza.to.resourcepart or _DELAY in stanza.children:
         return False  # what had waited was for the one session that came
     return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())
-
-
-def _first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:
-    """A message has a home as soon as one of several resources has taken it."""
-    waiting = [home for home in homes if home is not None]
-    if len(waiting) < len(homes):
-        return None
-    first: Deferred[None] = Deferred()
-    for home in waiting:
-        home.addCallback(lambda _: None if first.called else first.callback(None))
-    return first

@@ -111,7 +111,7 @@ class Session:
             raise StanzaError("not-allowed", "anonymous sessions stay on this server")  # XEP-0175 §3
         if name == "presence":
             return manager.presence.said(self, stanza)
-        return manager.route(stanza)
+        return manager.held.settled(manager.route(stanza))
 
     def _refuse(self, stanza: Stanza, error: StanzaError) -> None:
         """Tell the client; never for an answer (RFC 6120 §8.3.1)."""

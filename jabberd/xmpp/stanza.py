@@ -173,6 +173,10 @@ class Stanza:
         payload = self.payload + serialize_content(added)
         return Stanza(self.name, self.attrs, self.children + tuple(c.tag for c in added), payload)
 
+    def with_sealed(self, name: str, child: bytes) -> Stanza:
+        """The same stanza with a child of that Clark name added at its end, given as its bytes."""
+        return Stanza(self.name, self.attrs, (*self.children, name), self.payload + child)
+
     def without(self, names: Iterable[str]) -> Stanza:
         """The same stanza without the direct children of these Clark names; the rest stays sealed."""
         return self.select(set(self.children).difference(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
@@ -27,8 +27,8 @@ class FragileArchive(MemoryArchive):
 
     full = False
 
-    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes) -> Deferred[int]:
-        return fail(StorageError("full")) if self.full else super().append(owner, peer, stamp, stanza)
+    def append(self, owner: str, peer: str, stamp: datetime, stanza: bytes, **how: Any) -> Deferred[int]:
+        return fail(StorageError("full")) if self.full else super().append(owner, peer, stamp, stanza, **how)
 
     def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
         return fail(StorageError("full")) if self.full else super().remove(owner, ids)

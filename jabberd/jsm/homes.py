@@ -1,0 +1,63 @@
+"""When a stanza has a home that several have to do with; see *Home* in `jabberd.interfaces`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+__all__ = ["Held", "first"]
+
+
+class Held:
+    """What the stanza that is on its road just now has to wait for before it has a home."""
+
+    __slots__ = ("_stored",)
+
+    def __init__(self) -> None:
+        self._stored: list[Deferred[None]] = []
+
+    def add(self, stored: Deferred[None]) -> None:
+        """Wait for this, too."""
+        self._stored.append(stored)
+
+    def settled(self, home: Deferred[None] | None) -> Deferred[None] | None:
+        """That home, and all that was added."""
+        if not self._stored:
+            return home
+        stored, self._stored = self._stored, []
+        return _all(stored if home is None else [home, *stored])
+
+
+def _all(homes: list[Deferred[None]]) -> Deferred[None]:
+    """Fires when all have; fails, when all have fired, with what the last that failed did."""
+    if len(homes) == 1:
+        return homes[0]
+    done: Deferred[None] = Deferred()
+    left = len(homes)
+    failure: Failure | None = None
+
+    def fired(outcome: Failure | None) -> None:
+        nonlocal left, failure
+        left -= 1
+        failure = outcome or failure
+        if not left:
+            done.callback(failure)
+
+    for home in homes:
+        home.addBoth(fired)
+    return done
+
+
+def first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:
+    """A message has a home as soon as one of several resources has taken it."""
+    waiting = [home for home in homes if home is not None]
+    if len(waiting) < len(homes):
+        return None
+    first: Deferred[None] = Deferred()
+    for home in waiting:
+        home.addCallback(lambda _: None if first.called else first.callback(None))
+    return first
