@@ -36,8 +36,10 @@ __all__ = [
     "ArchiveRow",
     "Credentials",
     "Entry",
+    "Identity",
     "Keeper",
     "Keyed",
+    "Login",
     "LoginPolicy",
     "Ordered",
     "Outlet",
@@ -49,6 +51,7 @@ __all__ = [
     "Span",
     "Storage",
     "StorageError",
+    "UserAgent",
 ]
 
 
@@ -78,6 +81,36 @@ class Security:
     def encrypted(self) -> bool:
         """Whether TLS protects this connection."""
         return bool(self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class UserAgent:
+    """What a client says of itself when it logs in (XEP-0388 §2.3): for its own account's eyes alone.
+
+    :ivar id: a UUID that stays the same for this installation; empty if it did not tell.
+    """
+
+    id: str = ""
+    software: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a client has proved to be.
+
+    :ivar username: the localpart of its account.
+    :ivar mechanism: of SASL, with which it did so.
+    """
+
+    username: str
+    mechanism: str = ""
+    agent: UserAgent = UserAgent()
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it has no account, but one that ends with its session (XEP-0175)."""
+        return self.mechanism == "ANONYMOUS"
 
 
 class Credentials(Protocol):
@@ -192,6 +225,27 @@ class LoginPolicy:
     hashes: tuple[str, ...] = ("SHA-512", "SHA-256", "SHA-1")
 
 
+class Login(Protocol):
+    """A client that has just logged in by XEP-0388: it has not been told yet, and nothing is sent to it.
+
+    :ivar client: who it is.
+    :ivar request: its ``<authenticate/>``, whose other children are what it asks for.
+    :ivar session: the session that goes on with this stream; None as long as there is none.
+    :ivar outlet: the stream.
+    """
+
+    client: Identity
+    request: Element
+    session: Session | None
+    outlet: Outlet
+
+    async def open(self, resource: str) -> Session:
+        """Bind a resource: `session` from then on.
+
+        :raises StanzaError: see `SessionHost.open`.
+        """
+
+
 class SessionHost(Protocol):
     """A domain that clients log in to, as a c2s stream sees it."""
 
@@ -218,14 +272,20 @@ class SessionHost(Protocol):
         :raises StreamError: ``unsupported-stanza-type`` if no module knows it.
         """
 
-    async def open(self, username: str, resource: str, outlet: Outlet) -> Session:
-        """Bind a resource (RFC 6120 §7) for an authenticated account; ``resource`` empty: make one up.
+    async def open(self, client: Identity, resource: str, outlet: Outlet) -> Session:
+        """Bind a resource (RFC 6120 §7) for an authenticated client; ``resource`` empty: make one up.
 
         :raises StanzaError: ``bad-request``, ``conflict``, ``resource-constraint`` or ``not-allowed``.
         """
 
-    async def open_anonymous(self, outlet: Outlet) -> Session:
-        """Bind a session without an account (XEP-0175): it and its data end with the stream."""
+    def inline(self, security: Security) -> Sequence[Element]:
+        """What a client may ask for while it logs in: the children of ``<inline/>`` (XEP-0388 §2.1)."""
+
+    async def logged_in(self, login: Login) -> Sequence[Element]:
+        """Do what a client asked for while it logged in.
+
+        :returns: what ``<success/>`` holds of that (XEP-0388 §2.6.1).
+        """
 
 
 # --- storage: the three kinds of store -----------------------------------------------------------

@@ -52,6 +52,7 @@ DEFAULT: Final = (
     "offline",
     "session",
     "sm",
+    "bind2",
     "commands",
     "motd",
     "welcome",

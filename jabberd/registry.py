@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jabberd.api.declarations import (
+    LOGIN,
     AnswerDeclared,
+    BoundDeclared,
     By,
     FilterDeclared,
+    InlineDeclared,
     ListenerDeclared,
     NonzaDeclared,
     Target,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from jabberd.api import IQ, Account, Answer, Module, Stage
+    from jabberd.api.declarations import Declared
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.stanza import Stanza
 
@@ -100,28 +104,38 @@ class Registry:
         self.undelivered: Callable[[Stanza, Account], Deferred[None] | None] | None = None
         self.nonzas: dict[str, Callable[..., Deferred[None] | None]] = {}
         self.unbound: dict[str, Callable[..., Any]] = {}
+        self.login: dict[str, Callable[..., Any]] = {}
+        self.binding: dict[str, Callable[..., Any]] = {}
+        self.bound: list[Callable[..., Any]] = []
         self._answers: dict[tuple[str, str, Target], BoundAnswer] = {}
         self._owner: dict[str, str] = {}
-        listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
-        found: dict[tuple[Stage, str], list[Any]] = defaultdict(list)
+        self._listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
+        self._found: dict[tuple[Stage, str], list[Any]] = defaultdict(list)
         for module in self.modules.values():
             for attribute, declared in module.declarations:
-                method = getattr(module, attribute)
-                if isinstance(declared, AnswerDeclared):
-                    self._bind_answer(module, declared, method)
-                elif isinstance(declared, FilterDeclared):
-                    for name in declared.names:
-                        found[declared.stage, name].append((declared, method))
-                elif isinstance(declared, ListenerDeclared):
-                    listeners[declared.event].append(method)
-                elif isinstance(declared, NonzaDeclared):
-                    self._claim(f"{declared.name} {'after' if declared.bound else 'before'} binding", module)
-                    (self.nonzas if declared.bound else self.unbound)[declared.name] = method
-                elif isinstance(declared, UndeliveredDeclared):
-                    self._claim("undelivered messages", module)
-                    self.undelivered = method
-        self.listeners = {event: tuple(methods) for event, methods in listeners.items()}
-        self._filters = {key: Filters(pairs) for key, pairs in found.items()}
+                self._bind(module, declared, getattr(module, attribute))
+        self.listeners = {event: tuple(methods) for event, methods in self._listeners.items()}
+        self._filters = {key: Filters(pairs) for key, pairs in self._found.items()}
+
+    def _bind(self, module: Module, declared: Declared, method: Any) -> None:
+        if isinstance(declared, AnswerDeclared):
+            self._bind_answer(module, declared, method)
+        elif isinstance(declared, FilterDeclared):
+            for name in declared.names:
+                self._found[declared.stage, name].append((declared, method))
+        elif isinstance(declared, ListenerDeclared):
+            self._listeners[declared.event].append(method)
+        elif isinstance(declared, NonzaDeclared):
+            self._claim(f"{declared.name} {'after' if declared.bound else 'before'} binding", module)
+            (self.nonzas if declared.bound else self.unbound)[declared.name] = method
+        elif isinstance(declared, InlineDeclared):
+            self._claim(f"{declared.name} {declared.at.value}", module)
+            (self.login if declared.at is LOGIN else self.binding)[declared.name] = method
+        elif isinstance(declared, BoundDeclared):
+            self.bound.append(method)
+        elif isinstance(declared, UndeliveredDeclared):
+            self._claim("undelivered messages", module)
+            self.undelivered = method
 
     def filters(self, stage: Stage, name: str) -> Filters | None:
         """The filters for stanzas of that name; None when there are none, so that nobody pays."""

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 
 from jabberd.admin import Admin
-from jabberd.interfaces import Security
+from jabberd.interfaces import Identity, Security
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts
 from jabberd.jsm.manager import SessionManager
@@ -178,12 +178,12 @@ class Rehearsal:
         if not done(self.domain.account(full)).exists:
             self.create(full.bare)
         ear = ear or Ear()
-        return Player(done(self.domain.open(full.localpart, full.resourcepart, ear)), ear)
+        return Player(done(self.domain.open(Identity(full.localpart), full.resourcepart, ear)), ear)
 
     def let_in(self) -> Player:
         """Open a session without an account (XEP-0175)."""
         ear = Ear()
-        return Player(done(self.domain.open_anonymous(ear)), ear)
+        return Player(done(self.domain.open(Identity("tybalt", "ANONYMOUS"), "", ear)), ear)
 
     def receive(self, xml: str) -> None:
         """Another server says this, in the shape of a client's stanza with ``from`` and ``to``."""

@@ -57,6 +57,17 @@ class Stage(enum.IntEnum):
     SENDING = 5
 
 
+class Moment(enum.Enum):
+    """When a client asks for something that is done in the same round trip."""
+
+    LOGIN = "in <authenticate/>"
+    BINDING = "in <bind/>"
+
+
+LOGIN: Final = Moment.LOGIN
+BINDING: Final = Moment.BINDING
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerDeclared:
     """A method that answers one question."""
@@ -97,6 +108,19 @@ class NonzaDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class InlineDeclared:
+    """A method that does what a client asks for while it logs in or binds a resource."""
+
+    name: str
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class BoundDeclared:
+    """A method that adds to what a client learns when it has bound a resource."""
+
+
+@dataclass(frozen=True, slots=True)
 class VerbDeclared:
     """A method that operators can call."""
 
@@ -104,7 +128,14 @@ class VerbDeclared:
 
 
 Declared = (
-    AnswerDeclared | FilterDeclared | ListenerDeclared | UndeliveredDeclared | NonzaDeclared | VerbDeclared
+    AnswerDeclared
+    | FilterDeclared
+    | ListenerDeclared
+    | UndeliveredDeclared
+    | NonzaDeclared
+    | InlineDeclared
+    | BoundDeclared
+    | VerbDeclared
 )
 
 
@@ -184,6 +215,28 @@ def nonza(namespace: str, name: str, *, bound: bool = True) -> Callable[[F], F]:
         then returns the session that goes on with this stream, or None.
     """
     return _declare(NonzaDeclared(f"{{{namespace}}}{name}", bound))
+
+
+def inline(namespace: str, name: str, *, at: Moment = BINDING) -> Callable[[F], F]:
+    """Declare that a method does what a client asks for inside another request, to save a round trip.
+
+    :param at: `BINDING`: it stands in the ``<bind/>`` of XEP-0386: ``method(session, element)``; the
+        namespace is advertised, and what the method returns stands in ``<bound/>``.  `LOGIN`: it stands in
+        the ``<authenticate/>`` of XEP-0388 itself: ``method(login, element)``; what it returns stands in
+        ``<success/>``.
+
+    The method returns an element or None, and may be ``async``.  Whatever is sent to the new session
+    meanwhile, by the method or by others, comes behind the answer.
+    """
+    return _declare(InlineDeclared(f"{{{namespace}}}{name}", at))
+
+
+def bound(method: F) -> F:
+    """Declare that a method adds to what a client learns in ``<bound/>`` (XEP-0386), without being asked.
+
+    ``method(session)`` returns an element or None, and may be ``async``; see `inline`.
+    """
+    return _declare(BoundDeclared())(method)
 
 
 def operator(help: str) -> Callable[[F], F]:

@@ -40,6 +40,10 @@ class Session(Protocol):
     def priority(self) -> int | None:
         """What its presence says (RFC 6121 §4.7.2.3), -128 to 127; None while it is not available."""
 
+    @property
+    def client(self) -> interfaces.Identity:
+        """Who its client is, how it proved that, and what it says of itself."""
+
     outlet: interfaces.Outlet  #: its stream, or what stands for it
     keeper: interfaces.Keeper | None  #: what may let it outlive its stream
 
@@ -51,6 +55,21 @@ class Session(Protocol):
 
     def drained(self) -> Deferred[None]:
         """Fires when the client has read nearly all it was sent, or is gone; who sends much waits for it."""
+
+
+class Login(Protocol):
+    """A client that has just logged in by XEP-0388: it has not been told yet, and nothing is sent to it."""
+
+    client: interfaces.Identity  #: who it is, and what it says of itself
+    request: Element  #: its ``<authenticate/>``
+    session: Session | None  #: the session that goes on with this stream; None as long as there is none
+    outlet: interfaces.Outlet  #: the stream
+
+    async def open(self, resource: str) -> Session:
+        """Bind a resource for it, a random one if that is empty; `session` from then on.
+
+        :raises StanzaError: ``resource-constraint`` or ``not-allowed``.
+        """
 
 
 class Account(Protocol):
@@ -169,6 +188,17 @@ class Domain(Protocol):
 
     def fire(self, event: object) -> None:
         """Tell all listeners of this event's class."""
+
+    async def inlined(self, session: Session, request: Element) -> list[Element]:
+        """Do what a client asks for while it binds a resource, and what its modules do then anyway.
+
+        :param request: holds what was asked for.
+        :returns: the answers.
+        """
+
+    @property
+    def inlines(self) -> Iterable[str]:
+        """The namespaces of what a client may ask for while it binds a resource (`jabberd.api.inline`)."""
 
     @property
     def contacts(self) -> Contacts:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from jabberd.api.declarations import Declared, Target
     from jabberd.api.domain import Domain
+    from jabberd.interfaces import Security
     from jabberd.xmpp.element import Element
 
 
@@ -59,6 +60,13 @@ class Module:
         self.config = config
         self.stores = stores
         self.log = log
+
+    def inline_features(self, security: Security) -> tuple[Element, ...]:  # noqa: ARG002  # for subclasses
+        """What the stream advertises of what a client may ask for while it logs in (XEP-0388 §2.1).
+
+        :param security: of the connection.
+        """
+        return ()
 
     def now(self) -> datetime:
         """The time of day, in UTC, as the domain's clock has it."""

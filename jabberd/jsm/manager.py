@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -19,6 +19,7 @@ from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, Ordere
 from jabberd.api.domain import Operators
 from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
+from jabberd.jsm import login as logins
 from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
 from jabberd.jsm.contacts import Contacts
 from jabberd.jsm.credentials import AccountRecord
@@ -179,6 +180,15 @@ class SessionManager:
             done = maybeDeferred(listener, event)
             done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
 
+    @property
+    def inlines(self) -> Iterable[str]:
+        """See `jabberd.api.Domain`."""
+        return sorted({name[1:].partition("}")[0] for name in self.registry.binding})
+
+    async def inlined(self, session: api.Session, request: Element) -> list[Element]:
+        """See `jabberd.api.Domain`."""
+        return await logins.inlined(self.registry, session, request)
+
     def is_local(self, jid: JID) -> bool:
         """Whether this server answers for the address."""
         return jid.domainpart in self._router.domains
@@ -190,18 +200,26 @@ class SessionManager:
         """See `jabberd.interfaces.SessionHost`."""
         return (*_OWN_FEATURES, *self.registry.stream_features)
 
-    async def open(self, username: str, resource: str, outlet: interfaces.Outlet) -> Session:
+    async def open(self, client: interfaces.Identity, resource: str, outlet: interfaces.Outlet) -> Session:
         """See `jabberd.interfaces.SessionHost`."""
-        account = await self.accounts.load(JID.of(username, self.jid))
+        jid = JID.of(client.username, self.jid)
+        if client.anonymous:
+            account = Account(jid, exists=True, anonymous=True)
+            self.accounts.add(account)
+            return self._open(account, "", outlet, client)
+        account = await self.accounts.load(jid)
         if not account.exists or account.disabled:
             raise StanzaError("not-allowed", "nobody can log in to this account")
-        return self._open(account, resource, outlet)
+        return self._open(account, resource, outlet, client)
 
-    async def open_anonymous(self, outlet: interfaces.Outlet) -> Session:
+    def inline(self, security: interfaces.Security) -> Sequence[Element]:
         """See `jabberd.interfaces.SessionHost`."""
-        account = Account(JID.of(secrets.token_hex(8), self.jid), exists=True, anonymous=True)
-        self.accounts.add(account)
-        return self._open(account, "", outlet)
+        return [each for module in self.modules for each in module.inline_features(security)]
+
+    async def logged_in(self, login: interfaces.Login) -> Sequence[Element]:
+        """See `jabberd.interfaces.SessionHost`."""
+        asked = cast("api.Login", login)  # whose session, if any, is one of ours
+        return await logins.logged_in(self.registry, asked)
 
     def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
         """See `jabberd.interfaces.SessionHost`."""
@@ -218,7 +236,9 @@ class SessionManager:
             for session in list(account.sessions.values()):
                 session.close(error)
 
-    def _open(self, account: Account, resource: str, outlet: interfaces.Outlet) -> Session:
+    def _open(
+        self, account: Account, resource: str, outlet: interfaces.Outlet, client: interfaces.Identity
+    ) -> Session:
         resource = resource or secrets.token_urlsafe(9)
         old = account.sessions.get(resource)
         if old is not None:  # RFC 6120 §7.7.2.2: the new one wins, as after a lost connection
@@ -229,7 +249,7 @@ class SessionManager:
                 f"an account has at most {self.limits.sessions} resources",
                 application=("http://jabber.org/protocol/errors", "resource-limit-exceeded"),
             )
-        session = Session(self, account, account.jid.with_resource(resource), outlet)
+        session = Session(self, account, account.jid.with_resource(resource), outlet, client)
         account.sessions[resource] = session
         self.accounts.add(account)  # it may have made room meanwhile
         return session

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.interfaces import Keeper, Outlet
+    from jabberd.interfaces import Identity, Keeper, Outlet
     from jabberd.jsm.account import Account
     from jabberd.jsm.manager import SessionManager
     from jabberd.xmpp.jid import JID
@@ -28,6 +28,7 @@ log = Logger()
 class Session:
     """A client of ours, as the domain sees it.
 
+    :ivar client: who its client is, and what it says of itself.
     :ivar since: when it was opened, by the clock.
     :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
     :ivar priority: of that presence; None while it is not available.
@@ -41,6 +42,7 @@ class Session:
 
     __slots__ = (
         "account",
+        "client",
         "closed",
         "directed",
         "goodbye",
@@ -55,8 +57,11 @@ class Session:
         "since",
     )
 
-    def __init__(self, manager: SessionManager, account: Account, jid: JID, outlet: Outlet) -> None:
+    def __init__(
+        self, manager: SessionManager, account: Account, jid: JID, outlet: Outlet, client: Identity
+    ) -> None:
         self.manager = manager
+        self.client = client
         self.account = account
         self.jid = jid
         self.outlet = outlet

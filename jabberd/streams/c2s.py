@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from base64 import b64encode
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from jabberd.interfaces import Identity
+from jabberd.streams import sasl2
+from jabberd.streams.exchange import Exchange
 from jabberd.streams.protocol import StreamProtocol
+from jabberd.streams.sasl2 import Login
 from jabberd.xmpp import ns, sasl, stream
 from jabberd.xmpp.element import E, Element, serialize
 from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError
@@ -17,7 +21,7 @@ from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
@@ -78,13 +82,15 @@ class C2SStream(StreamProtocol):
         self.door = door
         self.host: SessionHost | None = None
         self.session: Session | None = None
-        self.username: str | None = None  # once authenticated; empty for ANONYMOUS
+        self.client: Identity | None = None  # once authenticated
         self.asked = 0.0  # when it was asked, by `clock`, whether it is still there
         self._offered: tuple[str, ...] = ()
-        self._mechanism: sasl.Mechanism | None = None
+        self._sasl = Exchange(self)
+        self._sasl2 = Exchange(self, ns.SASL2)
+        self._login: Login | None = None  # while a client logs in by XEP-0388
         self._failures = 0
         self._claimed = ""  # the account that the client wants to be, or wanted to be last
-        self._to = ""  # whom our header is for
+        self._to: JID | None = None  # whom our header is for: who the client says it is
 
     # -- the stream's life --------------------------------------------------------------------------
 
@@ -105,14 +111,16 @@ class C2SStream(StreamProtocol):
             self.id = secrets.token_hex(8)
         self.header_sent = True
         sender = self.host.jid if self.host else next(iter(self.door.hosts), "")  # RFC 6120 §4.9.1.3
-        return stream.header(ns.CLIENT, sender=sender, to=self._to, id=self.id)
+        return stream.header(ns.CLIENT, sender=sender, to=self._to or "", id=self.id)
 
     def on_header(self, header: Header) -> None:
         self._to = _bare(header.sender)  # RFC 6120 §4.7.2
         host = self._host_for(header.to)
         if host is None:
             raise StreamError("host-unknown")
-        if self.username is not None and host is not self.host:
+        if self._to and self._to.domainpart != host.jid and self.security.encrypted:
+            raise StreamError("invalid-from")  # XEP-0388 §2.1
+        if self.client is not None and host is not self.host:
             raise StreamError("not-authorized", "you are logged in to another domain")
         self.host = host
         self.id = ""
@@ -128,7 +136,9 @@ class C2SStream(StreamProtocol):
             return None
 
     def _features(self, host: SessionHost) -> list[Element]:
-        if self.username is not None:
+        if self.session is not None:
+            return [*host.stream_features]
+        if self.client is not None:
             return [E(ns.BIND, "bind"), *host.stream_features]
         policy = host.policy
         offer: list[Element] = []
@@ -140,6 +150,8 @@ class C2SStream(StreamProtocol):
                 self.security, plain=policy.plain, anonymous=policy.anonymous, hashes=policy.hashes
             )
             offer += self._mechanisms()
+        if self.security.encrypted:  # XEP-0388 §3
+            offer.append(sasl2.feature(self._offered, host.inline(self.security)))
         return offer
 
     def _mechanisms(self) -> list[Element]:
@@ -155,14 +167,16 @@ class C2SStream(StreamProtocol):
     # -- negotiation --------------------------------------------------------------------------------
 
     def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
+        if self._sasl2.running and not nonza.name.startswith(f"{{{ns.SASL2}}}"):
+            raise StreamError("policy-violation", "you are logging in")  # XEP-0388 §2.4
         negotiate = _NEGOTIATED.get(nonza.name)
         if negotiate is not None:
             return negotiate(self, nonza)
         if self.session is not None:
             return self.session.nonza(nonza)
-        if self.username is None or self.host is None:
+        if self.client is None or self.host is None:
             raise StreamError("unsupported-stanza-type")
-        session = self.host.unbound(self.username, self, nonza)
+        session = self.host.unbound(self.client.username, self, nonza)
         if session is not None:
             self._established(session)
         return None
@@ -171,7 +185,7 @@ class C2SStream(StreamProtocol):
         host = self.host
         assert host is not None
         creator = self.door.creator(host.jid)
-        if self.security.encrypted or creator is None or self.username is not None:
+        if self.security.encrypted or creator is None or self.client is not None:
             self.write(serialize(E(ns.TLS, "failure")))
             self.close()  # RFC 6120 §5.4.2.2
             return
@@ -183,66 +197,84 @@ class C2SStream(StreamProtocol):
         self.write(serialize(E(_COMPRESS, "failure", None, E(_COMPRESS, "setup-failed"))))
         self._count_failure()
 
-    def _auth(self, nonza: Nonza) -> Deferred[None] | None:
-        host = self.host
-        assert host is not None
-        if self.username is not None:
-            raise StreamError("policy-violation", "already logged in")
-        return Deferred.fromCoroutine(self._step(self._begin(host, nonza)))
+    def _auth(self, nonza: Nonza) -> Deferred[None]:
+        choose = partial(self._choose, nonza.attrs.get("mechanism", ""))
+        return self._begin(self._sasl, choose, nonza.element().text or "")
 
-    async def _begin(self, host: SessionHost, nonza: Nonza) -> sasl.Challenge | sasl.Success:
-        if self._mechanism is not None:
-            raise SASLFailure("malformed-request", "there is an exchange already")
+    def _authenticate(self, nonza: Nonza) -> Deferred[None]:
+        """XEP-0388 §2.3."""
+        assert self.host is not None
+        login = Login(self, self.host, nonza)
+
+        def choose() -> sasl.Mechanism:
+            if not self.security.encrypted:
+                raise SASLFailure("encryption-required")
+            login.agent()  # which may be wrong
+            self._login = login
+            return self._choose(nonza.attrs.get("mechanism", ""))
+
+        return self._begin(self._sasl2, choose, login.initial)
+
+    def _begin(
+        self, exchange: Exchange, choose: Callable[[], sasl.Mechanism], initial: str | None
+    ) -> Deferred[None]:
+        if self.client is not None:
+            raise StreamError("policy-violation", "already logged in")
+        if self._sasl2.running or (exchange is self._sasl2 and self._sasl.running):
+            raise StreamError("policy-violation", "you are logging in")
+        self._claimed = ""
+        return exchange.begin(choose, initial)
+
+    def _choose(self, name: str) -> sasl.Mechanism:
+        assert self.host is not None
         if not self._offered:
             raise SASLFailure("encryption-required")
-        self._mechanism = sasl.mechanism(
-            nonza.attrs.get("mechanism", ""),
-            self._offered,
-            security=self.security,
-            domain=host.jid,
-            credentials=self,
+        return sasl.mechanism(
+            name, self._offered, security=self.security, domain=self.host.jid, credentials=self
         )
-        self._claimed = ""
-        return await self._mechanism.begin(_data(nonza))
 
-    def _response(self, nonza: Nonza) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._step(self._go_on_with(nonza)))
-
-    async def _go_on_with(self, nonza: Nonza) -> sasl.Challenge | sasl.Success:
-        if self._mechanism is None:
-            raise SASLFailure("malformed-request", "there was no challenge")
-        return await self._mechanism.respond(_data(nonza) or b"")
-
-    def _sasl_abort(self, _: Nonza) -> None:
-        self._refuse(SASLFailure("aborted"))
-
-    async def _step(self, doing: Awaitable[sasl.Challenge | sasl.Success]) -> None:
-        try:
-            step = await doing
-        except SASLFailure as failure:
-            self._refuse(failure)
+    async def authenticated(self, success: sasl.Success) -> None:
+        """See `jabberd.streams.exchange`."""
+        login, self._login = self._login, None
+        if login is not None:
+            await self._log_in(login, success)
             return
-        except Exception:  # noqa: BLE001  # such as a storage that is away: the client may try again
-            log.failure("{stream}: cannot check who this is", stream=self)
-            self._refuse(SASLFailure("temporary-auth-failure"))
-            return
-        if self.ended:
-            return
-        if isinstance(step, sasl.Challenge):
-            self._say_sasl("challenge", step.data)
-            return
-        self._mechanism = None
-        self.username = step.username
+        self.client = Identity(success.username, success.mechanism)
         self.settings.traffic.logins["success"] += 1
-        self._say_sasl("success", step.data)
+        text = "" if success.data is None else self._sasl.encoded(success.data)
+        self.say(E(ns.SASL, "success", None, text))
         self.restart()
 
-    def _say_sasl(self, name: str, data: bytes | None) -> None:
-        text = "" if data is None else b64encode(data).decode() or "="
-        self.write(serialize(E(ns.SASL, name, None, text)))
+    async def _log_in(self, login: Login, success: sasl.Success) -> None:
+        """Do all that the client asked for, and then tell it; there is no new stream (XEP-0388 §2.6.1)."""
+        assert self.host is not None
+        login.identified(success)
+        jid = JID.of(success.username, self.host.jid)
+        if self._to not in (None, jid) and not login.client.anonymous:
+            self._sasl2.refuse(SASLFailure("invalid-authzid", "that is not the 'from' of your stream"))
+            return
+        self.client = login.client
+        self.settings.traffic.logins["success"] += 1
+        self.hold_back()
+        try:
+            answers = await self.host.logged_in(login)
+        finally:
+            self.session = login.session  # whatever happens: it ends with this stream
+        if self.ended:  # the client left meanwhile
+            self.on_over()
+            return
+        if self.session is not None:
+            jid = self.session.jid
+            self._established(self.session)
+        data = None if success.data is None else self._sasl2.encoded(success.data)
+        self.release(sasl2.success(jid, data, answers, self._features(self.host)))
+        log.info("{stream}: {jid!r} has logged in", stream=self, jid=jid)
+        if login.bound is not None:
+            login.bound.opened()
 
-    def _refuse(self, failure: SASLFailure) -> None:
-        self._mechanism = None
+    def refused(self, failure: SASLFailure) -> None:
+        """See `jabberd.streams.exchange`."""
+        self._login = None
         self.settings.traffic.logins[failure.condition] += 1
         if self._claimed and failure.condition == "not-authorized":
             self.door.failed(self.address, self._claimed)
@@ -252,7 +284,6 @@ class C2SStream(StreamProtocol):
             condition=failure.condition,
             account=self._claimed,
         )
-        self.write(serialize(stream.sasl_failure(failure)))
         self._count_failure()
 
     def _count_failure(self) -> None:
@@ -280,7 +311,7 @@ class C2SStream(StreamProtocol):
     def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
         if self.session is not None:
             return self.session.receive(stanza)
-        if self.username is None:
+        if self.client is None:
             raise StreamError("not-authorized")
         if stanza.name == "iq" and stanza.type == "set" and _BIND in stanza.children:
             return Deferred.fromCoroutine(self._bind(stanza))
@@ -289,13 +320,11 @@ class C2SStream(StreamProtocol):
     async def _bind(self, request: Stanza) -> None:
         """RFC 6120 §7.6, §7.7."""
         assert self.host is not None
+        assert self.client is not None
         try:
             check_iq(request)
             resource = _asked_for(request)
-            if self.username:
-                session = await self.host.open(self.username, resource, self)
-            else:
-                session = await self.host.open_anonymous(self)
+            session = await self.host.open(self.client, resource, self)
         except StanzaError as error:
             self.write(request.error(error).to_bytes())
             return
@@ -331,22 +360,21 @@ class C2SStream(StreamProtocol):
 _NEGOTIATED: Final[dict[str, Callable[[C2SStream, Nonza], Deferred[None] | None]]] = {
     f"{{{ns.TLS}}}starttls": C2SStream._starttls,  # noqa: SLF001  # the class's own table
     f"{{{ns.SASL}}}auth": C2SStream._auth,  # noqa: SLF001
-    f"{{{ns.SASL}}}response": C2SStream._response,  # noqa: SLF001
-    f"{{{ns.SASL}}}abort": C2SStream._sasl_abort,  # noqa: SLF001
+    f"{{{ns.SASL}}}response": lambda stream, said: stream._sasl.respond(said),  # noqa: SLF001
+    f"{{{ns.SASL}}}abort": lambda stream, said: stream._sasl.abort(said),  # noqa: SLF001
+    f"{{{ns.SASL2}}}authenticate": C2SStream._authenticate,  # noqa: SLF001
+    f"{{{ns.SASL2}}}response": lambda stream, said: stream._sasl2.respond(said),  # noqa: SLF001
+    f"{{{ns.SASL2}}}abort": lambda stream, said: stream._sasl2.abort(said),  # noqa: SLF001
     f"{{{_COMPRESS}}}compress": C2SStream._compress,  # noqa: SLF001
 }
 
 
-def _data(nonza: Nonza) -> bytes | None:
-    return sasl.decode_base64(nonza.element().text or "")
-
-
-def _bare(address: str) -> str:
-    """The bare JID; nothing for what is none."""
+def _bare(address: str) -> JID | None:
+    """The bare JID; None for what is none."""
     try:
         return JID.parse(address).bare
     except InvalidJID:
-        return ""
+        return None
 
 
 def _asked_for(request: Stanza) -> str:

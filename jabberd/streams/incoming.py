@@ -8,25 +8,27 @@ domain has it.  One stream may carry several pairs.
 from __future__ import annotations
 
 import secrets
-from base64 import b64encode
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from jabberd.streams.exchange import Exchange
 from jabberd.streams.lanes import Lanes
 from jabberd.streams.proof import Offer, Pair, offer
 from jabberd.streams.s2s import STREAM_ERROR, ServerStream, Terms, condition_of, domain_of
 from jabberd.xmpp import ns, sasl, stream
 from jabberd.xmpp.dialback import Dialback, is_key
 from jabberd.xmpp.element import E, serialize
-from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError, XMPPError
+from jabberd.xmpp.errors import StanzaError, StreamError, XMPPError
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from jabberd.streams.proof import Policy
+    from jabberd.xmpp.errors import SASLFailure
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Header, Nonza
     from jabberd.xmpp.stanza import Stanza
@@ -86,7 +88,7 @@ class IncomingStream(ServerStream):
         self._ours: JID | None = None  # the domains in the peer's stream header
         self._theirs: JID | None = None
         self._offer: Offer | None = None
-        self._mechanism: sasl.Mechanism | None = None
+        self._sasl = Exchange(self)
         self._failures = 0
         self._authenticated = False
         self._verifying: set[Pair] = set()
@@ -94,8 +96,8 @@ class IncomingStream(ServerStream):
         self._nonzas: dict[str, Callable[[Nonza], Deferred[None] | None]] = {
             f"{{{ns.TLS}}}starttls": self._starttls,
             f"{{{ns.SASL}}}auth": self._auth,
-            f"{{{ns.SASL}}}response": self._response,
-            f"{{{ns.SASL}}}abort": self._sasl_abort,
+            f"{{{ns.SASL}}}response": self._sasl.respond,
+            f"{{{ns.SASL}}}abort": self._sasl.abort,
             f"{{{ns.DIALBACK}}}result": self._dialback,
             f"{{{ns.DIALBACK}}}verify": self._dialback,
             STREAM_ERROR: self._error,
@@ -172,42 +174,20 @@ class IncomingStream(ServerStream):
         self.transport.startTLS(self.terms.contexts.acceptor(self._ours))
 
     def _auth(self, nonza: Nonza) -> Deferred[None]:
-        assert self._offer is not None
         if self._authenticated:
             raise StreamError("policy-violation", "already authenticated")
+        return self._sasl.begin(
+            partial(self._mechanism, nonza.attrs.get("mechanism", "")), nonza.element().text or ""
+        )
+
+    def _mechanism(self, name: str) -> sasl.Mechanism:
+        assert self._offer is not None
         offered = ("EXTERNAL",) if self._offer.external else ()
         identities = [self._theirs] if self._theirs else []
-        self._mechanism = None
+        return sasl.mechanism(name, offered, security=self.security, identities=identities)
 
-        async def begin() -> sasl.Challenge | sasl.Success:
-            self._mechanism = sasl.mechanism(
-                nonza.attrs.get("mechanism", ""), offered, security=self.security, identities=identities
-            )
-            return await self._mechanism.begin(sasl.decode_base64(nonza.element().text or ""))
-
-        return Deferred.fromCoroutine(self._step(begin()))
-
-    def _response(self, nonza: Nonza) -> Deferred[None]:
-        async def respond() -> sasl.Challenge | sasl.Success:
-            if self._mechanism is None:
-                raise SASLFailure("malformed-request")
-            return await self._mechanism.respond(sasl.decode_base64(nonza.element().text or "") or b"")
-
-        return Deferred.fromCoroutine(self._step(respond()))
-
-    def _sasl_abort(self, _: Nonza) -> None:
-        self._refuse(SASLFailure("aborted"))
-
-    async def _step(self, doing: Awaitable[sasl.Challenge | sasl.Success]) -> None:
-        try:
-            step = await doing
-        except SASLFailure as failure:
-            self._refuse(failure)
-            return
-        if isinstance(step, sasl.Challenge):
-            self.write(serialize(E(ns.SASL, "challenge", None, b64encode(step.data).decode() or "=")))
-            return
-        self._mechanism = None
+    async def authenticated(self, success: sasl.Success) -> None:  # noqa: ARG002  # it proved its header
+        """See `jabberd.streams.exchange`."""
         self._authenticated = True
         self.write(serialize(E(ns.SASL, "success")))
         self.restart(self.settings.after)
@@ -215,10 +195,9 @@ class IncomingStream(ServerStream):
         assert self._theirs is not None
         self._admit(Pair(self._ours, self._theirs), "certificate")
 
-    def _refuse(self, failure: SASLFailure) -> None:
-        self._mechanism = None
+    def refused(self, failure: SASLFailure) -> None:
+        """See `jabberd.streams.exchange`."""
         log.info("{stream}: EXTERNAL refused: {condition}", stream=self, condition=failure.condition)
-        self.write(serialize(stream.sasl_failure(failure)))
         self._count_failure()
 
     def _count_failure(self) -> None:

@@ -96,7 +96,9 @@ class StreamProtocol(Protocol):
         self._holding = 0
         self._going_on = False
         self._stopped_reading = False
-        self._blocked = False
+        self._blocked = False  # what is written waits: for the peer to read, or for `release`
+        self._full = False  # the transport: the peer does not read
+        self._held_back = False
         self._outbox: list[tuple[bytes, Stanza | None, float]] = []
         self._unread = 0
         self._draining: list[Deferred[None]] = []
@@ -313,10 +315,27 @@ class StreamProtocol(Protocol):
         self._outbox.clear()
         return stanzas
 
+    def hold_back(self) -> None:
+        """Have what is written wait, until `release`."""
+        self._held_back = self._blocked = True
+
+    def release(self, first: bytes) -> None:
+        """Send these bytes, and behind them what has waited."""
+        self._held_back = False
+        self._outbox.insert(0, (first, None, self.clock.seconds()))
+        self._unread += len(first)
+        if not self._full:
+            self._go_out()
+
     def pauseProducing(self) -> None:
-        self._blocked = True
+        self._full = self._blocked = True
 
     def resumeProducing(self) -> None:
+        self._full = False
+        if not self._held_back:
+            self._go_out()
+
+    def _go_out(self) -> None:
         self._blocked = False
         sent = 0
         for data, _, _ in self._outbox:
@@ -348,7 +367,7 @@ class StreamProtocol(Protocol):
                 text=error.text,
             )
         parts.append(stream.CLOSE)
-        if self._blocked:
+        if self._full:
             self.abort()
             return
         self.transport.write(b"".join(parts))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Hearer", "condition"]
 
 _STREAM = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'"
+_MECHANISM = "SCRAM-SHA-256"
 _NONCE = "fyko+d2lbbFgONRv9qkxdawL"
 
 
@@ -224,20 +225,47 @@ class Client(Hearer, Protocol):
         self.open()
         self.bind()
 
+    def enter_at_once(self, creator: IOpenSSLClientConnectionCreator, inside: str = "") -> _Element:
+        """Do all that comes before the first stanza in one request under TLS (XEP-0388).
+
+        :param inside: what ``<authenticate/>`` holds beside the first message, such as a ``<bind/>``.
+        :returns: ``<success/>``; the features behind it are forgotten.
+        """
+        self.open()
+        self.start_tls(creator)
+        self.open()
+        first = f"<initial-response>{_base64(f'n,,{self._first}')}</initial-response>{inside}"
+        self.send(f"<authenticate xmlns='{ns.SASL2}' mechanism='{_MECHANISM}'>{first}</authenticate>")
+        challenge = self._sasl_answer("challenge", ns.SASL2).text or ""
+        final, signature = _proof(self._password, self._first, b64decode(challenge).decode())
+        self.send(f"<response xmlns='{ns.SASL2}'>{_base64(final)}</response>")
+        success = self._sasl_answer("success", ns.SASL2)
+        data = success.findtext(f"{{{ns.SASL2}}}additional-data") or ""
+        assert b64decode(data) == b"v=" + b64encode(signature), "an impostor"
+        self.jid = self.jid.parse(success.findtext(f"{{{ns.SASL2}}}authorization-identifier") or "")
+        self.next()
+        return success
+
     def login(self) -> None:
         """Authenticate by SCRAM-SHA-256; the stream is to be opened anew."""
-        bare = f"n={self.jid.localpart},r={_NONCE}"
-        self.send(_sasl("auth", f"n,,{bare}", " mechanism='SCRAM-SHA-256'"))
-        challenge = b64decode(self._sasl_answer("challenge"))
-        final, signature = _proof(self._password, bare, challenge.decode())
-        self.send(_sasl("response", final))
-        assert b64decode(self._sasl_answer("success")) == b"v=" + b64encode(signature), "an impostor"
+        first = _base64(f"n,,{self._first}")
+        self.send(f"<auth xmlns='{ns.SASL}' mechanism='{_MECHANISM}'>{first}</auth>")
+        challenge = b64decode(self._sasl_answer("challenge").text or "")
+        final, signature = _proof(self._password, self._first, challenge.decode())
+        self.send(f"<response xmlns='{ns.SASL}'>{_base64(final)}</response>")
+        success = self._sasl_answer("success").text or ""
+        assert b64decode(success) == b"v=" + b64encode(signature), "an impostor"
 
-    def _sasl_answer(self, name: str) -> str:
+    @property
+    def _first(self) -> str:
+        """The client-first-message-bare of SCRAM."""
+        return f"n={self.jid.localpart},r={_NONCE}"
+
+    def _sasl_answer(self, name: str, namespace: str = ns.SASL) -> _Element:
         answer = self.next()
-        if answer.tag != f"{{{ns.SASL}}}{name}":
+        if answer.tag != f"{{{namespace}}}{name}":
             raise AssertionError(f"expected a {name}, got {written(answer)}")
-        return answer.text or ""
+        return answer
 
     def bind(self) -> _Element:
         """Bind the resource (RFC 6120 §7); returns the answer."""
@@ -249,8 +277,8 @@ class Client(Hearer, Protocol):
         return answer
 
 
-def _sasl(name: str, data: str, attributes: str = "") -> str:
-    return f"<{name} xmlns='{ns.SASL}'{attributes}>{b64encode(data.encode()).decode()}</{name}>"
+def _base64(data: str) -> str:
+    return b64encode(data.encode()).decode()
 
 
 def _proof(password: str, first_bare: str, challenge: str) -> tuple[str, bytes]:

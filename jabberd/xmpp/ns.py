@@ -11,6 +11,7 @@ STREAM_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-streams"  # RFC 6120 §4.9
 STANZA_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"  # RFC 6120 §8.3
 TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"  # RFC 6120 §5
 SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"  # RFC 6120 §6
+SASL2: Final = "urn:xmpp:sasl:2"  # XEP-0388
 SASL_CB: Final = "urn:xmpp:sasl-cb:0"  # XEP-0440
 BIND: Final = "urn:ietf:params:xml:ns:xmpp-bind"  # RFC 6120 §7
 SESSION: Final = "urn:ietf:params:xml:ns:xmpp-session"  # RFC 3921 §3, obsolete but asked for by old clients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from abc import ABC, abstractmethod
 from base64 import b64decode
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Challenge:
 class Success:
     """The peer is who it says.
 
-    :ivar username: the prepared localpart; empty for ANONYMOUS; for EXTERNAL the whole identity.
+    :ivar username: the prepared localpart, for ANONYMOUS a new one; for EXTERNAL the whole identity.
     :ivar data: additional data with success, before base64; None if there is none.
     """
 
@@ -130,7 +131,7 @@ class Anonymous(Mechanism):
     async def _first(self, data: bytes) -> Success:
         if len(data) > _TRACE_OCTETS:
             raise SASLFailure("malformed-request")
-        return Success("", None, self.name)
+        return Success(secrets.token_hex(8), None, self.name)
 
 
 class External(Mechanism):

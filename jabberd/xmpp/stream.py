@@ -42,9 +42,9 @@ def error(why: StreamError) -> bytes:
     return b"<stream:error>" + inside + b"</stream:error>"
 
 
-def sasl_failure(why: SASLFailure) -> Element:
-    """``<failure/>`` (RFC 6120 §6.4.5)."""
-    failure = E(ns.SASL, "failure", None, E(ns.SASL, why.condition))
+def sasl_failure(why: SASLFailure, namespace: str = ns.SASL) -> Element:
+    """``<failure/>`` (RFC 6120 §6.4.5; XEP-0388 §2.6.2)."""
+    failure = E(namespace, "failure", None, E(ns.SASL, why.condition))
     if why.text:
-        failure.append(E(ns.SASL, "text", {f"{{{ns.XML}}}lang": "en"}, why.text))
+        failure.append(E(namespace, "text", {f"{{{ns.XML}}}lang": "en"}, why.text))
     return failure

@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs, eventAsText
 from jabberd.admin import UsageError
 from jabberd.api import Refused
 from jabberd.certificates import issue
+from jabberd.interfaces import Identity
 from jabberd.modules.time import Time
 from jabberd.operating.shown import UnusableError
 from jabberd.testing.outcome import done
@@ -191,7 +192,7 @@ def test_a_domain_comes_with_its_certificate_and_goes_with_its_sessions(scene: S
     assert "capulet.lit" in parts.clients.hosts
     manager = parts.hosts["capulet.lit"].manager
     ear = Ear()
-    ear.session = done(manager.open_anonymous(ear))
+    ear.session = done(manager.open(Identity("nobody", "ANONYMOUS"), "", ear))
     assert scene.operate("domains", "remove", "capulet.lit") == (
         "capulet.lit is gone; the configuration file says so, too"
     )

@@ -103,3 +103,47 @@ def ready(network: Network, jid: str = ROMEO, **how: Any) -> Client:
     client.login()
     client.open()
     return client
+
+
+# --- XEP-0388 ---
+
+
+AGENT = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>Tassel</software></user-agent>"
+
+
+PLAIN = "\0romeo\0secret"
+
+
+def authenticate(mechanism: str, data: bytes | str | None = None, inside: str = "") -> str:
+    initial = "" if data is None else f"<initial-response>{base64(data)}</initial-response>"
+    return f"<authenticate xmlns='{ns.SASL2}' mechanism='{mechanism}'>{initial}{inside}</authenticate>"
+
+
+def response2(data: bytes | str) -> str:
+    return response(data).replace(ns.SASL, ns.SASL2)
+
+
+def failure2(condition: str, text: str = "") -> str:
+    text = text and f"<text xml:lang='en'>{text}</text>"
+    return f"<failure xmlns='{ns.SASL2}'><{condition} xmlns='{ns.SASL}'/>{text}</failure>"
+
+
+def secured(network: Network, jid: str = ROMEO, **how: Any) -> Client:
+    """A client with an open stream under TLS."""
+    if not network.servers:
+        network.serve("montague.lit", tls=True)
+    client = connected(network, jid, **how)
+    client.start_tls(trusting("montague.lit"))
+    client.open()
+    return client
+
+
+def at_once(client: Client, inside: str = "", data: str = PLAIN) -> _Element:
+    """Log in by PLAIN, with all that is asked for; gives ``<success/>``."""
+    client.send(authenticate("PLAIN", data, inside))
+    success = client.next()
+    assert success.tag == f"{{{ns.SASL2}}}success", etree.tostring(success)
+    jid = success.findtext(f"{{{ns.SASL2}}}authorization-identifier")
+    assert jid
+    client.jid = client.jid.parse(jid)
+    return success

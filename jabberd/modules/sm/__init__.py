@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta
 from twisted.internet.task import LoopingCall
 
-from jabberd.api import Archive, Duration, E, Element, Module, Settings, Size, Stanza, StanzaError, nonza
+from jabberd.api import (
+    LOGIN,
+    Archive,
+    Duration,
+    E,
+    Element,
+    Module,
+    Settings,
+    Size,
+    Stanza,
+    StanzaError,
+    inline,
+    nonza,
+)
 from jabberd.modules.sm.kept import NS, ROUND, Acknowledged
 from jabberd.modules.sm.sent import Sent, delayed
 from jabberd.xmpp import ns
@@ -24,8 +37,8 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from jabberd.api import Session
-    from jabberd.interfaces import Outlet
+    from jabberd.api import Login, Session
+    from jabberd.interfaces import Outlet, Security
 
 _SPOOLED_AFTER: Final = 1.0  # seconds without an acknowledgement
 _BATCH: Final = 50  # rows of the spool that are read at a time
@@ -83,12 +96,17 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         if isinstance(session.outlet, Acknowledged):
             session.outlet.say(_failed("unexpected-request"))
             raise StreamError("policy-violation", "stream management is enabled already")
+        session.outlet.say(self.enable_inline(session, request))
+
+    @inline(NS, "enable")
+    def enable_inline(self, session: Session, request: Element) -> Element:
+        """Start to count as soon as a resource is bound (§9.1)."""
         kept = Acknowledged(self, session, resumable=request.get("resume") in ("true", "1"))
         session.outlet = session.keeper = kept
         self._all.add(kept)
         if kept.id:
             self._kept[kept.id] = kept
-        kept.say(E(NS, "enabled", kept.enabled()))
+        return E(NS, "enabled", kept.enabled())
 
     @nonza(NS, "r")
     def requested(self, session: Session, _request: Element) -> None:
@@ -113,12 +131,32 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
     @nonza(NS, "resume", bound=False)
     def resume(self, username: str, outlet: Outlet, request: Element) -> Session | None:
         """Go on with a session whose connection was lost (§5); unknown and foreign ones look the same."""
-        kept = self._kept.get(request.get("previd", ""))
-        if kept is None or kept.session.jid.localpart != username:
+        kept = self._kept_for(username, request)
+        if kept is None:
             outlet.say(_failed("item-not-found"))
             return None
-        kept.resume(outlet, _count(request))
+        outlet.say(kept.resume(outlet, _count(request)))
+        kept.resend()
         return kept.session
+
+    @inline(NS, "resume", at=LOGIN)
+    def resume_inline(self, login: Login, request: Element) -> Element:
+        """The same while the client logs in (§9.2)."""
+        kept = self._kept_for(login.client.username, request)
+        if kept is None:
+            return _failed("item-not-found")
+        login.session = kept.session
+        resumed = kept.resume(login.outlet, _count(request))
+        kept.resend()
+        return resumed
+
+    def inline_features(self, security: Security) -> tuple[Element, ...]:  # the same for all
+        """A session can be resumed while its client logs in (§9.2)."""
+        return (E(NS, "sm"),)
+
+    def _kept_for(self, username: str, request: Element) -> Acknowledged | None:
+        kept = self._kept.get(request.get("previd", ""))
+        return kept if kept is not None and kept.session.jid.localpart == username else None
 
     @staticmethod
     def _of(session: Session) -> Acknowledged:

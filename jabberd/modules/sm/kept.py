@@ -192,8 +192,11 @@ class Acknowledged:
         self._timer = None
         self.session.close()
 
-    def resume(self, outlet: Outlet, count: int) -> None:
-        """Go on with this stream; ``count``: what the client has got before (§5)."""
+    def resume(self, outlet: Outlet, count: int) -> Element:
+        """Go on with this stream, and `resend` when the client knows; ``count``: what it has got before (§5).
+
+        :returns: what tells it.
+        """
         self._settle(count)
         if self._timer is not None:
             self._timer.cancel()
@@ -202,10 +205,14 @@ class Acknowledged:
         if old is not None:
             old.close(StreamError("conflict", "resumed on another connection"))
         self._waiting.clear()  # the client says again what we do not count now; that is counted then
-        self.say(E(NS, "resumed", {"previd": self.id, "h": str(self._handled)}))
         self._answered = self._handled
+        return E(NS, "resumed", {"previd": self.id, "h": str(self._handled)})
+
+    def resend(self) -> None:
+        """Send what the client has not got (§5)."""
         for sent in self._queue:
-            outlet.send(sent.stanza)
+            if self._outlet is not None:
+                self._outlet.send(sent.stanza)
         self._asked = False
         self._ask()
 

@@ -1,0 +1,57 @@
+"""What a client asks for while it logs in or binds a resource, and who does it (XEP-0388, XEP-0386)."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from jabberd.xmpp.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jabberd import api
+    from jabberd.registry import Registry
+    from jabberd.xmpp.element import Element
+
+__all__ = ["inlined", "logged_in"]
+
+log = Logger()
+
+
+async def logged_in(registry: Registry, login: api.Login) -> list[Element]:
+    """Do what the client asked for in ``<authenticate/>``, in the order in which modules were started."""
+    answers = []
+    for name, method in registry.login.items():
+        asked = login.request.find(name)
+        if asked is not None:
+            answers.append(await _answer(method, login, asked))
+    return [answer for answer in answers if answer is not None]
+
+
+async def inlined(registry: Registry, session: api.Session, request: Element) -> list[Element]:
+    """Do what the client asked for in ``<bind/>``, then what modules do anyway."""
+    answers = []
+    for asked in request:
+        method = registry.binding.get(asked.tag)
+        if method is not None:
+            answers.append(await _answer(method, session, asked))
+    answers += [await _answer(method, session) for method in registry.bound]
+    return [answer for answer in answers if answer is not None]
+
+
+async def _answer(method: Callable[..., Any], *asked: object) -> Element | None:
+    """What a module's method answers; one that fails costs its answer, and not the login."""
+    try:
+        answer = method(*asked)
+        if inspect.isawaitable(answer):
+            answer = await answer
+    except StreamError:
+        raise
+    except Exception:  # noqa: BLE001  # a bug there, or a storage that is away
+        log.failure("{method} failed while a client logged in", method=method.__qualname__)
+        return None
+    found: Element | None = answer
+    return found

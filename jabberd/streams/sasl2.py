@@ -1,0 +1,100 @@
+"""XEP-0388: logging in, with all that a client wants to do at the same time, in one round trip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from jabberd.interfaces import Identity, UserAgent
+from jabberd.xmpp import ns, stream
+from jabberd.xmpp.element import E, serialize
+from jabberd.xmpp.errors import SASLFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jabberd.interfaces import Outlet, Session, SessionHost
+    from jabberd.xmpp import sasl
+    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.parser import Nonza
+
+__all__ = ["Login", "feature", "success"]
+
+_MOST_TOLD: Final = 200  # characters that a client can say of itself
+
+
+def feature(mechanisms: Iterable[str], inline: Sequence[Element]) -> Element:
+    """``<authentication/>`` (§2.1)."""
+    offered = [E(ns.SASL2, "mechanism", None, name) for name in mechanisms]
+    if inline:
+        offered.append(E(ns.SASL2, "inline", None, *inline))
+    return E(ns.SASL2, "authentication", None, *offered)
+
+
+class Login:
+    """A client's try to log in; see `jabberd.interfaces.Login`.
+
+    :param said: ``<authenticate/>``.
+    :ivar initial: the initial response as it was sent; None if there is none.
+    :ivar bound: the session if it is a new one.
+    """
+
+    def __init__(self, outlet: Outlet, host: SessionHost, said: Nonza) -> None:
+        self.request: Element = said.element()
+        self.outlet = outlet
+        self.session: Session | None = None
+        self.bound: Session | None = None
+        self.initial: str | None = self.request.findtext(f"{{{ns.SASL2}}}initial-response")
+        self._host = host
+
+    def identified(self, by: sasl.Success) -> None:
+        """The client has proved who it is."""
+        self.client = Identity(by.username, by.mechanism, self.agent())
+
+    def agent(self) -> UserAgent:
+        """What the client says of itself (§2.3).
+
+        :raises SASLFailure: its id is no UUID.
+        """
+        agent = self.request.find(f"{{{ns.SASL2}}}user-agent")
+        if agent is None:
+            return UserAgent()
+        software, device = (
+            (agent.findtext(f"{{{ns.SASL2}}}{name}") or "")[:_MOST_TOLD] for name in ("software", "device")
+        )
+        return UserAgent(_uuid(agent.get("id", "")), software, device)
+
+    async def open(self, resource: str) -> Session:
+        """See `jabberd.interfaces.Login`."""
+        self.session = self.bound = await self._host.open(self.client, resource, self.outlet)
+        return self.session
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text)) if text else ""
+    except ValueError:
+        raise SASLFailure("malformed-request", "the id of a user-agent is a UUID") from None
+
+
+def success(jid: JID, data: str | None, answers: Iterable[Element], features: Iterable[Element]) -> bytes:
+    """``<success/>`` (§2.6.1), and the features that follow it.
+
+    :param data: the mechanism's additional data, in base64.
+    :param answers: to what was asked for with the login; features that they speak of are no longer offered.
+    """
+    answers = list(answers)
+    parts = [] if data is None else [E(ns.SASL2, "additional-data", None, data)]
+    parts.append(E(ns.SASL2, "authorization-identifier", None, jid))
+    done = {_namespace(each) for answer in answers for each in (answer, *answer) if not _failed(each)}
+    left = [each for each in features if _namespace(each) not in done]
+    return serialize(E(ns.SASL2, "success", None, *parts, *answers)) + stream.features(left)
+
+
+def _namespace(element: Element) -> str:
+    return element.tag.partition("}")[0]
+
+
+def _failed(element: Element) -> bool:
+    return element.tag.endswith("}failed")
