@@ -226,17 +226,11 @@ class LoginPolicy:
 
 
 class Login(Protocol):
-    """A client that has just logged in by XEP-0388: it has not been told yet, and nothing is sent to it.
-
-    :ivar client: who it is.
-    :ivar request: its ``<authenticate/>``, whose other children are what it asks for.
-    :ivar session: the session that goes on with this stream; None as long as there is none.
-    :ivar outlet: the stream.
-    """
+    """A client that has just logged in by XEP-0388: it has not been told yet, and nothing is sent to it."""
 
     client: Identity
-    request: Element
-    session: Session | None
+    request: Element  #: its ``<authenticate/>``, whose other children are what it asks for
+    session: Session | None  #: what goes on with this stream; None as long as there is none
     outlet: Outlet
 
     async def open(self, resource: str) -> Session:
