@@ -62,7 +62,7 @@ def _now() -> datetime:
 
 
 class Accounts:
-    """The accounts of one domain; implements `jabberd.interfaces.Credentials`.
+    """The accounts of one domain; implements `jabberd.xmpp.identity.Credentials`.
 
     Localparts are prepared here; one that cannot be raises `jabberd.xmpp.jid.InvalidJID`.
 

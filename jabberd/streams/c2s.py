@@ -68,7 +68,7 @@ class Door(Protocol):
 class C2SStream(StreamProtocol):
     """One client's stream.
 
-    To SASL mechanisms it stands for the host's credentials (`jabberd.interfaces.Credentials`), closed for
+    To SASL mechanisms it stands for the host's credentials (`jabberd.xmpp.identity.Credentials`), closed for
     an account whose password was guessed wrong too often from this address.
     """
 
@@ -292,11 +292,11 @@ class C2SStream(StreamProtocol):
             self.close(StreamError("policy-violation", "too many failures"))
 
     async def keys(self, username: str, hash_name: str) -> ScramKeys:
-        """See `jabberd.interfaces.Credentials`."""
+        """See `jabberd.xmpp.identity.Credentials`."""
         return await self._credentials_of(username).keys(username, hash_name)
 
     async def check(self, username: str, password: str) -> bool:
-        """See `jabberd.interfaces.Credentials`."""
+        """See `jabberd.xmpp.identity.Credentials`."""
         return await self._credentials_of(username).check(username, password)
 
     def _credentials_of(self, username: str) -> Credentials:
