@@ -1,25 +1,23 @@
 """The Unix socket on which ``jabberctl`` reaches a running server.
 
 One connection, one request, one answer, each a line of JSON; an answer that goes on has a line for each
-row before.  The file's mode lets nobody but the
-server's own user and root connect.
+row before.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 
 from jabberd.admin import Admin, SecretNeededError, UsageError
 from jabberd.api import Live, Refused
-from jabberd.lock import FileLock, HeldError
+from jabberd.local import LocalSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 log = Logger()
-
-_MODE: Final = 0o600
 
 
 async def answer(
@@ -120,41 +116,20 @@ class Control(Service):
     name = "control"
 
     def __init__(self, reactor: Any, path: Path, admin: Admin) -> None:
-        self._reactor = reactor
-        self._path = path
-        self._admin = admin
-        self._port: Any = None
-        self._lock = FileLock(path.with_name(f"{path.name}.lock"))  # Twisted's own trusts in process ids
+        self._socket = LocalSocket(reactor, path, ControlFactory(admin))
+        self._listening = False
 
     def privilegedStartService(self) -> None:
-        """Listen, also where a server that was killed has left its socket.
-
-        :raises CannotListenError: another process does, or the place cannot be used.
-        """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-            self._path.unlink(missing_ok=True)
-            self._port = self._reactor.listenUNIX(str(self._path), ControlFactory(self._admin), mode=_MODE)
-        except HeldError as held:
-            said = f"the server with process id {held.pid} listens there; end it first, or name another"
-            raise CannotListenError("unix", str(self._path), OSError(said)) from None
-        except OSError as error:
-            raise CannotListenError("unix", str(self._path), error) from None
-        except CannotListenError as why:
-            raise CannotListenError("unix", str(self._path), why.socketError) from None
+        """See `LocalSocket.listen`."""
+        self._socket.listen()
+        self._listening = True
 
     def startService(self) -> None:
-        if self._port is None:
+        if not self._listening:
             self.privilegedStartService()
         Service.startService(self)
 
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
-        port, self._port = self._port, None
-        return maybeDeferred(port.stopListening).addBoth(self._stopped)
-
-    def _stopped(self, outcome: Any) -> Any:
-        self._path.unlink(missing_ok=True)
-        self._lock.release()
-        return outcome
+        self._listening = False
+        return self._socket.stopListening()

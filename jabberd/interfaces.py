@@ -237,6 +237,12 @@ class Keyed(Protocol[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         """Everybody at that domain who has at least one value here, sorted."""
 
+    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
+        """By owner, the values under the empty key of the next owners at that domain.
+
+        :param after: the last owner of the page before; the order is the storage's own, and always the same.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRow:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -31,7 +31,7 @@ from jabberd.operating.shown import Shown
 from jabberd.operating.verbs import operating_verbs
 from jabberd.router import Router
 from jabberd.storage import open_storage
-from jabberd.storage.ownership import ownership
+from jabberd.storage.ownership import InUseError, ownership
 from jabberd.streams.clients import ClientFactory
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
+    from jabberd.jsm.credentials import Run
     from jabberd.logs import Levels
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 _GOODBYE: Final = 4.5  # seconds: SIGTERM is obeyed within 5
+_RENEWAL: Final = 5.0  # seconds between two looks at whether the storage is still ours
 _STEP: Final = 1.0  # seconds that one step of the goodbye may take, if there is so much
 
 
@@ -198,13 +200,20 @@ class Links(Service):
 
 
 class StorageService(Service):
-    """The storage, ours alone from the start, closed behind everybody who writes to it."""
+    """The storage, ours alone from the start, closed behind everybody who writes to it.
+
+    :param run: runs what may take long.
+    """
 
     name = "storage"
 
-    def __init__(self, storage: Storage, ours: Ownership) -> None:
+    def __init__(self, reactor: Any, run: Run, storage: Storage, ours: Ownership) -> None:
         self.storage = storage
+        self._reactor = reactor
+        self._run = run
         self._ours = ours
+        self._renewal = LoopingCall(self._renew)
+        self._renewal.clock = reactor
 
     def privilegedStartService(self) -> None:
         """Behind the fork of `twistd`: a lock does not go over.
@@ -213,8 +222,25 @@ class StorageService(Service):
         """
         self._ours.acquire()
 
+    def startService(self) -> None:
+        Service.startService(self)
+        if self._ours.perishable:
+            self._renewal.start(_RENEWAL, now=False)
+
+    def _renew(self) -> Deferred[None]:
+        return maybeDeferred(self._run, self._ours.renew).addErrback(self._not_renewed)
+
+    def _not_renewed(self, why: Any) -> None:
+        if why.check(InUseError):  # two that write to it would not see what the other does
+            log.critical("the server ends: {why}", why=why.value)
+            self._reactor.stop()
+        else:
+            log.warn("the storage cannot be reached: {why}", why=why.value)
+
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        if self._renewal.running:
+            self._renewal.stop()
         return self.storage.close().addBoth(self._closed)
 
     def _closed(self, outcome: None) -> None:
@@ -246,7 +272,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     domains = Hosts(reactor, clients, hosts, listeners)
     services = [
         threads,
-        StorageService(storage, ours),
+        StorageService(reactor, threads.run, storage, ours),
         domains,
         Links(federation),
         Streams("streams of servers", reactor, servers),
@@ -283,7 +309,6 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     parts.let_operate(settings)
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(
-            settings,
             shown,
             reactor,
             domains,
@@ -356,7 +381,6 @@ def _client_factories(
 
 
 def _pages(
-    settings: ServerSettings,
     shown: Shown,
     reactor: Any,
     domains: Hosts,
@@ -374,7 +398,7 @@ def _pages(
     root = Page()
     root.putChild(b"healthz", Health(domains.serving, sources.storage, reactor))
     root.putChild(b"metrics", Metrics(sources))
-    site = Pages(root, (gethostname(), *settings.domains), reactor)
+    site = Pages(root, lambda name: name == gethostname().lower() or name in domains.hosts, reactor)
     contexts = shown.contexts("http/1.1")
     if contexts is None:
         return lag, {"http": site}

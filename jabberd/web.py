@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from jabberd.interfaces import Storage
 
@@ -109,16 +109,16 @@ class BoundedRequest(Request):
 class Pages(Site):
     """All pages of one kind of listener.
 
-    :param names: by which this server is called, beside addresses and ``localhost``.  A page that a
+    :param ours: whether this server is called so, beside addresses and ``localhost``.  A page that a
         browser finds under another name was not meant for it (DNS rebinding).
     """
 
     requestFactory = BoundedRequest
     noisy = False
 
-    def __init__(self, root: Page, names: Iterable[str], reactor: Any) -> None:
+    def __init__(self, root: Page, ours: Callable[[str], bool], reactor: Any) -> None:
         Site.__init__(self, root, timeout=_TIMEOUT, reactor=reactor, parsePOSTFormSubmission=False)
-        self._names = {"localhost", *(name.lower() for name in names)}
+        self._ours = ours
 
     def getResourceFor(self, request: Request) -> Any:
         hosts = request.requestHeaders.getRawHeaders(b"host") or []
@@ -130,7 +130,7 @@ class Pages(Site):
 
     def _is_ours(self, name: bytes) -> bool:
         host = name.decode("latin-1").lower()
-        if host in self._names:
+        if host == "localhost" or self._ours(host):
             return True
         try:
             ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))

@@ -67,7 +67,7 @@ class Watched:
             ),
         )
         request = f"GET /metrics HTTP/1.1\nHost: localhost\nAccept: {accept}"
-        status, headers, body = ask(Pages(root, [], Clock()), request)
+        status, headers, body = ask(Pages(root, lambda _: False, Clock()), request)
         assert status == 200
         return body.decode(), headers["content-type"]
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
@@ -62,8 +63,8 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def page(connection: HTTPConnection, path: str) -> tuple[int, str]:
-    connection.request("GET", path, headers={"Host": "localhost"})
+def page(connection: HTTPConnection, path: str, host: str = "localhost") -> tuple[int, str]:
+    connection.request("GET", path, headers={"Host": host})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 
@@ -87,6 +88,24 @@ def test_a_server_tells_over_http_that_it_is_well_and_how_it_is_doing(config: Pa
         }
         assert samples["jabberd_streams", ("c2s", "negotiating")] == 1
         assert page(plain, "/nowhere")[0] == 404
+        plain.close()
+
+
+def test_the_pages_answer_to_the_names_of_the_domains_that_are_hosted_now(config: Path) -> None:
+    config.write_text(CONFIG + '[control]\nsocket = "control"\n')
+    issue(make_ca(), "capulet.lit").write(config.with_name("certs"), "capulet.lit")
+
+    def operate(*words: str) -> None:
+        command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), *words]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+    with running(config) as server:
+        plain = HTTPConnection("127.0.0.1", server.port("http"), timeout=10)
+        assert [page(plain, "/healthz", host)[0] for host in ("montague.lit", "capulet.lit")] == [200, 404]
+        operate("domains", "add", "capulet.lit")
+        assert page(plain, "/healthz", "Capulet.lit")[0] == 200
+        operate("domains", "remove", "capulet.lit")
+        assert page(plain, "/healthz", "capulet.lit")[0] == 404
         plain.close()
 
 

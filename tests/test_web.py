@@ -51,7 +51,7 @@ def pages(clock: Clock) -> Pages:
     root = Page()
     root.putChild(b"balcony", Balcony())
     root.putChild(b"tomb", Tomb())
-    return Pages(root, ["montague.lit", "Host-17"], clock)
+    return Pages(root, {"montague.lit", "host-17"}.__contains__, clock)
 
 
 class Connection(StringTransport):
@@ -138,7 +138,7 @@ def test_below_a_folder_steps_back_lead_nowhere_before_the_page_is_asked(clock: 
 
     root = Page()
     root.putChild(b"upload", Folder())
-    pages = Pages(root, [], clock)
+    pages = Pages(root, lambda _: False, clock)
     assert get(pages, "/upload/romeo.png") == 200
     for path in ("/upload/..", "/upload/%2e%2e", "/upload/%2E%2E%2Fetc", "/upload/a%5c..%5cb", "/upload/."):
         assert get(pages, path) == 404, path
@@ -234,7 +234,7 @@ def test_who_says_nothing_is_dropped(pages: Pages, clock: Clock) -> None:
 def health(storage: Storage, clock: Clock, **domains: bool) -> Pages:
     root = Page()
     root.putChild(b"healthz", Health(lambda: domains, storage, clock))
-    return Pages(root, [], clock)
+    return Pages(root, lambda _: False, clock)
 
 
 ASK = "GET /healthz HTTP/1.1\nHost: localhost"

@@ -185,6 +185,9 @@ class Residents(Generic[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         return self._keyed.owners(domain)
 
+    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
+        return self._keyed.page(domain, after, limit)
+
     def _undo(self, why: Failure, account: Account, undo: Mapping[str, T | None]) -> Failure:
         _apply(self.of(account), undo)
         return why

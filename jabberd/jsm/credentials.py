@@ -169,13 +169,17 @@ class Accounts:
             await forget(owner)
 
     async def disabled(self) -> list[str]:
-        """The localparts of those that are disabled, sorted; every record is read for it."""
-        records = [(name, await self.record(name)) for name in await self.list()]
-        return [name for name, record in records if record is not None and record.disabled]
+        """The bare JIDs of those that are disabled, sorted; every record is read for it, a page at a time."""
+        found: list[str] = []
+        page = await self._store.page(self._domain)
+        while page:
+            found += [owner for owner, record in page.items() if record.disabled]
+            page = await self._store.page(self._domain, after=[*page][-1])
+        return sorted(found)
 
     async def list(self) -> list[str]:
-        """The localparts of all accounts, sorted."""
-        return sorted(JID.parse(owner).localpart for owner in await self._store.owners(self._domain))
+        """The bare JIDs of all accounts, sorted."""
+        return await self._store.owners(self._domain)
 
     async def _change(self, localpart: str, change: Callable[[AccountRecord], AccountRecord]) -> None:
         """Replace a record by what ``change`` makes of it."""

@@ -21,6 +21,7 @@ __all__ = ["Announcement", "SessionVerbs", "managers_of"]
 
 Rows = list[dict[str, object]]
 
+_CAPABILITIES: Final = "{http://jabber.org/protocol/caps}c"
 _SHOW: Final = f"{{{ns.CLIENT}}}show"
 
 
@@ -39,6 +40,7 @@ class SessionVerbs:
 
         ``state`` is what its presence shows (RFC 6121 §4.7.2.1), ``available`` if it shows nothing,
         ``connected`` if it has sent none, and ``waiting`` while the client may come back (XEP-0198).
+        ``client`` is what the client calls itself in its presence (XEP-0115 §4), if it does.
         ``queue`` counts the stanzas that have not left for the client or were not acknowledged.
         """
         return sorted(map(_row, self._of(jid)), key=lambda row: str(row["jid"]))
@@ -112,6 +114,7 @@ def _row(session: Session) -> dict[str, object]:
     return {
         "jid": session.jid,
         "state": _state(session),
+        "client": _client(session),
         "priority": session.priority,
         "address": session.outlet.address,
         "tls": security.version or None,
@@ -128,6 +131,12 @@ def _state(session: Session) -> str:
         return "connected"
     show = session.presence.child(_SHOW)
     return "available" if show is None else show.text or "available"
+
+
+def _client(session: Session) -> str | None:
+    said = session.presence
+    capabilities = None if said is None else said.child(_CAPABILITIES)
+    return None if capabilities is None else capabilities.get("node")
 
 
 def _counted(name: str, manager: SessionManager) -> dict[str, object]:

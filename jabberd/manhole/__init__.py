@@ -12,16 +12,16 @@ this machine can reach it, knows no passwords, and writes every line into the lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
+
+from jabberd.local import LocalSocket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from jabberd.admin import Admin
     from jabberd.config import Config
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["manhole"]
 
 log = Logger()
-
-_MODE: Final = 0o600
 
 
 def manhole(config: Config, reactor: Any, admin: Admin, namespace: Mapping[str, Any]) -> list[Service]:
@@ -83,16 +81,11 @@ class Manhole(Service):
             self._port = self._reactor.listenTCP(self._settings.port, self._doorway, interface=address)
             place = f"{address} port {self._port.getHost().port}"
         else:
-            self._port = self._listen_unix(socket)
+            local = LocalSocket(self._reactor, socket, self._doorway)
+            local.listen()
+            self._port = local
             place = str(socket)
         log.info("manhole: at {place}, host key {key}", place=place, key=self._fingerprint)
-
-    def _listen_unix(self, path: Path) -> Any:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._reactor.listenUNIX(str(path), self._doorway, mode=_MODE, wantPID=True)
-        except CannotListenError as why:
-            raise CannotListenError("unix", str(path), why.socketError) from None
 
     def startService(self) -> None:
         if self._port is None:

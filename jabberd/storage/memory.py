@@ -99,6 +99,13 @@ class MemoryKeyed(Generic[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         return succeed(sorted(owner for owner in self._texts if owner.rpartition("@")[2] == domain))
 
+    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
+        return self.owners(domain).addCallback(self._page, after, limit)
+
+    def _page(self, owners: list[str], after: str, limit: int) -> dict[str, T]:
+        found = [(each, self._texts[each][""]) for each in owners if each > after and "" in self._texts[each]]
+        return {owner: self._values.load("", text) for owner, text in found[:limit]}
+
 
 class MemoryArchive:
     """Implements `jabberd.interfaces.Archive`."""

@@ -32,13 +32,27 @@ class InUseError(StorageError):
 
 
 class Ownership(Protocol):
-    """The right to work with a storage."""
+    """The right to work with a storage.
+
+    :cvar perishable: whether it can be lost while the process runs; `renew` then finds out.
+    """
+
+    perishable: bool
 
     def acquire(self) -> None:
         """Take it.  It ends with the process, and does not outlive a fork.
 
         :raises InUseError: another process has it.
         :raises StorageError: nobody can tell.
+        """
+
+    def renew(self) -> None:
+        """See that it is still held, and take it again if it was lost: a database that restarts forgets it.
+
+        It may take seconds: run it in a thread.
+
+        :raises InUseError: another process has it meanwhile.
+        :raises StorageError: nobody can tell just now; try again.
         """
 
     def release(self) -> None:
@@ -60,7 +74,12 @@ def ownership(url: str) -> Ownership:
 class _Unshared:
     """Of what is in this process alone."""
 
+    perishable = False
+
     def acquire(self) -> None:
+        """See `Ownership`."""
+
+    def renew(self) -> None:
         """See `Ownership`."""
 
     def release(self) -> None:
@@ -69,6 +88,8 @@ class _Unshared:
 
 class _OfFile:
     """A lock beside the file; SQLite's own locks on the file itself come and go with every write."""
+
+    perishable = False
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -89,6 +110,9 @@ class _OfFile:
                 " give it to the user that jabberd runs as, or correct storage.url"
             ) from None
 
+    def renew(self) -> None:
+        """The system takes it from nobody."""
+
     def release(self) -> None:
         """See `Ownership`."""
         self._lock.release()
@@ -96,6 +120,8 @@ class _OfFile:
 
 class _OfDatabase:
     """An advisory lock, held by a connection whose name tells the process."""
+
+    perishable = True
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -121,10 +147,24 @@ class _OfDatabase:
         who = f"process {holder.removeprefix(_PREFIX)}"
         raise InUseError(f"the database is in use by {who}; end it first, or name another storage")
 
+    def renew(self) -> None:
+        """See `Ownership`."""
+        from sqlalchemy import text  # noqa: PLC0415 - only what is used costs memory
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - the same
+
+        if self._held is not None:
+            try:
+                self._held[1].scalar(text("SELECT 1"))
+            except DBAPIError:
+                self.release()
+            else:
+                return
+        self.acquire()
+
     def release(self) -> None:
         """See `Ownership`."""
         if self._held is not None:
             engine, connection = self._held
             self._held = None
-            connection.close()
-            engine.dispose()  # the lock ends with the connection, which the pool would keep
+            connection.invalidate()  # the lock ends with the connection, which the pool would keep
+            engine.dispose()

@@ -43,6 +43,12 @@ OWNERS: Final = (
     .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
     .distinct()
 )
+PAGE: Final = (
+    select(keyed.c.owner, keyed.c.value)
+    .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
+    .where(keyed.c.key == "", keyed.c.owner > bindparam("after"))
+    .order_by(keyed.c.owner)
+)
 FORGET: Final = (
     delete(keyed).where(keyed.c.owner == bindparam("owner")),
     delete(archive).where(archive.c.owner == bindparam("owner")),
@@ -148,5 +154,13 @@ class SqlKeyed(Generic[T]):
         def question(connection: Connection) -> list[str]:
             # Sorted here: every PostgreSQL database has its own idea of the order of letters
             return sorted(connection.scalars(OWNERS, {"store": self._name, "domain": str(domain)}))
+
+        return self._database.read(question)
+
+    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
+        def question(connection: Connection) -> dict[str, T]:
+            wanted = {"store": self._name, "domain": str(domain), "after": str(after)}
+            found = connection.execute(PAGE.limit(limit), wanted)
+            return {owner: self._values.load("", value) for owner, value in found}
 
         return self._database.read(question)

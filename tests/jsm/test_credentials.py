@@ -180,8 +180,11 @@ async def test_the_accounts_of_a_domain_are_listed(accounts: Accounts, store: Ke
     for localpart in ("romeo", "benvolio", "mercutio"):
         await accounts.create(localpart, PASSWORD)
     await other.create("juliet", PASSWORD)
-    assert await accounts.list() == ["benvolio", "mercutio", "romeo"]
-    assert await other.list() == ["juliet"]
+    assert await accounts.list() == [f"{name}@montague.lit" for name in ("benvolio", "mercutio", "romeo")]
+    assert await other.list() == ["juliet@capulet.lit"]
+    await accounts.disable("mercutio")
+    assert await accounts.disabled() == ["mercutio@montague.lit"]
+    assert await other.disabled() == []
 
 
 async def test_unknown_accounts_have_keys_that_stay_the_same_over_a_restart(

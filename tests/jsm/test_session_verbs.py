@@ -41,12 +41,16 @@ def listed(network: Network, *words: str) -> list[str]:
 def test_a_session_is_shown_with_its_client_its_tls_and_its_presence(network: Network) -> None:
     network.advance(3600)
     network.client(
-        f"{ROMEO}/orchard", address="192.0.2.7", presence="<presence><priority>5</priority></presence>"
+        f"{ROMEO}/orchard",
+        address="192.0.2.7",
+        presence="<presence><priority>5</priority><c xmlns='http://jabber.org/protocol/caps'"
+        " hash='sha-1' node='https://gajim.org' ver='q07IKJEyjvHSyhy//CH0CxmKi8w='/></presence>",
     )
     [row] = operate(network, "sessions", "list", ROMEO)
     assert row == {
         "jid": f"{ROMEO}/orchard",
         "state": "available",
+        "client": "https://gajim.org",
         "priority": 5,
         "address": "192.0.2.7",
         "tls": "TLSv1.3",

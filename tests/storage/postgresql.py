@@ -63,6 +63,14 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def holds(self, condition: str) -> bool:
+        """Whether there is a connection that this is true of."""
+        import psycopg  # noqa: PLC0415 - may be missing
+
+        with psycopg.connect(self.url()) as connection:
+            found = connection.execute(f"SELECT 1 FROM pg_stat_activity WHERE {condition}".encode())
+            return found.fetchone() is not None
+
     def wait_until_ready(self) -> None:
         import psycopg  # noqa: PLC0415 - may be missing
 

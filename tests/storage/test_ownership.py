@@ -13,6 +13,8 @@ from jabberd.storage.ownership import InUseError, ownership
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.storage.postgresql import Server
+
 
 def test_a_second_owner_is_refused_and_told_the_first_ones_process(sql_url: str) -> None:
     first, second = ownership(sql_url), ownership(sql_url)
@@ -22,6 +24,40 @@ def test_a_second_owner_is_refused_and_told_the_first_ones_process(sql_url: str)
     first.release()
     second.acquire()
     second.release()
+
+
+def test_what_is_held_is_still_held_when_it_is_renewed(sql_url: str) -> None:
+    first, second = ownership(sql_url), ownership(sql_url)
+    first.acquire()
+    first.renew()
+    with pytest.raises(InUseError):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def forgotten(postgresql: Server) -> None:
+    """The database ends the connection that holds the lock, as it does when it restarts."""
+    postgresql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+
+
+@pytest.mark.foreign
+def test_a_database_that_forgot_its_owner_is_taken_again(postgresql: Server) -> None:
+    first, second = ownership(postgresql.url()), ownership(postgresql.url())
+    first.acquire()
+    forgotten(postgresql)
+    first.renew()
+    with pytest.raises(InUseError):
+        second.acquire()
+    forgotten(postgresql)
+    second.acquire()
+    for _ in range(2):
+        with pytest.raises(InUseError):
+            first.renew()
+    second.release()
+    first.renew()
+    first.release()
 
 
 def test_a_file_is_the_same_by_whatever_way_it_is_reached(tmp_path: Path) -> None:

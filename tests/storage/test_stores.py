@@ -171,6 +171,20 @@ def test_the_owners_at_a_domain_are_listed_once_and_sorted(storage: Storage, pum
     assert pump.wait(roster.owners("lit")) == []
 
 
+def test_the_values_at_a_domain_come_page_by_page(storage: Storage, pump: Pump) -> None:
+    nicks = storage.keyed("nicks", str)
+    owners = [ROMEO, "Äbtissin@montague.lit", "Zoe@montague.lit", BENVOLIO, "montague.lit"]
+    for owner in (*owners, JULIET):
+        pump.wait(nicks.change(owner, {"": owner.upper(), "other": "not told"}))
+    pump.wait(nicks.put("tybalt@montague.lit", "other", "not told"))
+    pages = [pump.wait(nicks.page("montague.lit", limit=2))]
+    while pages[-1]:
+        pages.append(pump.wait(nicks.page("montague.lit", after=[*pages[-1]][-1], limit=2)))
+    assert [len(page) for page in pages] == [2, 2, 1, 0]
+    found = [item for page in pages for item in page.items()]
+    assert sorted(found) == sorted((owner, owner.upper()) for owner in owners)
+
+
 def test_an_owner_whose_last_value_went_is_none(storage: Storage, pump: Pump) -> None:
     roster = storage.keyed("roster", Item)
     pump.wait(roster.put(ROMEO, JULIET, Item()))
