@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from jabberd.testing import Network
 
 _ISSUED = CERTIFICATES["montague.lit"]
-CERTIFICATE = ServerCertificate(_ISSUED.certificate, _ISSUED.chain, _ISSUED.key, Path("montague.lit.crt"))
+CERTIFICATE = ServerCertificate(
+    _ISSUED.certificate, _ISSUED.chain, _ISSUED.key, Path("montague.lit.crt"), Path("montague.lit.key")
+)
 
 
 def families(page: str) -> list[Metric]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -16,29 +15,45 @@ from jabberd.interfaces import StorageError
 from jabberd.operating.examine import examine
 from jabberd.operating.findings import Finding, reported
 from jabberd.operating.handshake import places, play
+from jabberd.operating.surroundings import files, keys, ports, room
 from jabberd.streams import vouch
 from jabberd.streams.proof import Pair
+from jabberd.streams.targets import find_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
-    from jabberd.settings import Listener
+    from jabberd.streams.certfiles import ServerCertificate
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
 
-__all__ = ["Check"]
+__all__ = ["Check", "Running"]
 
 _SOON: Final = timedelta(days=14)
-_SRV: Final = "publish _xmpp-server._tcp.{domain} SRV 0 5 5269 YOUR.HOST, and addresses of that host"
+_SRV: Final = "publish _xmpp-{service}._tcp.{domain} SRV 0 5 {port} YOUR.HOST, and addresses of that host"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The server that runs, as far as it can differ from its files.
+
+    :ivar bound: kind, address and port of each listener.
+    :ivar shown: by domain the certificate that those see who connect.
+    :ivar differences: gives a row for each option that it does not follow as a configuration says it.
+    """
+
+    bound: Callable[[], Iterable[tuple[str, str, int]]]
+    shown: Mapping[str, ServerCertificate]
+    differences: Callable[[Config], list[dict[str, object]]]
 
 
 class Check:
     """``check``.
 
-    :param config: gives the configuration to look at.
-    :param bound: kind, address and port of each listener of the running server; None: none runs.
+    :param config: gives the configuration to look at, as it is in the file now.
+    :param running: None: no server runs.
     """
 
     def __init__(
@@ -46,12 +61,12 @@ class Check:
         config: Callable[[], Config],
         federation: Federation,
         storage: Storage,
-        bound: Callable[[], Iterable[tuple[str, str, int]]] | None,
+        running: Running | None,
     ) -> None:
         self._config = config
         self._federation = federation
         self._storage = storage
-        self._bound = bound
+        self._running = running
 
     @operator("examine configuration, certificates, DNS, ports, storage; or the way to another domain")
     async def check(self, federation: JID | None = None) -> list[str]:
@@ -62,17 +77,47 @@ class Check:
         """
         if federation is not None:
             return reported([each async for each in play(self._federation, *self._ours(federation))])
-        config = self._config().changed()
+        config = self._config()
         try:
             examine(config)
         except ConfigError as error:
             lines = str(error).splitlines()
             return reported(Finding("configuration", line, "correct it") for line in lines)
-        found = [Finding("configuration", f"{config.name} is right"), *self._certificates(config)]
+        bound = self._running.bound() if self._running else ()
+        return reported(
+            [
+                *self._followed(config),
+                *self._certificates(config),
+                *[each async for each in self._dns(config)],
+                *ports(config, {(host, port) for _, host, port in bound}),
+                files(),
+                *room(config.settings.storage.url),
+                await self._reads(),
+            ]
+        )
+
+    def _followed(self, config: Config) -> Iterator[Finding]:
+        yield Finding("configuration", f"{config.name} is right")
+        for row in self._running.differences(config) if self._running else ():
+            remedy = "jabberctl restart" if "restart" in str(row["outcome"]) else "jabberctl config reload"
+            said = f"the running server has {row['now'] or 'none'}, the file {row['then'] or 'none'}"
+            yield Finding(f"configuration {row['option']}", said, remedy)
+
+    async def _dns(self, config: Config) -> AsyncIterator[Finding]:
+        """Where other servers and clients look for the domains."""
+        connector = self._federation.connector
+        clients = any(each.kind == "c2s" for each in config.settings.listeners)
         for domain, policy in config.settings.domains.items():
             if policy.federation != "off":
-                found += [each async for each in places(self._federation, domain, _SRV.format(domain=domain))]
-        return reported([*found, *self._ports(config), await self._reads()])
+                remedy = _SRV.format(service="server", domain=domain, port=5269)
+                found = connector.targets(domain)
+                async for each in places(f"dns {domain}", found, connector.resolver, remedy):
+                    yield each
+            if clients:
+                remedy = _SRV.format(service="client", domain=domain, port=5222)
+                found = find_targets(domain, connector.resolver, service="client")
+                async for each in places(f"dns {domain} for clients", found, connector.resolver, remedy):
+                    yield each
 
     def _ours(self, theirs: JID) -> tuple[Pair, Policy]:
         for name in self._config().settings.domains:
@@ -82,7 +127,9 @@ class Check:
         raise Refused("no domain here talks to other servers: federation is off")
 
     def _certificates(self, config: Config) -> Iterator[Finding]:
-        for domain, each in hosting.certificates(config, config.settings).items():
+        found = hosting.certificates(config, config.settings)
+        yield from keys(found.values())
+        for domain, each in found.items():
             what, expires = f"certificate {domain}", f"{each.path} expires on {each.expires:%Y-%m-%d}"
             soon = each.expires - datetime.now(UTC) < _SOON
             yield Finding(what, expires, "renew it now" if soon else "")
@@ -91,6 +138,10 @@ class Check:
             remedy = "put its authorities behind it in the file (fullchain), or get one that others trust"
             said = verdict.objection or "its chain and names are right"
             yield Finding(what, said, "" if verdict else remedy)
+            shown = self._running.shown.get(domain) if self._running else None
+            if shown is not None and shown.leaf != each.leaf:
+                said = f"the running server shows one that expires on {shown.expires:%Y-%m-%d}"
+                yield Finding(what, said, "jabberctl certificates reload")
 
     async def _reads(self) -> Finding:
         try:
@@ -98,32 +149,3 @@ class Check:
         except StorageError as error:
             return Finding("storage", str(error), "see that the database runs and has room")
         return Finding("storage", "it can be read")
-
-    def _ports(self, config: Config) -> Iterator[Finding]:
-        held = {(host, port) for _, host, port in self._bound()} if self._bound else set()
-        for listener in config.settings.listeners:
-            what = f"port {listener.address} {listener.port}"
-            if (listener.address, listener.port) in held:
-                yield Finding(what, f"this server listens there ({listener.kind})")
-            elif listener.port == 0:
-                yield Finding(what, "the system chooses one")
-            else:
-                yield _tried(what, listener)
-
-
-def _tried(what: str, listener: Listener) -> Finding:
-    """Whether the port can be bound."""
-    family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
-    with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((listener.address, listener.port))
-            trial.listen()
-        except OSError as error:
-            remedy = {
-                errno.EADDRINUSE: "end the program that holds it, or choose another",
-                errno.EACCES: "choose one above 1023, or give the server CAP_NET_BIND_SERVICE",
-                errno.EADDRNOTAVAIL: "write an address that this machine has",
-            }
-            return Finding(what, str(error.strerror), remedy.get(error.errno or 0, "choose another"))
-    return Finding(what, f"it is free ({listener.kind})")

@@ -15,9 +15,9 @@ from jabberd.streams.proof import LinkError, Pair
 from jabberd.streams.targets import NotResolvedError, find_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IResolver
 
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
@@ -37,26 +37,30 @@ _PROOF: Final = (
 )
 
 
-async def places(federation: Federation, domain: str, remedy: str = _DNS) -> AsyncIterator[Finding]:
-    """Where the server of a domain may be: a finding for each place that DNS or the configuration names."""
+async def places(
+    what: str, found: Awaitable[list[Target]], resolver: IResolver, remedy: str
+) -> AsyncIterator[Finding]:
+    """Where a server may be: a finding for each place that was found, and its addresses."""
     try:
-        targets = await federation.connector.targets(domain)
+        targets = await found
     except NotResolvedError as error:
-        yield Finding(f"dns {domain}", str(error), remedy)
+        yield Finding(what, str(error), remedy)
         return
     for target in targets:
         how = "TLS at once" if target.direct else "STARTTLS"
         try:
-            found = await find_addresses(target.host, federation.connector.resolver)
+            addresses = await find_addresses(target.host, resolver)
         except NotResolvedError as error:
-            yield Finding(f"dns {domain}", f"{target} ({how}): {error}", remedy)
+            yield Finding(what, f"{target} ({how}): {error}", remedy)
         else:
-            yield Finding(f"dns {domain}", f"{target} ({how}) is {', '.join(map(str, found))}")
+            yield Finding(what, f"{target} ({how}) is {', '.join(map(str, addresses))}")
 
 
 async def play(federation: Federation, pair: Pair, policy: Policy) -> AsyncIterator[Finding]:
     """Open a stream as far as it goes, and end it."""
-    found = [finding async for finding in places(federation, pair.theirs)]
+    connector = federation.connector
+    where = places(f"dns {pair.theirs}", connector.targets(pair.theirs), connector.resolver, _DNS)
+    found = [finding async for finding in where]
     for finding in found:
         yield finding
     if all(finding.remedy for finding in found):

@@ -12,7 +12,7 @@ from jabberd import loader
 from jabberd.api import JID, Refused, operator
 from jabberd.operating.backup import Backup
 from jabberd.operating.certificates import listed
-from jabberd.operating.check import Check
+from jabberd.operating.check import Check, Running
 from jabberd.operating.ending import Ending, Rebirth
 from jabberd.operating.examine import examined
 
@@ -27,10 +27,11 @@ Rows = list[dict[str, object]]
 def operating_verbs(reload: Reload) -> list[tuple[str, str, object]]:
     """Who has verbs, as `jabberd.admin.Admin` wants it: noun, domain, object."""
     parts = reload.parts
+    running = Running(parts.bound, parts.shown.table, reload.compare)
     return [
         ("", "", Backup(reload.config.settings.storage.url, parts.run)),
         ("", "", _ending(reload)),
-        ("", "", Check(lambda: reload.config, parts.federation, parts.storage, parts.bound)),
+        ("", "", Check(reload.read, parts.federation, parts.storage, running)),
         ("config", "", ConfigVerbs(reload)),
         ("certificates", "", CertificateVerbs(reload)),
         ("domains", "", DomainVerbs(reload)),

@@ -36,13 +36,14 @@ class ServerCertificate:
     """What a server shows for a domain, and the key that proves it.
 
     :ivar chain: the intermediate authorities after the leaf, as they stand in the file.
-    :ivar path: the file that the certificate was read from.
+    :ivar path: the file that the certificate was read from; ``key_path``: and the key.
     """
 
     leaf: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     key: PrivateKeyTypes
     path: Path
+    key_path: Path
 
     @property
     def expires(self) -> datetime:
@@ -71,7 +72,7 @@ class _Found:
     path: Path
     leaf: x509.Certificate
     chain: tuple[x509.Certificate, ...]
-    key: PrivateKeyTypes | None
+    key: tuple[PrivateKeyTypes, Path] | None
 
 
 class CertificateFolder:
@@ -100,7 +101,7 @@ class CertificateFolder:
             raise NoCertificateError(self.folder, domain, tuple(self._explain(domain, named)))
         best = max(usable, key=lambda each: (each.leaf.not_valid_after_utc, len(each.chain)))
         assert best.key is not None
-        return ServerCertificate(best.leaf, best.chain, best.key, best.path)
+        return ServerCertificate(best.leaf, best.chain, best.key[0], best.path, best.key[1])
 
     def _objection(self, found: _Found) -> str:
         if found.leaf.not_valid_after_utc < self._now():
@@ -137,20 +138,22 @@ class CertificateFolder:
                 except OSError as error:
                     self._problems.append(f"{self._short(path)}: {error.strerror}")
 
-    def _keys(self, files: dict[Path, bytes]) -> Iterator[tuple[bytes, PrivateKeyTypes]]:
-        """The private keys of one folder, by their public keys."""
+    def _keys(self, files: dict[Path, bytes]) -> Iterator[tuple[bytes, tuple[PrivateKeyTypes, Path]]]:
+        """The private keys of one folder and their files, by their public keys."""
         for path, data in files.items():
             if b" PRIVATE KEY-----" not in data:
                 continue
             try:
                 key = serialization.load_pem_private_key(data, password=None)
-                yield _der(key.public_key()), key
+                yield _der(key.public_key()), (key, path)
             except TypeError:
                 self._problems.append(f"{self._short(path)}: the key is encrypted, and nobody can be asked")
             except (ValueError, UnsupportedAlgorithm):
                 self._problems.append(f"{self._short(path)}: the key cannot be read")
 
-    def _certificates(self, path: Path, data: bytes, keys: dict[bytes, PrivateKeyTypes]) -> Iterator[_Found]:
+    def _certificates(
+        self, path: Path, data: bytes, keys: dict[bytes, tuple[PrivateKeyTypes, Path]]
+    ) -> Iterator[_Found]:
         try:
             leaf, *chain = x509.load_pem_x509_certificates(data)
             yield _Found(path, leaf, tuple(chain), keys.get(_der(leaf.public_key())))

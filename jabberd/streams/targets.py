@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain, zip_longest
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotResolvedError", "Target", "find_addresses", "find_targets", "make_resolver"]
 
-PORT: Final = 5269  # RFC 6120 §14.7
+PORT: Final = {"server": 5269, "client": 5222}  # RFC 6120 §14.7
 
 #: No domain makes us try more hosts than this, nor a host more addresses.
 MOST_TARGETS: Final = 16
@@ -89,31 +89,39 @@ def make_resolver(reactor: Any, server: tuple[str, int] | None = None) -> IResol
     return ResolverChain([HostsFile(), asked])
 
 
-async def find_targets(domain: str, resolver: IResolver, chance: Random | None = None) -> list[Target]:
+async def find_targets(
+    domain: str,
+    resolver: IResolver,
+    chance: Random | None = None,
+    *,
+    service: Literal["server", "client"] = "server",
+) -> list[Target]:
     """Where the server for a domain may be, in the order in which to try (RFC 6120 §3.2, XEP-0368).
 
     Records for direct TLS and for STARTTLS are mixed by priority and weight.  Without any record the
     domain itself is the target; not if one says that there is no such service.
 
+    :param service: for whom: other servers, or the domain's clients.
+
     :raises NotResolvedError: if the domain has no XMPP service.
     """
     address = ip_literal(domain)
     if address:
-        return [Target(str(address), PORT)]
+        return [Target(str(address), PORT[service])]
     try:
         name = a_labels(domain)
     except ValueError as error:
         raise NotResolvedError(f"DNS has no such names: {error}") from error
     found = await _both(
-        _records(resolver, f"_xmpps-server._tcp.{name}", direct=True),
-        _records(resolver, f"_xmpp-server._tcp.{name}", direct=False),
+        _records(resolver, f"_xmpps-{service}._tcp.{name}", direct=True),
+        _records(resolver, f"_xmpp-{service}._tcp.{name}", direct=False),
     )
     records = [record for service in found for record in service or ()]
     if records:
         return in_order(records, chance or SystemRandom())
     if None in found:
         raise NotResolvedError("the domain says that it has no XMPP service")
-    return [Target(name, PORT)]
+    return [Target(name, PORT[service])]
 
 
 async def find_addresses(host: str, resolver: IResolver) -> list[IPv4Address | IPv6Address]:

@@ -148,7 +148,9 @@ authority = make_ca(name="jabberd test CA")
 @cache
 def certificate(domain: str) -> ServerCertificate:
     issued = issue(authority, domain)
-    return ServerCertificate(issued.certificate, issued.chain, issued.key, Path(f"{domain}.crt"))
+    return ServerCertificate(
+        issued.certificate, issued.chain, issued.key, Path(f"{domain}.crt"), Path(f"{domain}.key")
+    )
 
 
 @cache

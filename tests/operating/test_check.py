@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from jabberd.certificates import issue, make_ca
 from tests.running import PATIENCE, running
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.process
@@ -74,13 +76,69 @@ def test_each_thing_is_looked_at_with_a_server_and_without(folder: Path) -> None
     status, stopped = check(file)
     with running(file):
         live = check(file)[1]
-    assert (status, stopped[-2]) == (0, f"port 127.0.0.1 {port}: it is free (s2s)")
-    assert live == [*stopped[:-2], f"port 127.0.0.1 {port}: this server listens there (s2s)", stopped[-1]]
-    assert stopped[:-2] == [
+    free = f"port 127.0.0.1 {port}: it is free (s2s)"
+    place = stopped.index(free)
+    assert (status, place) == (0, 4)
+    steady = [line for line in (*live, *stopped) if not line.startswith("disk: ")]
+    assert steady[len(steady) // 2 :] == [
+        line.replace("this server listens there", "it is free") for line in steady[: len(steady) // 2]
+    ]
+    assert live[place] == f"port 127.0.0.1 {port}: this server listens there (s2s)"
+    assert stopped[:place] == [
         f"configuration: {file} is right",
         *(line for line in stopped if line.startswith("certificate montague.lit: ")),
         "dns montague.lit: 127.0.0.1:9 (STARTTLS) is 127.0.0.1",
     ]
+    assert [line.partition(":")[0] for line in stopped[place + 1 :]] == ["open files", "disk", "storage"]
+
+
+@pytest.fixture
+def names() -> Iterator[int]:
+    """The port of a name server."""
+    command = [sys.executable, "-m", "tests.operating.names"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+        server.communicate()
+
+
+def test_where_clients_and_other_servers_look_for_the_domains_is_told(folder: Path, names: int) -> None:
+    file = config(folder, "montague.lit")
+    plain = file.read_text().replace('resolver = "127.0.0.1:9"', f'resolver = "127.0.0.1:{names}"')
+    plain = re.sub(r'".*lit" = ".*"\n', "", plain.replace('"s2s"', '"c2s"'))
+    file.write_text(plain.replace("[tls]", '[domains."capulet.lit"]\n[tls]'))
+    status, lines = check(file)
+    assert status == 1
+    place = "capulet.lit:5222 (STARTTLS)"
+    remedy = "publish _xmpp-client._tcp.capulet.lit SRV 0 5 5222 YOUR.HOST, and addresses of that host"
+    assert [line for line in lines if line.startswith("dns ")] == [
+        "dns montague.lit: xmpp.montague.lit:5269 (STARTTLS) is 127.0.0.1",
+        "dns montague.lit for clients: xmpp.montague.lit:5222 (STARTTLS) is 127.0.0.1",
+        "dns montague.lit for clients: xmpp.montague.lit:5223 (TLS at once) is 127.0.0.1",
+        "dns capulet.lit: xmpp.montague.lit:5269 (STARTTLS) is 127.0.0.1",
+        f"dns capulet.lit for clients: FAILED: {place}: the host has no address; {remedy}",
+    ]
+
+
+def test_what_the_running_server_does_not_follow_is_told(folder: Path) -> None:
+    file = config(folder, "montague.lit")
+    right = file.read_text()
+    with running(file):
+        file.write_text(f'{right}[log]\nformat = "json"\nlevel = "warn"\n')
+        issue(make_ca(folder / "ca"), "montague.lit").write(folder / "certs", "montague.lit")
+        (folder / "certs" / "montague.lit.key").chmod(0o644)
+        status, lines = check(file)
+    key = f"{folder}/certs/montague.lit.key"
+    format, level, readable, shown = [line for line in lines if "FAILED" in line]
+    differ = "FAILED: the running server has {}, the file {}; jabberctl {}"
+    assert status == 1
+    assert format == f"configuration log.format: {differ.format('text', 'json', 'restart')}"
+    assert level == f"configuration log.level: {differ.format('info', 'warn', 'config reload')}"
+    assert readable == f"key {key}: FAILED: everybody on this machine can get at it; chmod o= {key}"
+    assert shown.startswith("certificate montague.lit: FAILED: the running server shows one that expires on")
+    assert shown.endswith("; jabberctl certificates reload")
+    file.write_text("nonsense")
+    assert check(file)[0] == 1
 
 
 def test_a_certificate_that_others_will_not_believe_is_told(folder: Path) -> None:

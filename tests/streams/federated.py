@@ -65,7 +65,7 @@ def trust(*authorities: Issued) -> Trust:
 
 def contexts(certificates: Mapping[str, Issued]) -> Contexts:
     served = {
-        domain: ServerCertificate(each.certificate, each.chain, each.key, Path(domain))
+        domain: ServerCertificate(each.certificate, each.chain, each.key, Path(domain), Path(domain))
         for domain, each in certificates.items()
     }
     return Contexts("xmpp-server", served)

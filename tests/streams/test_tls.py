@@ -42,7 +42,7 @@ MONTAGUE, CAPULET = issue(INTERMEDIATE, "montague.lit"), issue(INTERMEDIATE, "ca
 def served(*issued: Issued) -> dict[str, ServerCertificate]:
     return {
         each.certificate.subject.rfc4514_string().removeprefix("CN="): ServerCertificate(
-            each.certificate, each.chain, each.key, Path("montague.lit.pem")
+            each.certificate, each.chain, each.key, Path("montague.lit.pem"), Path("montague.lit.pem")
         )
         for each in issued
     }
