@@ -59,6 +59,8 @@ DEFAULT: Final = (
     "administration",
     "sid",
     "carbons",
+    "caps",
+    "pep",
 )
 
 

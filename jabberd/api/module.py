@@ -27,6 +27,8 @@ class Module:
         run after theirs.
     :cvar features: what disco#info of the domain lists (XEP-0030).
     :cvar account_features: what disco#info of an account lists.
+    :cvar identities: what the domain is beside an instant messaging server, as category and type.
+    :cvar account_identities: what an account is beside a registered one.
     :cvar stream_features: what the stream advertises after login (RFC 6120 §4.3.2).
     :cvar replaceable: whether another instance may take its place while clients are connected: False for
         one that holds sessions or stanzas in memory.
@@ -39,6 +41,8 @@ class Module:
     after: ClassVar[tuple[str, ...]] = ()
     features: ClassVar[tuple[str, ...]] = ()
     account_features: ClassVar[tuple[str, ...]] = ()
+    identities: ClassVar[tuple[tuple[str, str], ...]] = ()
+    account_identities: ClassVar[tuple[tuple[str, str], ...]] = ()
     stream_features: ClassVar[tuple[Element, ...]] = ()
     noun: ClassVar[str] = ""
     replaceable: ClassVar[bool] = True

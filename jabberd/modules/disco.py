@@ -21,9 +21,9 @@ from jabberd.api import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable
 
-    from jabberd.api import JID
+    from jabberd.api import JID, Account
 
 INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
@@ -41,6 +41,28 @@ class Nodes(Protocol):
 
     def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
         """What belongs to a node (§4.2); None as above."""
+
+
+@runtime_checkable
+class AccountNodes(Protocol):
+    """A module that describes nodes of accounts."""
+
+    def account_node(self, account: Account, node: str, asker: JID) -> Awaitable[Iterable[Element] | None]:
+        """Identities and features of a node (§3.2); None: it is not this module's.
+
+        :raises StanzaError: that is not for the asker.
+        """
+
+    def account_items(self, account: Account, node: str, asker: JID) -> Awaitable[Iterable[Element] | None]:
+        """What belongs to a node, or to the account itself if that is empty (§4.2); None as above."""
+
+
+@runtime_checkable
+class Extends(Protocol):
+    """A module that tells more of the domain in a form (XEP-0128)."""
+
+    def extensions(self) -> Iterable[Element]:
+        """The forms, each with a FORM_TYPE of its own."""
 
 
 class Disco(Module, xep=30, version="2.5.0"):
@@ -69,37 +91,67 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     @answers.get(INFO, "query", to=DOMAIN, by=ANYONE)
     def domain_info(self, request: IQ) -> Element:
-        """An instant messaging server with the features of all its modules (§3.1), or a module's node."""
+        """What the domain is (§3.1), or a module's node."""
         if node := request.payload.get("node"):
             return _node(INFO, node, (each.node_info(node, request.sender) for each in self._nodes()))
-        identity = {"category": "server", "type": "im", "name": self.config.name or None}
-        return _info(request, identity, {f for module in self.domain.modules for f in module.features})
+        return _described(request, INFO, *self.about_domain())
+
+    def about_domain(self) -> list[Element]:
+        """An instant messaging server with the features of all its modules, and what they tell in forms."""
+        modules = [*self.domain.modules]
+        name = self.config.name or None
+        identities = [("server", "im"), *(each for module in modules for each in module.identities)]
+        forms = [form for each in modules if isinstance(each, Extends) for form in each.extensions()]
+        return [
+            *(E(INFO, "identity", {"category": c, "type": t, "name": name}) for c, t in identities),
+            *_features(feature for module in modules for feature in module.features),
+            *forms,
+        ]
 
     @answers.get(ITEMS, "query", to=DOMAIN, by=ANYONE)
     def domain_items(self, request: IQ) -> Element:
         """Its services (§4.1), or what belongs to a module's node."""
         if node := request.payload.get("node"):
             return _node(ITEMS, node, (each.node_items(node, request.sender) for each in self._nodes()))
-        return _items(request, self.config.items.items())
+        return _described(request, ITEMS, *(_item(jid, name) for jid, name in self.config.items.items()))
 
     @answers.get(INFO, "query", to=ACCOUNT, by=SUBSCRIBER)
-    def account_info(self, request: IQ) -> Element:
-        """A registered or anonymous account with the features of all modules (§3.1)."""
-        assert request.account is not None
-        identity = {"category": "account", "type": "anonymous" if request.account.anonymous else "registered"}
-        return _info(
-            request, identity, {f for module in self.domain.modules for f in module.account_features}
+    async def account_info(self, request: IQ) -> Element:
+        """A registered or anonymous account with the features of all modules (§3.1), or a module's node."""
+        account = request.account
+        assert account is not None
+        if node := request.payload.get("node"):
+            found = [await each.account_node(account, node, request.sender) for each in self._account_nodes()]
+            return _node(INFO, node, found)
+        modules = [*self.domain.modules]
+        identities = [
+            ("account", "anonymous" if account.anonymous else "registered"),
+            *(each for module in modules for each in module.account_identities),
+        ]
+        return _described(
+            request,
+            INFO,
+            *(E(INFO, "identity", {"category": c, "type": t}) for c, t in identities),
+            *_features(feature for module in modules for feature in module.account_features),
         )
 
     @answers.get(ITEMS, "query", to=ACCOUNT, by=SUBSCRIBER)
-    def account_items(self, request: IQ) -> Element:
-        """Its available resources (§4.1)."""
-        assert request.account is not None
-        sessions = request.account.sessions.values()
-        return _items(request, [(session.jid, None) for session in sessions if session.presence is not None])
+    async def account_items(self, request: IQ) -> Element:
+        """Its available resources (§4.1) and what modules have of it, or what belongs to a module's node."""
+        account, node = request.account, request.payload.get("node", "")
+        assert account is not None
+        found = [await each.account_items(account, node, request.sender) for each in self._account_nodes()]
+        if node:
+            return _node(ITEMS, node, found)
+        sessions = [each.jid for each in account.sessions.values() if each.presence is not None]
+        more = [item for items in found for item in items or ()]
+        return _described(request, ITEMS, *(_item(jid) for jid in sessions), *more)
 
     def _nodes(self) -> Iterable[Nodes]:
         return (module for module in self.domain.modules if isinstance(module, Nodes))
+
+    def _account_nodes(self) -> Iterable[AccountNodes]:
+        return (module for module in self.domain.modules if isinstance(module, AccountNodes))
 
 
 def _node(namespace: str, node: str, found: Iterable[Iterable[Element] | None]) -> Element:
@@ -113,21 +165,14 @@ def _node(namespace: str, node: str, found: Iterable[Iterable[Element] | None]) 
     raise StanzaError("item-not-found")
 
 
-def _info(request: IQ, identity: Mapping[str, str | None], features: Iterable[str]) -> Element:
-    about = [E(INFO, "feature", {"var": feature}) for feature in sorted(features)]
-    return _described(request, INFO, E(INFO, "identity", identity), *about)
+def _features(features: Iterable[str]) -> Iterable[Element]:
+    return (E(INFO, "feature", {"var": feature}) for feature in sorted(set(features)))
 
 
-def _items(request: IQ, items: Iterable[tuple[str, str | None]]) -> Element:
-    return _described(request, ITEMS, *(E(ITEMS, "item", {"jid": jid, "name": name}) for jid, name in items))
+def _item(jid: str, name: str | None = None) -> Element:
+    return E(ITEMS, "item", {"jid": jid, "name": name})
 
 
 def _described(request: IQ, namespace: str, *about: Element) -> Element:
-    """The answer, which mirrors an empty node (§3.2); no other node is the entity itself.
-
-    :raises StanzaError: ``item-not-found``.
-    """
-    node = request.payload.get("node")
-    if node:
-        raise StanzaError("item-not-found")
-    return E(namespace, "query", {"node": node}, *about)
+    """The answer, which mirrors an empty node (§3.2)."""
+    return E(namespace, "query", {"node": request.payload.get("node")}, *about)

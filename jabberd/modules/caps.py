@@ -1,0 +1,112 @@
+"""XEP-0115: what clients and the server itself can do, named by a hash."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+from msgspec import Meta
+
+from jabberd.api import E, Element, Module, Settings, Stanza, StanzaError
+from jabberd.modules.disco import INFO, Disco
+from jabberd.xmpp import caps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jabberd.api import JID
+    from jabberd.xmpp.caps import Caps
+
+_NODE: Final = "urn:jabberd"
+_NOTIFY: Final = "+notify"
+_MOST: Final = 300  #: nodes that one client listens to; what it says beyond that does not count
+_NOBODY: Final = frozenset[str]()
+
+
+class EntityCapabilities(Module, xep=115, version="1.6.0"):
+    """Says what the server can do in its stream features, and knows what clients listen to.
+
+    A hash is asked for once, checked (§5.4) and remembered; what cannot be checked counts for the one who
+    said it, and for nobody else.
+    """
+
+    requires = ("disco",)
+    features = (caps.NS,)
+
+    class Config(Settings):
+        """How much is remembered.
+
+        :ivar remembered: hashes of clients, each with the nodes that it listens to.
+        """
+
+        remembered: Annotated[int, Meta(ge=1)] = 1_000
+
+    config: Config
+
+    async def start(self) -> None:
+        """Nothing is known yet."""
+        self._known: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
+
+    # -- of others --------------------------------------------------------------------------------
+
+    def known(self, said: Caps) -> frozenset[str] | None:
+        """The nodes whose notifications they want (XEP-0060 §9.2) who say that; None: it is not known yet."""
+        found = self._known.get((said.hash, said.ver))
+        if found is not None:
+            self._known.move_to_end((said.hash, said.ver))
+        return found
+
+    async def learn(self, said: Caps, who: JID, asker: JID) -> frozenset[str]:
+        """Ask whoever says that; empty if there is no answer.
+
+        :param who: their full JID; ``asker``: one of our accounts.
+        """
+        query = E(INFO, "query", {"node": f"{said.node}#{said.ver}"})
+        try:
+            answer = await self.domain.ask(Stanza.of("iq", query, sender=asker, to=who, type="get"))
+        except StanzaError:
+            return _NOBODY
+        info = answer.child(f"{{{INFO}}}query")
+        if info is None:
+            return _NOBODY
+        wanted = _wanted(info)
+        if _is_true(said, info):
+            self._known[said.hash, said.ver] = wanted
+            if len(self._known) > self.config.remembered:
+                self._known.popitem(last=False)
+        return wanted
+
+    # -- of the server ------------------------------------------------------------------------------
+
+    @property
+    def stream_features(self) -> tuple[Element, ...]:  # type: ignore[override]  # it follows the other modules
+        """§6.3."""
+        return (E(caps.NS, "c", {"hash": "sha-1", "node": _NODE, "ver": self._own()}),)
+
+    def node_info(self, node: str, asker: JID) -> Iterable[Element] | None:  # for anybody
+        """The server, by the name that it has in its stream features."""
+        return self._about() if node == f"{_NODE}#{self._own()}" else None
+
+    def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:  # as above
+        """Nothing belongs to it."""
+        return [] if node == f"{_NODE}#{self._own()}" else None
+
+    def _own(self) -> str:
+        return caps.verification(E(INFO, "query", None, *self._about()))
+
+    def _about(self) -> list[Element]:
+        return cast("Disco", self.domain.module("disco")).about_domain()
+
+
+def _wanted(info: Element) -> frozenset[str]:
+    """The nodes that somebody listens to."""
+    nodes = [each.removesuffix(_NOTIFY) for each in caps.features(info) if each.endswith(_NOTIFY)]
+    return frozenset(nodes) if len(nodes) <= _MOST else _NOBODY
+
+
+def _is_true(said: Caps, info: Element) -> bool:
+    """Whether the answer is what its name says (§5.4)."""
+    try:
+        return caps.verification(info, said.hash) == said.ver
+    except ValueError:
+        return False

@@ -1,0 +1,261 @@
+"""XEP-0163: every account is a publish-subscribe service, and its contacts hear what it publishes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, cast
+from weakref import WeakKeyDictionary
+
+from msgspec import Meta
+from twisted.internet.defer import Deferred
+
+from jabberd.api import (
+    ACCOUNT,
+    ANYONE,
+    IQ,
+    Account,
+    BecameUnavailable,
+    Element,
+    Keyed,
+    Module,
+    Ordered,
+    PresenceSent,
+    Settings,
+    Size,
+    Stage,
+    Stanza,
+    StanzaError,
+    answers,
+    filters,
+    on,
+)
+from jabberd.modules.disco import ITEMS
+from jabberd.pubsub.names import FEATURES, NS, OWNER
+from jabberd.pubsub.node import Item, Node
+from jabberd.pubsub.options import Options, submitted
+from jabberd.pubsub.requests import PubSub
+from jabberd.pubsub.store import Store
+from jabberd.pubsub.venue import Limits
+from jabberd.xmpp import caps
+from jabberd.xmpp.element import E
+from jabberd.xmpp.rsm import PageWanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jabberd.api import JID
+    from jabberd.modules.caps import EntityCapabilities
+
+_USUAL: Final = Options()
+_MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
+_MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are known to one account
+_NOTHING: Final = frozenset[str]()
+
+
+class Pep(Module, xep=163, version="1.2.2"):
+    """Keeps what accounts publish, and notifies who listens: themselves, contacts, subscribers.
+
+    Contacts listen by their capabilities (XEP-0115): what these say is known of an account's contacts
+    while the account is in memory.
+    """
+
+    requires = ("caps", "disco")
+    account_identities = (("pubsub", "pep"),)
+    account_features = (
+        *FEATURES,
+        *(
+            f"{NS}#{each}"
+            for each in (
+                "access-authorize",
+                "access-open",
+                "access-presence",
+                "access-roster",
+                "access-whitelist",
+                "auto-create",
+                "auto-subscribe",
+                "filtered-notifications",
+                "presence-notifications",
+                "presence-subscribe",
+                "pubsub-on-a-jid",
+            )
+        ),
+    )
+
+    class Config(Settings):
+        """How much an account may publish.
+
+        :ivar nodes: how many nodes.
+        :ivar items: in one node; what ``max`` means.
+        :ivar subscribers: explicit ones of one node.
+        :ivar payload: of one item.
+        :ivar size: of everything that an account has published.
+        """
+
+        nodes: Annotated[int, Meta(ge=1)] = 200
+        items: Annotated[int, Meta(ge=1)] = 1_000
+        subscribers: Annotated[int, Meta(ge=1)] = 200
+        payload: Size = 256 << 10
+        size: Size = 10 << 20
+
+    config: Config
+
+    nodes = Keyed("pubsub-nodes", of=Node, resident=True)
+    items = Ordered("pubsub-items", of=Item)
+
+    async def start(self) -> None:
+        """Nobody listens yet."""
+        self._listeners: WeakKeyDictionary[Account, dict[JID, frozenset[str]]] = WeakKeyDictionary()
+        self._caps = cast("EntityCapabilities", self.domain.module("caps"))
+        self.pubsub = PubSub(
+            Store(
+                self.nodes,
+                self.items,
+                usual=_USUAL,
+                models=_MODELS,
+                auto_create=True,
+                limits=self._limits,
+                route=self.domain.route,
+                fire=self.domain.fire,
+                now=self.domain.clock.seconds,
+            )
+        )
+
+    def _limits(self) -> Limits:
+        config = self.config
+        return Limits(config.nodes, config.items, config.subscribers, config.payload, config.size)
+
+    # -- requests ---------------------------------------------------------------------------------
+
+    @answers.get(NS, "pubsub", to=ACCOUNT, by=ANYONE)
+    @answers.set(NS, "pubsub", to=ACCOUNT, by=ANYONE)
+    @answers.get(OWNER, "pubsub", to=ACCOUNT, by=ANYONE)
+    @answers.set(OWNER, "pubsub", to=ACCOUNT, by=ANYONE)
+    async def answer(self, request: IQ) -> Element | None:
+        """Do what somebody asks of an account's nodes.
+
+        A stranger who asks for a node that is not there learns as little as from an account that is not
+        there (RFC 6121 §8.5.1).
+        """
+        assert request.account is not None
+        if request.account.anonymous:
+            raise StanzaError("service-unavailable")  # nothing is kept of it
+        venue = self.venue(request.account)
+        try:
+            return await self.pubsub.answer(venue, request.sender, request.type, request.payload)
+        except StanzaError as error:
+            if error.condition == "item-not-found" and not venue.trusts(request.sender):
+                raise StanzaError("service-unavailable") from None
+            raise
+
+    def venue(self, account: Account) -> AccountVenue:
+        """An account as it is seen by the machinery of XEP-0060."""
+        return AccountVenue(account, self._listeners.get(account, {}))
+
+    async def publish(self, account: Account, node: str, id: str, payload: Element, **options: str) -> None:
+        """Publish something in an account's name.
+
+        :param options: those of the node, if it has to be made, such as ``access_model``.
+        """
+        item = E(NS, "item", {"id": id}, payload)
+        await self.pubsub.items.publish(self.venue(account), node, account.jid, [item], submitted(options))
+
+    # -- who listens --------------------------------------------------------------------------------
+
+    @on(PresenceSent)
+    async def own_presence(self, event: PresenceSent) -> None:
+        """A resource of the account itself is there."""
+        assert event.session.presence is not None
+        await self._seen(event.account, event.session.presence.stamped(event.session.jid))
+
+    @on(BecameUnavailable)
+    def own_absence(self, event: BecameUnavailable) -> None:
+        """It is gone."""
+        self._listeners.get(event.account, {}).pop(event.session.jid, None)
+
+    @filters(Stage.REFUSE, "presence")
+    def presence(self, stanza: Stanza, account: Account) -> Stanza:
+        """Somebody tells an account that they are there, or gone; the account may be offline itself.
+
+        What is sent to one of its resources, as by rooms, does not count.
+        """
+        if stanza.to is None or stanza.to.resourcepart or stanza.sender is None or not account.exists:
+            return stanza
+        if stanza.type == "":
+            if account.sessions or self.nodes.of(account):
+                seen = Deferred.fromCoroutine(self._seen(account, stanza))
+                seen.addErrback(lambda why: self.log.failure("cannot tell a listener the news", why))
+        elif stanza.type in ("unavailable", "error"):
+            self._listeners.get(account, {}).pop(stanza.sender, None)
+        return stanza
+
+    async def _seen(self, account: Account, presence: Stanza) -> None:
+        """Learn what somebody listens to, and send them the last items of that (§4.3.4), each once."""
+        who, said = presence.sender, caps.announced(presence)
+        assert who is not None  # whoever calls has seen to it
+        listeners = self._listeners.setdefault(account, {})
+        if said is None:
+            listeners.pop(who, None)
+            return
+        if who not in listeners:
+            if len(listeners) >= _MOST_LISTENERS:
+                return
+            listeners[who] = _NOTHING
+        wanted = self._caps.known(said)
+        if wanted is None:
+            wanted = await self._caps.learn(said, who, account.jid)
+            if who not in listeners:
+                return  # and gone meanwhile
+        news = wanted - listeners[who]
+        listeners[who] = wanted
+        if news:
+            names = [name for name in self.nodes.of(account) if name in news]
+            await self.pubsub.items.send_last(self.venue(account), names, who, ["on_sub_and_presence"])
+
+    # -- discovery ----------------------------------------------------------------------------------
+
+    async def account_node(self, account: Account, node: str, asker: JID) -> Iterable[Element] | None:
+        """See `jabberd.modules.disco.AccountNodes`."""
+        venue = self.venue(account)
+        if node not in await self.pubsub.nodes.visible(venue, asker):
+            return None
+        return await self.pubsub.nodes.described(venue, node)
+
+    async def account_items(self, account: Account, node: str, asker: JID) -> Iterable[Element] | None:
+        """See `jabberd.modules.disco.AccountNodes`: the nodes that the asker may read, or a node's items."""
+        venue = self.venue(account)
+        shown = await self.pubsub.nodes.visible(venue, asker)
+        if not node:
+            return [
+                E(ITEMS, "item", {"jid": account.jid, "node": name, "name": title or None})
+                for name, title in shown.items()
+            ]
+        if node not in shown:
+            return None
+        items, _ = await self.pubsub.items.retrieve(venue, node, asker, page=PageWanted(last=True))
+        return [E(ITEMS, "item", {"jid": account.jid, "name": each.get("id")}) for each in items]
+
+
+class AccountVenue:
+    """An account, as `jabberd.pubsub.venue.Venue` has it."""
+
+    def __init__(self, account: Account, listeners: Mapping[JID, frozenset[str]]) -> None:
+        self.account = account
+        self.jid = account.jid
+        self._listeners = listeners
+
+    def owns(self, who: JID) -> bool:
+        return who.bare == self.jid
+
+    def may_create(self, who: JID) -> bool:
+        return who.bare == self.jid
+
+    def trusts(self, who: JID) -> bool:
+        return who.bare == self.jid or self.account.trusts(who)
+
+    def groups(self, who: JID) -> tuple[str, ...]:
+        return self.account.groups(who) if self.account.trusts(who) else ()
+
+    def sees(self, who: JID) -> bool:
+        return any(each.bare == who for each in self._listeners)
+
+    def audience(self, node: str) -> Iterable[JID]:
+        return [who for who, wanted in self._listeners.items() if node in wanted]

@@ -1,0 +1,241 @@
+"""Making, configuring and deleting nodes, and who belongs to them (XEP-0060 §5, §8)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast, get_args
+
+from jabberd.pubsub import options as settings
+from jabberd.pubsub.access import affiliation, check_owner, check_reader
+from jabberd.pubsub.events import event, recipients
+from jabberd.pubsub.names import EVENT, META_DATA, NS, OWNER, check_id, refusal
+from jabberd.pubsub.node import Affiliation
+from jabberd.pubsub.venue import Removed
+from jabberd.xmpp.element import E
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.forms import NS as DATA
+from jabberd.xmpp.forms import Field, Form
+from jabberd.xmpp.jid import JID, InvalidJID
+from jabberd.xmpp.stanza import Stanza
+from jabberd.xmpp.timestamp import to_stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jabberd.pubsub.node import Node
+    from jabberd.pubsub.store import Store
+    from jabberd.pubsub.venue import Venue
+    from jabberd.xmpp.element import Element
+
+DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
+
+
+class Nodes:
+    """The nodes of all venues of a domain."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def create(self, venue: Venue, name: str, who: JID, form: Element | None) -> str:
+        """Make a node (§8.1); returns its id, which was made up if none was given."""
+        store = self._store
+        if not venue.may_create(who):
+            raise StanzaError("forbidden")
+        name = name or secrets.token_hex(16)
+        check_id(name)
+        options = store.usual
+        if form is not None:
+            options = settings.configured(options, form, store.models, store.limits.items)
+        async with store.changing(venue, name):
+            if await store.nodes.get(venue.jid, name) is not None:
+                raise StanzaError("conflict")
+            await store.nodes.put(venue.jid, name, await store.new_node(venue, who, options))
+        return name
+
+    async def configuration(self, venue: Venue, name: str, who: JID) -> Element:
+        """The form that its owner may fill in (§8.2)."""
+        node = await self._store.node(venue, name)
+        check_owner(venue, node, who)
+        return settings.form(self._store.options(node)).element()
+
+    async def configure(self, venue: Venue, name: str, who: JID, form: Element) -> None:
+        """Do what the owner has filled in (§8.2.4); nothing where the form was cancelled."""
+        store = self._store
+        async with store.changing(venue, name):
+            node = await store.node(venue, name)
+            check_owner(venue, node, who)
+            if form.get("type") == "cancel":
+                return
+            options = settings.configured(store.options(node), form, store.models, store.limits.items)
+            node = replace(node, options=settings.written(options, store.usual))
+            await store.nodes.put(venue.jid, name, node)
+        if options.notify_config:
+            shown = [settings.form(options).element("result")] if options.deliver_payloads else []
+            self._tell(venue, name, node, E(EVENT, "configuration", {"node": name}, *shown))
+
+    def usual(self) -> Element:
+        """The options of a node of which nothing else was said (§8.3)."""
+        return settings.form(self._store.usual).element()
+
+    async def delete(self, venue: Venue, name: str, who: JID, redirect: str | None) -> None:
+        """Delete a node with its items (§8.4); ``redirect``: where subscribers find more."""
+        store = self._store
+        async with store.changing(venue, name):
+            node = await store.node(venue, name)
+            check_owner(venue, node, who)
+            cleared = store.items.clear(venue.jid, name)
+            await store.nodes.change(venue.jid, {name: None})
+            await cleared
+        if store.options(node).notify_delete:
+            inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
+            self._tell(venue, name, node, E(EVENT, "delete", {"node": name}, *inside))
+        store.fire(Removed(venue, name))
+
+    def _tell(self, venue: Venue, name: str, node: Node, about: Element) -> None:
+        options = self._store.options(node)
+        message = event(venue, options, about)
+        for who in recipients(venue, name, node, options):
+            self._store.route(message.with_attrs(to=who))
+
+    # -- who belongs to it ----------------------------------------------------------------------------
+
+    async def affiliations_of(self, venue: Venue, name: str, who: JID) -> list[Element]:
+        """What somebody is to the nodes of a venue, or to one (§5.7)."""
+        nodes = await self.known(venue, name)
+        known = {each: affiliation(venue, node, who) for each, node in nodes.items()}
+        return [
+            E(NS, "affiliation", {"node": each, "affiliation": what})
+            for each, what in known.items()
+            if what != "none"
+        ]
+
+    async def known(self, venue: Venue, name: str) -> dict[str, Node]:
+        """All nodes of a venue, or the one of that name.
+
+        :raises StanzaError: ``item-not-found``: there is none of that name.
+        """
+        return {name: await self._store.node(venue, name)} if name else await self._store.nodes.all(venue.jid)
+
+    async def affiliations(self, venue: Venue, name: str, who: JID) -> list[Element]:
+        """Everybody who belongs to a node, for its owner (§8.9.1)."""
+        node = await self._store.node(venue, name)
+        check_owner(venue, node, who)
+        everybody = dict(node.affiliations)
+        if venue.owns(venue.jid):
+            everybody = {venue.jid.bare: "owner", **everybody}
+        return [E(OWNER, "affiliation", {"jid": jid, "affiliation": what}) for jid, what in everybody.items()]
+
+    async def affiliate(self, venue: Venue, name: str, who: JID, given: Iterable[Element]) -> None:
+        """Give others affiliations (§8.9.2): all that the owner says, or nothing."""
+        store = self._store
+        async with store.changing(venue, name):
+            old = node = await store.node(venue, name)
+            check_owner(venue, node, who)
+            for jid, what in _affiliations(given):
+                node = node.affiliated(jid, what)
+            if not (node.owners or venue.owns(venue.jid)):
+                raise StanzaError("not-acceptable", "somebody has to own the node")
+            if len(node.affiliations) > store.limits.subscribers:
+                raise StanzaError("resource-constraint")
+            outcasts = [each for jid, what in node.affiliations if what == "outcast"
+                        for each in node.subscriptions_of(JID.parse(jid))]  # fmt: skip
+            node = node.with_subscriptions(without=outcasts)
+            await store.nodes.put(venue.jid, name, node)
+        for jid, what in set(node.affiliations) - set(old.affiliations):
+            self._tell_affiliation(venue, name, jid, what)
+        for jid in dict(old.affiliations).keys() - dict(node.affiliations).keys():
+            self._tell_affiliation(venue, name, jid, "none")
+
+    def _tell_affiliation(self, venue: Venue, name: str, jid: str, what: str) -> None:
+        """§8.9.4."""
+        told = E(NS, "affiliation", {"node": name, "jid": jid, "affiliation": what})
+        inside = E(NS, "pubsub", None, E(NS, "affiliations", {"node": name}, told))
+        self._store.route(Stanza.of("message", inside, sender=venue.jid, to=JID.parse(jid), type="headline"))
+
+    # -- discovery ------------------------------------------------------------------------------------
+
+    async def visible(self, venue: Venue, who: JID) -> dict[str, str]:
+        """The nodes that somebody may read, each with its title (§5.2; XEP-0163 §6.2)."""
+        store = self._store
+        nodes = await store.nodes.all(venue.jid)
+        shown: dict[str, str] = {}
+        for name, node in nodes.items():
+            options = store.options(node)
+            try:
+                check_reader(venue, node, options, who)
+            except StanzaError:
+                if options.access_model != "authorize" or affiliation(venue, node, who) == "outcast":
+                    continue
+            shown[name] = options.title
+        return shown
+
+    async def described(self, venue: Venue, name: str) -> list[Element]:
+        """A node's identity, features and metadata (§5.3, §5.4)."""
+        node = await self._store.node(venue, name)
+        options = self._store.options(node)
+        created = to_stamp(datetime.fromtimestamp(node.created, UTC))
+        owners = node.owners or [venue.jid.bare]
+        listening = sum(each.state == "subscribed" for each in node.subscriptions)
+        told = (
+            Field("pubsub#title", values=(options.title,)),
+            Field("pubsub#description", values=(options.description,)),
+            Field("pubsub#type", values=(options.type,)),
+            Field("pubsub#access_model", "list-single", values=(options.access_model,)),
+            Field("pubsub#publish_model", "list-single", values=(options.publish_model,)),
+            Field("pubsub#max_items", values=(options.max_items,)),
+            Field("pubsub#creation_date", values=(created,)),
+            Field("pubsub#creator", "jid-single", values=(node.creator,)),
+            Field("pubsub#owner", "jid-multi", values=tuple(owners)),
+            Field("pubsub#num_subscribers", values=(str(listening),)),
+        )
+        return [
+            E(DISCO_INFO, "identity", {"category": "pubsub", "type": "leaf", "name": options.title or None}),
+            E(DISCO_INFO, "feature", {"var": NS}),
+            E(DISCO_INFO, "feature", {"var": DISCO_INFO}),
+            Form(META_DATA, told).element("result"),
+        ]
+
+
+def _affiliations(given: Iterable[Element]) -> list[tuple[str, Affiliation]]:
+    """What an owner says that others shall be.
+
+    :raises StanzaError: ``bad-request`` or ``not-acceptable``: that makes no sense.
+    """
+    said: dict[str, Affiliation] = {}
+    for each in given:
+        try:
+            jid = JID.parse(each.get("jid", "")).bare
+        except InvalidJID:
+            raise StanzaError("jid-malformed") from None
+        if jid in said:
+            raise StanzaError("bad-request", f"{jid} is there twice")
+        what = each.get("affiliation")
+        if what not in (None, *get_args(Affiliation)):
+            raise StanzaError("not-acceptable", "that is no affiliation")
+        if what is not None:
+            said[jid] = cast("Affiliation", what)
+    return [*said.items()]
+
+
+def form_in(element: Element) -> Element:
+    """The form inside an element.
+
+    :raises StanzaError: ``bad-request``: there is none.
+    """
+    form = element.find(f"{{{DATA}}}x")
+    if form is None:
+        raise StanzaError("bad-request", "the form is missing")
+    return form
+
+
+def name_in(element: Element) -> str:
+    """The node that an element names.
+
+    :raises StanzaError: ``bad-request``: it names none.
+    """
+    name = element.get("node")
+    if not name:
+        raise refusal("bad-request", "nodeid-required")
+    return name

@@ -1,0 +1,218 @@
+"""What a node can be told: the form ``pubsub#node_config`` (XEP-0060 §16.4.4), and how it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from jabberd.pubsub.names import NODE_CONFIG, PUBLISH_OPTIONS, refusal
+from jabberd.xmpp.element import E
+from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.forms import NS as DATA
+from jabberd.xmpp.forms import Field, Form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jabberd.xmpp.element import Element
+
+Access = Literal["open", "presence", "roster", "authorize", "whitelist"]
+_PREFIX: Final = "pubsub#"
+MAX: Final = "max"  #: as many as the service has for one node (feature ``config-node-max``)
+_LONGEST: Final = 4_000  #: characters of all that is kept of a node's options
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a node; ``max_items`` and ``item_expire`` (in seconds) may be `MAX`."""
+
+    title: str = ""
+    description: str = ""
+    type: str = ""
+    access_model: str = "presence"
+    publish_model: str = "publishers"
+    roster_groups_allowed: tuple[str, ...] = ()
+    persist_items: bool = True
+    max_items: str = "1"
+    item_expire: str = MAX
+    max_payload_size: str = MAX
+    publish_node_full: str = "retract-oldest"
+    deliver_notifications: bool = True
+    deliver_payloads: bool = True
+    send_last_published_item: str = "on_sub_and_presence"
+    notification_type: str = "headline"
+    notify_config: bool = False
+    notify_delete: bool = True
+    notify_retract: bool = True
+    notify_sub: bool = False
+    subscribe: bool = True
+    itemreply: str = "none"
+
+    def items(self, most: int) -> int:
+        """How many are kept, where a node may have so many."""
+        return most if self.max_items == MAX else min(int(self.max_items), most)
+
+    def payload(self, most: int) -> int:
+        """How many bytes a payload may have, where so many are the most."""
+        return most if self.max_payload_size == MAX else min(int(self.max_payload_size), most)
+
+    def expired(self, stamp: int, now: float) -> bool:
+        """Whether an item of that time is too old by now."""
+        return self.item_expire != MAX and stamp + int(self.item_expire) <= now
+
+
+#: Of each option that is not just a text: the choices (none: a boolean, a number or a list), and the label.
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "access_model": ("open", "presence", "roster", "authorize", "whitelist"),
+    "publish_model": ("publishers", "subscribers", "open"),
+    "publish_node_full": ("retract-oldest", "discard-oldest", "reject"),
+    "send_last_published_item": ("never", "on_sub", "on_sub_and_presence"),
+    "notification_type": ("normal", "headline"),
+    "itemreply": ("none", "publisher"),
+}
+_LABELS: Final[Mapping[str, str]] = {
+    "title": "A name for the node",
+    "description": "A description of the node",
+    "type": "The namespace of the payloads",
+    "access_model": "Who may subscribe and retrieve items",
+    "publish_model": "Who may publish",
+    "roster_groups_allowed": "The roster groups whose members may subscribe and retrieve items",
+    "persist_items": "Whether items are kept",
+    "max_items": "How many items are kept, or max",
+    "item_expire": "After how many seconds an item is removed, or max",
+    "max_payload_size": "How many bytes a payload may have",
+    "publish_node_full": "What happens when something is published to a full node",
+    "deliver_notifications": "Whether subscribers are notified",
+    "deliver_payloads": "Whether notifications have payloads",
+    "send_last_published_item": "When the last item is sent",
+    "notification_type": "The type of the messages that notify",
+    "notify_config": "Whether subscribers learn of a new configuration",
+    "notify_delete": "Whether subscribers learn that the node was deleted",
+    "notify_retract": "Whether subscribers learn that items were removed",
+    "notify_sub": "Whether owners learn of new subscribers",
+    "subscribe": "Whether anybody may subscribe",
+    "itemreply": "Whether items tell who published them",
+}
+_NUMBERS: Final = frozenset({"max_items", "item_expire", "max_payload_size"})
+
+
+def form(options: Options, kind: str = NODE_CONFIG) -> Form:
+    """The form that shows these options, to be changed."""
+    leaf = Field(
+        f"{_PREFIX}node_type", "list-single", "The kind of node", ("leaf",), options={"leaf": "leaf"}
+    )
+    return Form(kind, (*(_field(each.name, getattr(options, each.name)) for each in fields(Options)), leaf))
+
+
+def _field(name: str, value: str | bool | tuple[str, ...]) -> Field:
+    var, label = f"{_PREFIX}{name}", _LABELS[name]
+    if isinstance(value, bool):
+        return Field(var, "boolean", label, ("1" if value else "0",))
+    if isinstance(value, tuple):
+        return Field(var, "text-multi", label, value)
+    if name in _CHOICES:
+        return Field(var, "list-single", label, (value,), options={each: each for each in _CHOICES[name]})
+    return Field(var, "text-single", label, (value,))
+
+
+def configured(options: Options, submitted: Element, models: Iterable[str], most: int) -> Options:
+    """These options with what was filled in (§8.2.4).
+
+    :param models: the access models that the venue has.
+    :param most: how many items a node may have.
+    :raises StanzaError: a value makes no sense, or is none that the venue has.
+    """
+    return _filled(options, form(options), submitted, models, most)
+
+
+def wanted(
+    options: Options, submitted: Element, models: Iterable[str], most: int
+) -> tuple[Options, list[str]]:
+    """What ``publish-options`` ask for (§7.1.5): the options, and the names of those that were asked for.
+
+    :raises StanzaError: as in `configured`, and ``conflict`` for one that is unknown.
+    """
+    asked = form(options, PUBLISH_OPTIONS)
+    known = {each.var for each in asked.fields}
+    given = {each.get("var", "") for each in submitted.iterfind(f"{{{DATA}}}field")} - {"FORM_TYPE"}
+    if not given <= known:
+        raise refusal("conflict", "precondition-not-met", f"unknown: {', '.join(sorted(given - known))}")
+    names = [name.removeprefix(_PREFIX) for name in sorted(given - {f"{_PREFIX}node_type"})]
+    return _filled(options, asked, submitted, models, most), names
+
+
+def submitted(values: Mapping[str, str]) -> Element:
+    """A filled-in form of ``publish-options``: by name what the node must have."""
+    fields = (
+        E(DATA, "field", {"var": f"{_PREFIX}{name}"}, E(DATA, "value", None, value))
+        for name, value in values.items()
+    )
+    return E(DATA, "x", {"type": "submit"}, *fields)
+
+
+def _filled(options: Options, asked: Form, submitted: Element, models: Iterable[str], most: int) -> Options:
+    _check_model(submitted, models)
+    filled = asked.read(submitted)
+    values: dict[str, Any] = {}
+    for each in fields(Options):
+        var, old = f"{_PREFIX}{each.name}", getattr(options, each.name)
+        if isinstance(old, bool):
+            values[each.name] = filled.flag(var)
+        elif isinstance(old, tuple):
+            values[each.name] = tuple(filter(None, filled.texts(var)))
+        else:
+            values[each.name] = filled.text(var) or ("" if each.name not in _NUMBERS else old)
+    for name in _NUMBERS:
+        _check_number(name, values[name], most if name == "max_items" else 1 << 31)
+    return replace(options, **values)
+
+
+def _check_model(submitted: Element, models: Iterable[str]) -> None:
+    for each in submitted.iterfind(f"{{{DATA}}}field[@var='{_PREFIX}access_model']/{{{DATA}}}value"):
+        if each.text and each.text not in models:
+            raise refusal("not-acceptable", "unsupported-access-model")
+
+
+def _check_number(name: str, text: str, most: int) -> None:
+    if text != MAX and not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= most):
+        raise StanzaError("not-acceptable", f"{_PREFIX}{name} is a number, at most {most}, or max")
+
+
+# -- as they are kept -----------------------------------------------------------------------------
+
+
+def written(options: Options, usual: Options) -> str:
+    """How these options differ from the usual ones, as one text.
+
+    :raises StanzaError: ``not-acceptable``: it is too long.
+    """
+    ours, theirs = asdict(options), asdict(usual)
+    pairs: list[tuple[str, str]] = []
+    for name, value in ours.items():
+        if value != theirs[name]:
+            pairs += [(name, str(int(each)) if isinstance(each, bool) else each) for each in _each(value)]
+    text = urlencode(pairs)
+    if len(text) > _LONGEST:
+        raise StanzaError("not-acceptable", "these options are too long to be kept")
+    return text
+
+
+def _each(value: str | bool | tuple[str, ...]) -> tuple[Any, ...]:
+    return value or ("",) if isinstance(value, tuple) else (value,)
+
+
+@lru_cache(maxsize=500)
+def read(text: str, usual: Options) -> Options:
+    """What `written` wrote; nodes with the same options share them."""
+    values: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        old = getattr(usual, name)
+        if isinstance(old, bool):
+            values[name] = value == "1"
+        elif isinstance(old, tuple):
+            values[name] = (*values.get(name, ()), *([value] if value else []))
+        else:
+            values[name] = value
+    return replace(usual, **values)

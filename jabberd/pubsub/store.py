@@ -1,0 +1,100 @@
+"""Nodes and their items where they are kept, and one change of a node at a time."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredLock
+
+from jabberd.pubsub import options as settings
+from jabberd.pubsub.node import Node
+from jabberd.xmpp.errors import StanzaError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from jabberd import interfaces
+    from jabberd.pubsub.node import Item
+    from jabberd.pubsub.options import Options
+    from jabberd.pubsub.venue import Limits, Venue
+    from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.stanza import Stanza
+
+
+class Store:
+    """What all venues of a domain have.
+
+    :param usual: the options of a node of which nothing else was said.
+    :param models: the access models that its nodes may have.
+    :param auto_create: whether publishing to a node that is not there makes it (§7.1.4).
+    :param route: sends a stanza on its way.
+    :param fire: tells the listeners of an event.
+    :param now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        nodes: interfaces.Keyed[Node],
+        items: interfaces.Ordered[Item],
+        *,
+        usual: Options,
+        models: Iterable[str],
+        auto_create: bool,
+        limits: Callable[[], Limits],
+        route: Callable[[Stanza], object],
+        fire: Callable[[object], None],
+        now: Callable[[], float],
+    ) -> None:
+        self.nodes = nodes
+        self.items = items
+        self.usual = usual
+        self.models = frozenset(models)
+        self.auto_create = auto_create
+        self.route = route
+        self.fire = fire
+        self.now = now
+        self._limits = limits
+        self._changing: dict[tuple[str, str], DeferredLock] = {}
+
+    @property
+    def limits(self) -> Limits:
+        """How much there may be at one venue."""
+        return self._limits()
+
+    def options(self, node: Node) -> Options:
+        """The options of a node."""
+        return settings.read(node.options, self.usual)
+
+    async def node(self, venue: Venue, name: str) -> Node:
+        """The node.
+
+        :raises StanzaError: ``item-not-found``: there is none.
+        """
+        node = await self.nodes.get(venue.jid, name)
+        if node is None:
+            raise StanzaError("item-not-found")
+        return node
+
+    @asynccontextmanager
+    async def changing(self, venue: Venue, name: str) -> AsyncIterator[None]:
+        """Change a node; whoever wants to change it meanwhile waits."""
+        key = (venue.jid, name)
+        lock = self._changing.setdefault(key, DeferredLock())
+        await lock.acquire()
+        try:
+            yield
+        finally:
+            if not lock.waiting:
+                self._changing.pop(key, None)
+            lock.release()
+
+    async def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
+        """A node as it is when it is made; it is not kept yet.
+
+        :raises StanzaError: ``resource-constraint``: there are enough of them.
+        """
+        if len(await self.nodes.all(venue.jid)) >= self.limits.nodes:
+            raise StanzaError("resource-constraint", f"there are at most {self.limits.nodes} nodes")
+        node = Node(settings.written(options, self.usual), created=int(self.now()), creator=who.bare)
+        return node if venue.owns(who) else node.affiliated(who.bare, "owner")

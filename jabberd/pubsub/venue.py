@@ -1,0 +1,73 @@
+"""What the machinery of XEP-0060 has to know of an address that has nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.jid import JID
+
+
+class Venue(Protocol):
+    """An address that has nodes: an account, or a service."""
+
+    @property
+    def jid(self) -> JID:
+        """The address."""
+
+    def owns(self, who: JID) -> bool:
+        """Whether somebody owns every node there, whatever the node says."""
+
+    def may_create(self, who: JID) -> bool:
+        """Whether somebody may make nodes there."""
+
+    def trusts(self, who: JID) -> bool:
+        """Whether somebody may see the owner's presence (access model ``presence``)."""
+
+    def groups(self, who: JID) -> tuple[str, ...]:
+        """The groups of the owner's roster that somebody is in (access model ``roster``)."""
+
+    def sees(self, who: JID) -> bool:
+        """Whether it knows which resources of a bare JID are there; those alone are notified then."""
+
+    def audience(self, node: str) -> Iterable[JID]:
+        """Full JIDs that have said in their capabilities that they listen (XEP-0060 §9.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much there may be at one venue.
+
+    :ivar nodes: how many; ``items`` in one node, and ``subscribers`` and other affiliated JIDs of one node.
+    :ivar payload: bytes of one item's payload; ``bytes`` of all items together.
+    """
+
+    nodes: int = 1_000
+    items: int = 1_000
+    subscribers: int = 1_000
+    payload: int = 256 << 10
+    bytes: int = 10 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An item was published."""
+
+    venue: Venue
+    node: str
+    id: str
+    payload: Element | None
+    publisher: JID
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Items are gone; all of the node if none is named."""
+
+    venue: Venue
+    node: str
+    ids: tuple[str, ...] = ()

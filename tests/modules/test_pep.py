@@ -1,0 +1,283 @@
+"""Personal eventing (XEP-0163): accounts publish, contacts and the accounts themselves hear it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.pubsub.node import Item
+from jabberd.testing import Network
+from jabberd.testing.client import condition
+from tests.pubsub.play import (
+    EVENT,
+    JULIET,
+    MOOD,
+    PUBSUB,
+    TUNE,
+    answer_caps,
+    befriend,
+    events,
+    items,
+    listen,
+    presence,
+    publish,
+    refusal,
+    titles,
+    tune,
+    verification,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODULES = {"disco": {}, "caps": {}, "pep": {"nodes": 5, "items": 10, "payload": 2_000, "size": 9_000}}
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    network.serve("capulet.lit", modules=MODULES)
+    network.serve("montague.lit", modules=MODULES)
+    yield network
+    network.close()
+
+
+# -- who hears it -----------------------------------------------------------------------------------
+
+
+def test_what_is_published_reaches_the_own_clients_and_the_contacts_that_listen(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    nurse = network.client("nurse@capulet.lit/chamber")
+    befriend(juliet, romeo)
+    befriend(juliet, nurse)
+    listen(juliet, TUNE)
+    listen(romeo, TUNE)
+    listen(nurse, MOOD)
+    for client in (juliet, romeo, nurse):
+        client.forget()
+    assert juliet.ask(publish(TUNE, tune("Hearts Ease"))).get("type") == "result"
+    assert romeo.receives(
+        f"<message from='{JULIET}' to='romeo@montague.lit/orchard' type='headline' id='*'>"
+        f"<event xmlns='{EVENT}'><items node='{TUNE}'><item id='current'>{tune('Hearts Ease')}"
+        "</item></items></event></message>"
+    )
+    assert titles(juliet) == ["Hearts Ease"]
+    assert nurse.hears_nothing()
+
+
+def test_who_comes_later_gets_the_last_item_once(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    juliet.ask(publish(TUNE, tune("first")))
+    juliet.ask(publish(TUNE, tune("second"), "other"))
+    juliet.drop()
+    romeo.drop()
+    romeo = network.client("romeo@montague.lit/orchard", presence="")
+    listen(romeo, TUNE)
+    [told] = events(romeo)
+    assert told.findtext(f".//{{{TUNE}}}title") == "second"
+    assert told.find("{urn:xmpp:delay}delay") is not None
+    listen(romeo, TUNE)
+    assert events(romeo) == []
+    network.client(f"{JULIET}/balcony")  # her server asks who is there, and hears it again
+    assert events(romeo) == []
+    listen(romeo, TUNE, MOOD)
+    assert events(romeo) == []
+
+
+def test_who_leaves_and_comes_back_gets_it_again(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    juliet.ask(publish(TUNE, tune("first")))
+    listen(juliet, TUNE)
+    assert titles(juliet) == ["first"]
+    juliet.send("<presence type='unavailable'/>")
+    listen(juliet, TUNE)
+    assert titles(juliet) == ["first"]
+
+
+def test_who_does_not_listen_any_more_hears_nothing(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    listen(juliet, TUNE)
+    juliet.send("<presence/>")
+    juliet.forget()
+    juliet.ask(publish(TUNE, tune("first")))
+    assert juliet.hears_nothing()
+
+
+def test_who_is_gone_is_not_notified(network: Network) -> None:
+    juliet, romeo = network.client(f"{JULIET}/balcony"), network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    listen(romeo, TUNE)
+    romeo.send("<presence type='unavailable'/>")
+    romeo.forget()
+    juliet.ask(publish(TUNE, tune("first")))
+    assert romeo.hears_nothing()
+
+
+def test_a_hash_is_asked_for_once(network: Network) -> None:
+    network.client("nurse@capulet.lit/chamber")
+    juliet = network.client(f"{JULIET}/balcony", presence="")
+    juliet.send(presence(TUNE))
+    assert answer_caps(juliet, TUNE) == 1
+    other = network.client(f"{JULIET}/garden", presence="")
+    other.send(presence(TUNE))
+    assert answer_caps(other, TUNE) == 0
+    juliet.ask(publish(TUNE, tune("both")))
+    assert titles(other) == ["both"]
+
+
+def test_a_hash_that_lies_counts_for_the_liar_alone(network: Network) -> None:
+    villain = network.client("villain@capulet.lit/cave", presence="")
+    villain.send(presence(ver=verification(TUNE)))
+    assert answer_caps(villain, MOOD) == 1
+    juliet = network.client(f"{JULIET}/balcony", presence="")
+    juliet.send(presence(TUNE))
+    assert answer_caps(juliet, TUNE) == 1
+    juliet.ask(publish(TUNE, tune("truth")))
+    assert titles(juliet) == ["truth"]
+
+
+def test_the_legacy_format_is_asked_for_every_time(network: Network) -> None:
+    for resource in ("balcony", "garden"):
+        juliet = network.client(f"{JULIET}/{resource}", presence="")
+        juliet.send(presence(ver="1.0", hash=""))
+        assert answer_caps(juliet, TUNE) == 1
+    juliet.ask(publish(TUNE, tune("old")))
+    assert titles(juliet) == ["old"]
+
+
+def test_a_client_that_does_not_answer_hears_nothing(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony", presence="")
+    juliet.send(presence(TUNE))
+    juliet.forget()
+    network.advance(60)
+    juliet.ask(publish(TUNE, tune("first")))
+    assert juliet.hears_nothing()
+
+
+def test_presence_that_a_room_sends_to_a_resource_does_not_count(network: Network) -> None:
+    network.client(f"{JULIET}/balcony").ask(publish(TUNE, tune("first"), access_model="open"))
+    room = network.stranger("rooms.evil.example/juliet")
+    room.send(presence(TUNE).replace("<presence", f"<presence xmlns='jabber:client' to='{JULIET}/balcony'"))
+    assert room.hears_nothing()
+
+
+def test_a_stranger_who_sends_presence_hears_what_is_open(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    juliet.ask(publish(TUNE, tune("open"), access_model="open"))
+    juliet.ask(publish(MOOD, f"<mood xmlns='{MOOD}'/>"))
+    paris = network.client("paris@montague.lit/hall")
+    listen(paris, TUNE, MOOD)
+    paris.send(presence(TUNE, MOOD).replace("<presence", f"<presence to='{JULIET}'"))
+    assert answer_caps(paris, TUNE, MOOD) == 1  # as her server has never met such a client
+    assert titles(paris) == ["open"]
+
+
+# -- who may read it --------------------------------------------------------------------------------
+
+
+def test_contacts_may_read_and_strangers_may_not(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    paris = network.client("paris@montague.lit/hall")
+    befriend(juliet, romeo)
+    juliet.ask(publish(TUNE, tune("ours")))
+    assert romeo.ask(items(TUNE, JULIET)).findtext(f".//{{{TUNE}}}title") == "ours"
+    assert refusal(paris.ask(items(TUNE, JULIET))) == ("not-authorized", "presence-subscription-required")
+
+
+def test_an_open_node_is_for_everybody_and_a_closed_one_for_its_owner(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    juliet.ask(publish("open", tune("all"), access_model="open"))
+    juliet.ask(publish("closed", tune("mine"), access_model="whitelist"))
+    paris = network.client("paris@montague.lit/hall")
+    assert paris.ask(items("open", JULIET)).findtext(f".//{{{TUNE}}}title") == "all"
+    assert refusal(romeo.ask(items("closed", JULIET))) == ("not-allowed", "closed-node")
+    assert juliet.ask(items("closed")).findtext(f".//{{{TUNE}}}title") == "mine"
+
+
+def test_a_stranger_does_not_learn_who_exists(network: Network) -> None:
+    network.client(f"{JULIET}/balcony")
+    paris = network.client("paris@montague.lit/hall")
+    for jid in (JULIET, "nobody@capulet.lit"):
+        assert refusal(paris.ask(items(TUNE, jid))) == ("service-unavailable", "")
+
+
+def test_a_node_for_a_group_is_for_those_in_it(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    nurse = network.client("nurse@capulet.lit/chamber")
+    befriend(juliet, romeo)
+    befriend(juliet, nurse)
+    item = "<item jid='romeo@montague.lit'><group>Lovers</group></item>"
+    juliet.ask(f"<iq type='set'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
+    juliet.ask(publish(TUNE, tune("for one"), access_model="roster", roster_groups_allowed="Lovers"))
+    assert romeo.ask(items(TUNE, JULIET)).findtext(f".//{{{TUNE}}}title") == "for one"
+    assert refusal(nurse.ask(items(TUNE, JULIET))) == ("not-authorized", "not-in-roster-group")
+
+
+def test_nobody_else_publishes_to_an_account(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    juliet.ask(publish(TUNE, tune("mine")))
+    forged = publish(TUNE, tune("forged")).replace("<iq", f"<iq to='{JULIET}'", 1)
+    assert refusal(romeo.ask(forged)) == ("forbidden", "")
+    new = publish("new", tune("forged")).replace("<iq", f"<iq to='{JULIET}'", 1)
+    assert refusal(romeo.ask(new)) == ("item-not-found", "")
+
+
+# -- limits, discovery ------------------------------------------------------------------------------
+
+
+def test_an_account_has_limits(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    assert refusal(juliet.ask(publish(TUNE, tune("x" * 2_000)))) == ("not-acceptable", "payload-too-big")
+    for number in range(5):
+        juliet.ask(publish(f"node{number}", tune("x" * 1_500)))
+    assert refusal(juliet.ask(publish("node5", tune("x")))) == ("resource-constraint", "")
+    assert juliet.ask(publish("node4", tune("x" * 1_600))).get("type") == "result"
+    many = publish("node0", tune("x" * 1_500), "another", max_items="1")
+    assert juliet.ask(many).get("type") == "result"
+    assert refusal(juliet.ask(publish("node0", tune("x"), max_items="11"))) == ("not-acceptable", "")
+
+
+def test_all_items_of_an_account_together_have_a_limit(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    answers = [
+        juliet.ask(publish("n", tune("x" * 1_500), str(number), max_items="max")) for number in range(7)
+    ]
+    assert [each.get("type") for each in answers] == ["result"] * 5 + ["error"] * 2
+    assert refusal(answers[-1]) == ("resource-constraint", "")
+
+
+def test_an_account_tells_what_it_has(network: Network) -> None:
+    juliet, romeo = network.client(f"{JULIET}/balcony"), network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    juliet.ask(publish(TUNE, tune("x"), "tune1"))
+    juliet.ask(publish("closed", tune("x"), access_model="whitelist"))
+    about = "<iq type='get' to='{}'><query xmlns='http://jabber.org/protocol/disco#{}'{}/></iq>"
+    answer = romeo.ask(about.format(JULIET, "info", ""))
+    assert ("pubsub", "pep") in [(each.get("category"), each.get("type")) for each in answer[0]]
+    assert f"{PUBSUB}#publish-options" in answer.xpath(".//@var")
+    answer = romeo.ask(about.format(JULIET, "items", ""))
+    assert answer.xpath(".//@node") == [TUNE]
+    assert romeo.ask(about.format(JULIET, "items", f" node='{TUNE}'")).xpath(".//@name") == ["tune1"]
+    [node, *_] = romeo.ask(about.format(JULIET, "info", f" node='{TUNE}'"))[0]
+    assert (node.get("category"), node.get("type")) == ("pubsub", "leaf")
+    assert condition(romeo.ask(about.format(JULIET, "info", " node='closed'"))) == "item-not-found"
+
+
+def test_what_an_account_published_goes_with_it(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    juliet.ask(publish(TUNE, tune("x")))
+    storage = network.server("capulet.lit").storage
+    storage.forget(JULIET)
+    found: list[object] = []
+    storage.ordered("pubsub-items", Item).sizes(JULIET).addCallback(found.append)
+    assert found == [{}]
