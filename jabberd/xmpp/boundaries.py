@@ -163,6 +163,11 @@ class Boundaries:
         """Where the first thing begins whose end expat has not seen, such as half a tag."""
         return self._expat.CurrentByteIndex - self._primed
 
+    @property
+    def stopped(self) -> int:
+        """Where `feed` met what it has raised an error for."""
+        return self._expat.ErrorByteIndex - self._primed
+
     def forget(self) -> None:
         """Let go of expat; it and this object hold each other, which only a collection would end."""
         parser = self._expat

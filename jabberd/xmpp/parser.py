@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 _RAW_NAME: Final = re.compile(rb"<([^\s/>]+)")
 _TAGS: Final = re.compile(rb"<!\[CDATA\[.*?]]>|" + START_TAG.pattern, re.DOTALL)
 _WHITE: Final = b" \t\r\n"
+#: A piece of a document type where there can be none; expat only says that it is no tag.
+_DECLARATION: Final = re.compile(rb"<![A-Z]")
+#: A declaration in the payload that may give the content namespace a prefix, which nobody else gets to
+#: see (RFC 6120 §4.8.5); the name may hide behind character references.
+_PREFIXED: Final = re.compile(rb"""xmlns:[^=>]*=\s*["'][^"'<]*(?:jabber:client|&)""")
+#: RFC 5646 §2.1, and much shorter than what a header has room for: each stanza without one gets it.
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,8}")
+#: RFC 6120 §4.8.3: what streams of one kind or another are about.
+_CONTENT: Final = frozenset({ns.CLIENT, ns.SERVER, "jabber:component:accept", "jabber:component:connect"})
+#: Each stanza is looked through for all prefixes of its stream, and read between their declarations.
+_MOST_PREFIXES: Final = 20
 _LESS: Final = ord("<")
 #: Expat is not shown half a tag that is shorter than this: it would start over at the tag's beginning
 #: each time, and where reparse deferral cannot be switched off (a patched libexpat under a Python that
@@ -151,6 +162,11 @@ class StreamParser:
         self._seen += len(data)
         try:
             reading.feed(data)
+        except StreamError:
+            place = reading.stopped - reading.fed + self._seen
+            if _DECLARATION.match(self._buffer, max(0, place - 2)):
+                raise StreamError("restricted-xml") from None
+            raise
         finally:
             self._collect(reading, events)
         if reading.depth == 1 and not self._seen:
@@ -241,9 +257,12 @@ class StreamParser:
             raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
         if tag.end() > self.limits.tag:
             raise StreamError("policy-violation", "a tag is too big")
+        if len(declared) > _MOST_PREFIXES:
+            raise StreamError("policy-violation", "too many namespaces are declared")
         self._scope = _scope(qualified.group(1), tuple(declared))
         self._prefixes = tuple(f"{prefix}:".encode() for prefix in prefixes)
-        self._lang = attrs.get(EXPAT_LANG, "")
+        lang = attrs.get(EXPAT_LANG, "")
+        self._lang = lang if _LANGUAGE.fullmatch(lang) else ""
         to, sender, id, version = (attrs.get(key, "") for key in ("to", "from", "id", "version"))
         events.append(Header(to, sender, id, version, self._lang, default, prefixes))
         return tag.end()
@@ -252,6 +271,8 @@ class StreamParser:
         assert self._scope is not None
         namespace, _, local = found.name.rpartition("}")
         if local not in NAMES or namespace[1:] != self._content_ns:
+            if namespace[1:] in _CONTENT and namespace[1:] != self._content_ns:
+                raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
             return Nonza(found.name, short_names(found.attrs), raw, self._scope)
         attrs = found.attrs
         if self._is_sealed(raw, opened, closed):
@@ -271,7 +292,8 @@ class StreamParser:
 
     def _is_sealed(self, raw: bytes, opened: int, closed: int) -> bool:
         """Whether the payload means the same wherever ``jabber:client`` is the default namespace."""
-        if raw.find(b"xmlns:", 0, opened) > 0:
+        declared = raw.find(b"xmlns:")
+        if declared > 0 and (declared < opened or _PREFIXED.search(raw, opened, closed)):
             return False
         for prefix in self._prefixes:
             if prefix in raw:

@@ -9,7 +9,7 @@ import pytest
 
 from jabberd.xmpp import ns
 from tests.xmpp import odd
-from tests.xmpp.reading import HEADER, PRESENCE, XML, fed, heard, opened, ways
+from tests.xmpp.reading import HEADER, PRESENCE, XML, fed, heard, names, opened, ways
 
 
 @pytest.mark.rfc6120("11.1-1")
@@ -35,8 +35,15 @@ def test_nothing_of_a_document_type_comes_before_the_header(data: bytes, size: i
 @ways
 @pytest.mark.parametrize(
     "data",
-    [b"<!-- c -->", b"<?pi?>", b"&nbsp;"],
-    ids=["A4 comment", "A4 instruction", "11.1 entity"],
+    [
+        b"<!-- c -->",
+        b"<?pi?>",
+        b"&nbsp;",
+        b"<!DOCTYPE s>",
+        b"<!ENTITY a 'b'>",
+        b"<!DOCTYPE s [<!ENTITY a 'b'>]>",
+    ],
+    ids=["A4 comment", "A4 instruction", "11.1 entity", "A3 type", "11.1 declaration", "A3 subset"],
 )
 @pytest.mark.parametrize("around", [b"%s", b"<message>%s</message>", b"<message><body>%s</body></message>"])
 def test_restricted_xml_is_refused_wherever_it_stands(data: bytes, around: bytes, size: int | None) -> None:
@@ -97,7 +104,8 @@ ILL_FORMED = [
     b"< message/>",
     b"<message/ >",
     b"<message><![CDATAX[]]></message>",
-    b"<message><!DOCTYPE s></message>",
+    b"<message><!doctype s></message>",
+    b"<!></message>",
     b"<message><?xml version='1.0'?></message>",
     b"</message>",
 ]
@@ -222,6 +230,26 @@ def test_what_is_no_xml_at_all_is_not_well_formed(data: bytes, size: int | None)
 def test_a_stream_about_something_else_is_refused(root: bytes, condition: str, size: int | None) -> None:
     """A8, A9."""
     assert heard(XML + root + b"<message/>", size) == [condition]
+
+
+@ways
+@pytest.mark.parametrize(
+    "namespace", ["jabber:server", "jabber:component:accept", "jabber:component:connect"]
+)
+@pytest.mark.parametrize("data", ["<message xmlns='{}'/>", "<s:foo xmlns:s='{}'/>"])
+@pytest.mark.rfc6120("4.8.3-2")
+def test_an_element_of_another_kind_of_stream_is_refused(data: str, namespace: str, size: int | None) -> None:
+    said = heard(HEADER + PRESENCE + data.format(namespace).encode() + PRESENCE, size)
+    assert said[1:] == [("presence", {}, (), b""), "invalid-namespace"]
+
+
+@ways
+def test_a_header_declares_only_so_many_prefixes(size: int | None) -> None:
+    """Each stanza is looked through for all of them."""
+    many = "".join(f" xmlns:p{n}='urn:x'" for n in range(40))
+    assert heard(odd.header(ns.CLIENT, prefixes=many), size) == ["policy-violation"]
+    few = many[: many.index(" xmlns:p10")]
+    assert names(heard(odd.header(ns.CLIENT, prefixes=few), size)) == ["header"]
 
 
 def test_a_client_that_calls_a_server_is_refused() -> None:

@@ -307,6 +307,29 @@ def test_the_language_of_the_stream_is_that_of_a_stanza_without_one() -> None:
     assert stanza_of(b"<message xml:lang=''/>", opening).attrs == {"xml:lang": ""}
 
 
+@pytest.mark.rfc6120("4.7.4-1")
+@pytest.mark.parametrize("lang", ["", "i t", "\u00e9", "it'", "it-", "-", "x" * 9, "it" + "-x" * 50])
+def test_what_is_no_language_is_given_to_no_stanza(lang: str) -> None:
+    header = CLIENT.replace(b" version", b' xml:lang="' + lang.encode() + b'" version')
+    assert stanza_of(b"<message/>", header).attrs == {}
+    good = CLIENT.replace(b" version", b" xml:lang='sr-Latn-RS-x-verona1' version")
+    assert stanza_of(b"<message/>", good).lang == "sr-Latn-RS-x-verona1"
+
+
+@pytest.mark.rfc6120("4.8.5-2", "8.4-3")
+@pytest.mark.parametrize("namespace", ["jabber:client", "jabber&#58;client", "jabber:clien&#x74;"])
+def test_a_child_of_the_content_namespace_loses_its_prefix(namespace: str) -> None:
+    child = f"<c:body xmlns:c = '{namespace}'><x xmlns='urn:x'/></c:body>"
+    stanza = stanza_of(f"<message>{child}</message>".encode())
+    assert stanza.children == ("{jabber:client}body",)
+    assert stanza.to_bytes() == b"<message><body><x xmlns='urn:x'/></body></message>"
+
+
+def test_other_prefixes_stay() -> None:
+    payload = b"<x:x xmlns:x='urn:x' xmlns:c='urn:c'><c:c/>jabber:client</x:x>"
+    assert stanza_of(b"<message>" + payload + b"</message>").payload == payload
+
+
 @given(data=odd.stanzas(ns.CLIENT, prefixes=frozenset()), cut=st.sets(st.sampled_from(odd.LOCALS)))
 @settings(deadline=None)
 def test_what_is_cut_out_is_gone_and_the_rest_is_as_it_was(data: bytes, cut: set[str]) -> None:
