@@ -35,6 +35,7 @@ log = Logger()
 
 _COMPRESS: Final = "http://jabber.org/protocol/compress"
 _BIND: Final = f"{{{ns.BIND}}}bind"
+_MOST_BINDINGS: Final = 10  # RFC 6120 §7.7.3: between 5 and 10 tries
 
 
 class Door(Protocol):
@@ -89,6 +90,7 @@ class C2SStream(StreamProtocol):
         self._sasl2 = Exchange(self, ns.SASL2)
         self._login: Login | None = None  # while a client logs in by XEP-0388
         self._failures = 0
+        self._refused = 0
         self._claimed = ""  # the account that the client wants to be, or wanted to be last
         self._to: JID | None = None  # whom our header is for: who the client says it is
 
@@ -111,7 +113,8 @@ class C2SStream(StreamProtocol):
             self.id = secrets.token_hex(8)
         self.header_sent = True
         sender = self.host.jid if self.host else next(iter(self.door.hosts), "")  # RFC 6120 §4.9.1.3
-        return stream.header(ns.CLIENT, sender=sender, to=self._to or "", id=self.id)
+        to = self._to or ""
+        return stream.header(ns.CLIENT, sender=sender, to=to, id=self.id, version=self.version)
 
     def on_header(self, header: Header) -> None:
         self._to = _bare(header.sender)  # RFC 6120 §4.7.2
@@ -124,9 +127,10 @@ class C2SStream(StreamProtocol):
             raise StreamError("not-authorized", "you are logged in to another domain")
         self.host = host
         self.id = ""
+        self.version = stream.version_for(header.version)
         self.write(self.our_header())
-        if not header.version:
-            raise StreamError("unsupported-version")  # RFC 6120 §4.7.5, rule 5
+        if self.version != stream.VERSION:
+            raise StreamError("unsupported-version")
         self.write(stream.features(self._features(host)))
 
     def _host_for(self, to: str) -> SessionHost | None:
@@ -193,15 +197,19 @@ class C2SStream(StreamProtocol):
         self.restart()  # whatever came in the clear behind <starttls/> is thrown away (§5.4.3.3)
         self.transport.startTLS(creator)
 
+    def _error(self, nonza: Nonza) -> None:
+        log.info("{stream}: the peer reports {condition}", stream=self, condition=stream.condition_of(nonza))
+        self.close()  # RFC 6120 §4.9.1.1
+
     def _compress(self, _: Nonza) -> None:
         self.write(serialize(E(_COMPRESS, "failure", None, E(_COMPRESS, "setup-failed"))))
         self._count_failure()
 
-    def _auth(self, nonza: Nonza) -> Deferred[None]:
+    def _auth(self, nonza: Nonza) -> Deferred[None] | None:
         choose = partial(self._choose, nonza.attrs.get("mechanism", ""))
         return self._begin(self._sasl, choose, nonza.element().text or "")
 
-    def _authenticate(self, nonza: Nonza) -> Deferred[None]:
+    def _authenticate(self, nonza: Nonza) -> Deferred[None] | None:
         """XEP-0388 §2.3."""
         assert self.host is not None
         login = Login(self, self.host, nonza)
@@ -217,11 +225,15 @@ class C2SStream(StreamProtocol):
 
     def _begin(
         self, exchange: Exchange, choose: Callable[[], sasl.Mechanism], initial: str | None
-    ) -> Deferred[None]:
+    ) -> Deferred[None] | None:
         if self.client is not None:
             raise StreamError("policy-violation", "already logged in")
         if self._sasl2.running or (exchange is self._sasl2 and self._sasl.running):
             raise StreamError("policy-violation", "you are logging in")
+        if exchange.running:  # RFC 6120 §6.4.2: another begins; the one that is given up counts
+            self._count_failure()
+        if self.ended:
+            return None
         self._claimed = ""
         return exchange.begin(choose, initial)
 
@@ -326,11 +338,11 @@ class C2SStream(StreamProtocol):
             resource = _asked_for(request)
             session = await self.host.open(self.client, resource, self)
         except StanzaError as error:
-            self.write(request.error(error).to_bytes())
+            self._refuse_binding(request, error)
             return
         except Exception:  # noqa: BLE001  # such as a storage that is away: the client may try again
             log.failure("{stream}: cannot bind", stream=self)
-            self.write(request.error(StanzaError("internal-server-error")).to_bytes())
+            self._refuse_binding(request, StanzaError("internal-server-error"))
             return
         if self.ended:  # the client left while it was bound
             session.lost(self)
@@ -340,6 +352,12 @@ class C2SStream(StreamProtocol):
         self.write(request.reply(bound).to_bytes())
         log.info("{stream}: {jid!r} is bound", stream=self, jid=session.jid)
         session.opened()
+
+    def _refuse_binding(self, request: Stanza, error: StanzaError) -> None:
+        self.write(request.error(error).to_bytes())
+        self._refused += 1
+        if self._refused >= _MOST_BINDINGS:
+            self.close(StreamError("policy-violation", "too many attempts to bind a resource"))
 
     def _established(self, session: Session) -> None:
         self.session = session
@@ -366,6 +384,7 @@ _NEGOTIATED: Final[dict[str, Callable[[C2SStream, Nonza], Deferred[None] | None]
     f"{{{ns.SASL2}}}response": lambda stream, said: stream._sasl2.respond(said),  # noqa: SLF001
     f"{{{ns.SASL2}}}abort": lambda stream, said: stream._sasl2.abort(said),  # noqa: SLF001
     f"{{{_COMPRESS}}}compress": C2SStream._compress,  # noqa: SLF001
+    stream.ERROR: C2SStream._error,  # noqa: SLF001
 }
 
 

@@ -54,7 +54,7 @@ class Exchange:
         return self._mechanism is not None
 
     def begin(self, choose: Callable[[], sasl.Mechanism], initial: str | None) -> Deferred[None]:
-        """Start the mechanism that the peer chose.
+        """Start the mechanism that the peer chose; an exchange that is running is given up (RFC 6120 §6.4.2).
 
         :param choose: makes it; may raise `SASLFailure`.
         :param initial: the initial response as it was sent; None if there was no element for it.
@@ -72,8 +72,7 @@ class Exchange:
     async def _begin(
         self, choose: Callable[[], sasl.Mechanism], initial: str | None
     ) -> sasl.Challenge | sasl.Success:
-        if self._mechanism is not None:
-            raise SASLFailure("malformed-request", "there is an exchange already")
+        self._mechanism = None
         self._mechanism = choose()
         return await self._mechanism.begin(None if initial is None else self._decoded(initial))
 

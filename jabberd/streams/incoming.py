@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from jabberd.streams.exchange import Exchange
 from jabberd.streams.lanes import Lanes
 from jabberd.streams.proof import Offer, Pair, offer
-from jabberd.streams.s2s import STREAM_ERROR, ServerStream, Terms, condition_of, domain_of
+from jabberd.streams.s2s import ServerStream, Terms, domain_of
 from jabberd.xmpp import ns, sasl, stream
 from jabberd.xmpp.dialback import Dialback, is_key
 from jabberd.xmpp.element import E, serialize
@@ -100,7 +100,7 @@ class IncomingStream(ServerStream):
             f"{{{ns.SASL}}}abort": self._sasl.abort,
             f"{{{ns.DIALBACK}}}result": self._dialback,
             f"{{{ns.DIALBACK}}}verify": self._dialback,
-            STREAM_ERROR: self._error,
+            stream.ERROR: self._error,
         }
 
     # -- the stream's life --------------------------------------------------------------------------
@@ -113,7 +113,8 @@ class IncomingStream(ServerStream):
         if not self.id:
             self.id = secrets.token_hex(16)  # RFC 6120 §4.7.3: unpredictable, as dialback needs it
         self.header_sent = True
-        return stream.header(ns.SERVER, sender=self._ours or "", to=self._theirs or "", id=self.id)
+        ours, theirs = self._ours or "", self._theirs or ""
+        return stream.header(ns.SERVER, sender=ours, to=theirs, id=self.id, version=self.version)
 
     def on_header(self, header: Header) -> None:
         ours, theirs = domain_of(header.to), domain_of(header.sender)
@@ -125,6 +126,7 @@ class IncomingStream(ServerStream):
             raise StreamError("host-unknown")
         self._ours = ours
         self.id = ""
+        self.version = stream.version_for(header.version)
         self.write(self.our_header())
         if policy.proof == "off":
             raise StreamError("policy-violation", "this domain talks to no other servers")
@@ -132,8 +134,8 @@ class IncomingStream(ServerStream):
             raise StreamError("policy-violation", "this domain does not talk to yours")
         if theirs is not None and self.terms.hosted(theirs) is not None:
             raise StreamError("invalid-from", "that domain is hosted here")
-        if not header.version:
-            raise StreamError("unsupported-version")  # RFC 6120 §4.7.5, rule 5
+        if self.version != stream.VERSION:
+            raise StreamError("unsupported-version")
         self._offer = self._make_offer(policy)
         self.write(stream.features(self._offer.features()))
 
@@ -157,7 +159,7 @@ class IncomingStream(ServerStream):
         return act(nonza)
 
     def _error(self, nonza: Nonza) -> None:
-        log.info("{stream}: the peer reports {condition}", stream=self, condition=condition_of(nonza))
+        log.info("{stream}: the peer reports {condition}", stream=self, condition=stream.condition_of(nonza))
         self.close()
 
     # -- TLS and SASL -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from jabberd.streams import vouch
 from jabberd.streams.proof import LinkError, Offered, next_step
-from jabberd.streams.s2s import STREAM_ERROR, ServerStream, Terms, Timer, condition_of, shown
+from jabberd.streams.s2s import ServerStream, Terms, Timer
 from jabberd.xmpp import ns, stream
 from jabberd.xmpp.dialback import Dialback, make_key
 from jabberd.xmpp.element import E, serialize
@@ -87,7 +87,7 @@ class OutgoingStream(ServerStream):
             f"{{{ns.SASL}}}failure": self._sasl_failed,
             f"{{{ns.DIALBACK}}}result": self._dialback,
             f"{{{ns.DIALBACK}}}verify": self._dialback,
-            STREAM_ERROR: self._error,
+            stream.ERROR: self._error,
         }
 
     # -- the stream's life --------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class OutgoingStream(ServerStream):
 
     def on_header(self, header: Header) -> None:
         self.id = header.id
-        if not header.version:
+        if stream.version_for(header.version) != stream.VERSION:
             self._give_up(
                 LinkError("remote-server-timeout", "it does not speak XMPP 1.0"), "unsupported-version"
             )
@@ -136,7 +136,7 @@ class OutgoingStream(ServerStream):
         raise StreamError("not-authorized", "stanzas go one way on this stream")
 
     def _error(self, nonza: Nonza) -> None:
-        condition = condition_of(nonza)
+        condition = stream.condition_of(nonza)
         log.info(
             "{stream}: {theirs!r} reports {condition}",
             stream=self,
@@ -242,7 +242,7 @@ class OutgoingStream(ServerStream):
         self.write(self.our_header())
 
     def _sasl_failed(self, nonza: Nonza) -> None:
-        condition = condition_of(nonza)
+        condition = stream.condition_of(nonza)
         log.info(
             "{stream}: {theirs!r} does not take our certificate: {condition}",
             stream=self,
@@ -267,7 +267,9 @@ class OutgoingStream(ServerStream):
         await waiting
         assert self._answer is not None
         if self._answer.type == "error":
-            raise LinkError("remote-server-not-found", f"it does not verify: {shown(self._answer.condition)}")
+            raise LinkError(
+                "remote-server-not-found", f"it does not verify: {stream.shown(self._answer.condition)}"
+            )
         return self._answer.type == "valid"
 
     def _dialback(self, nonza: Nonza) -> None:
@@ -285,7 +287,7 @@ class OutgoingStream(ServerStream):
             self._give_up(LinkError("internal-server-error", "it says that our key is wrong"))
         else:
             self._give_up(
-                LinkError("remote-server-timeout", f"it could not verify us: {shown(said.condition)}")
+                LinkError("remote-server-timeout", f"it could not verify us: {stream.shown(said.condition)}")
             )
 
     # -- sending ------------------------------------------------------------------------------------

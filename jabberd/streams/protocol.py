@@ -85,6 +85,7 @@ class StreamProtocol(Protocol):
         self.security = Security()
         self.address = ""
         self.id = ""  # of the stream, chosen by whoever receives it
+        self.version = stream.VERSION  # in our header
         self.since = 0.0  # when the connection was made, by `clock`
         self.heard = 0.0  # when the peer last sent anything
         self.ended = False  # nothing is sent or handled any more

@@ -6,10 +6,9 @@ carries stanzas one way only (RFC 6120 §2.5).
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.logger import Logger
 
@@ -17,7 +16,6 @@ from jabberd.streams import tls, vouch
 from jabberd.streams.proof import Rules
 from jabberd.streams.protocol import StreamProtocol
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import split
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
@@ -30,14 +28,10 @@ if TYPE_CHECKING:
     from jabberd.streams.tls import Contexts
     from jabberd.streams.vouch import Trust
     from jabberd.xmpp.dialback import Dialback
-    from jabberd.xmpp.parser import Nonza
 
-__all__ = ["STREAM_ERROR", "ServerStream", "Terms", "Timer", "condition_of", "domain_of", "shown"]
+__all__ = ["ServerStream", "Terms", "Timer", "domain_of"]
 
 log = Logger()
-
-STREAM_ERROR: Final = f"{{{ns.STREAM}}}error"
-_CONDITION: Final = re.compile("[a-z-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +139,3 @@ def domain_of(address: str) -> JID | None:
         jid = JID.parse(address)
         return jid if jid == jid.domain else None
     return None
-
-
-def condition_of(error: Nonza) -> str:
-    """The condition in a stream or SASL error of the peer."""
-    names = (split(child.tag)[1] for child in error.element())
-    return shown(next((name for name in names if name != "text"), ""))
-
-
-def shown(condition: str) -> str:
-    """A condition that a peer chose, fit for one line of a log and for the sender of a stanza."""
-    return condition if _CONDITION.fullmatch(condition) else "undefined-condition"

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import E, Element, escape_attribute, serialize
+from jabberd.xmpp.element import E, Element, escape_attribute, serialize, split
 
 if TYPE_CHECKING:
     from jabberd.xmpp.errors import SASLFailure, StreamError
+    from jabberd.xmpp.parser import Nonza
 
 CLOSE: Final = b"</stream:stream>"
+#: The version of XMPP that this server speaks (RFC 6120 §4.7.5).
+VERSION: Final = "1.0"
 
 _EXTRA_NAMESPACES: Final = {ns.SERVER: f" xmlns:db='{ns.DIALBACK}'"}  # XEP-0220 §2.1.1
+#: What the peer calls an error of the stream.
+ERROR: Final = f"{{{ns.STREAM}}}error"
+
+_CONDITION: Final = re.compile("[a-z-]{1,40}")
+_NUMBERS: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 
-def header(content_ns: str, *, sender: str = "", to: str = "", id: str = "", lang: str = "en") -> bytes:
+def version_for(theirs: str) -> str:
+    """The version in the answer to a header: theirs or ours, whichever is lower (RFC 6120 §4.7.5).
+
+    Empty for none, and for what is none: rule 5 takes that for 0.9, and has no version in the answer.
+    """
+    numbers = _NUMBERS.fullmatch(theirs)
+    if numbers is None:
+        return ""
+    major, minor = map(int, numbers.groups())
+    return VERSION if major else f"0.{minor}"
+
+
+def header(
+    content_ns: str,
+    *,
+    sender: str = "",
+    to: str = "",
+    id: str = "",
+    lang: str = "en",
+    version: str = VERSION,
+) -> bytes:
     """The XML declaration and our ``<stream:stream>`` start tag (RFC 6120 §4.7)."""
-    given = {"from": sender, "to": to, "id": id, "version": "1.0", "xml:lang": lang}
+    given = {"from": sender, "to": to, "id": id, "version": version, "xml:lang": lang}
     attrs = "".join(f" {name}='{escape_attribute(value)}'" for name, value in given.items() if value)
     extra = _EXTRA_NAMESPACES.get(content_ns, "")
     return (
@@ -48,3 +77,14 @@ def sasl_failure(why: SASLFailure, namespace: str = ns.SASL) -> Element:
     if why.text:
         failure.append(E(namespace, "text", {f"{{{ns.XML}}}lang": "en"}, why.text))
     return failure
+
+
+def condition_of(error: Nonza) -> str:
+    """The condition in a stream or SASL error of the peer."""
+    names = (split(child.tag)[1] for child in error.element())
+    return shown(next((name for name in names if name != "text"), ""))
+
+
+def shown(condition: str) -> str:
+    """A condition that a peer chose, fit for one line of a log and for the sender of a stanza."""
+    return condition if _CONDITION.fullmatch(condition) else "undefined-condition"

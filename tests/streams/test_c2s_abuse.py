@@ -478,12 +478,8 @@ def test_b12_a_response_without_a_challenge_is_malformed(
     client = connected(network)
     client.send(response("\0romeo\0secret"))
     assert client.receives(failure_with_text("malformed-request"))
-    client.send(auth("SCRAM-SHA-1", HandMade("SHA-1").first()))
-    client.next()
-    client.send(auth("SCRAM-SHA-1", HandMade("SHA-1").first()))
-    assert client.receives(failure_with_text("malformed-request"))
     client.drop()
-    unharmed(lines=2)
+    unharmed()
 
 
 # --- binding --------------------------------------------------------------------------------------
