@@ -77,6 +77,7 @@ def test_sizes_and_durations_are_written_with_their_units() -> None:
     assert read.limits.answer_timeout == 0.5
 
 
+@pytest.mark.rfc6120("13.12-4")
 def test_a_program_gives_sizes_and_durations_as_numbers() -> None:
     told: list[tuple[object, str]] = []
     given = {"stanza": 10_000, "idle_timeout": 0.5}

@@ -231,4 +231,4 @@ class IQ:
         return self.stanza.type
 
 
-Answer = Element | tuple[Element, ...] | None
+Answer = Element | None  # RFC 6120 §8.2.3: a result has at most one child

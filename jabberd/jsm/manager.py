@@ -416,8 +416,7 @@ class SessionManager:
         self._reply(stanza, await answer)
 
     def _reply(self, stanza: Stanza, answer: api.Answer) -> Deferred[None] | None:
-        children = () if answer is None else answer if isinstance(answer, tuple) else (answer,)
-        return self.route(stanza.reply(*children))
+        return self.route(stanza.reply() if answer is None else stanza.reply(answer))
 
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""

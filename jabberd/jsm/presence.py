@@ -89,6 +89,7 @@ class Presence:
 
     def gone(self, session: Session, stanza: Stanza | None = None) -> None:
         """It is unavailable: it said so, or (without a stanza) it was lost (§4.5, §4.6)."""
+        said = stanza is not None
         if stanza is None:
             stanza = Stanza.of("presence", sender=session.jid, type="unavailable")
         was_available = session.presence is not None
@@ -97,6 +98,8 @@ class Presence:
         directed, session.directed = session.directed, set()
         if was_available:
             self._tell_subscribers(account, stanza)
+            if said:
+                session.send(stanza.stamped(session.jid, account.jid))  # §4.5.2: "as well"
         for jid in directed:
             if not (was_available and account.trusts(jid)):
                 self._manager.route(stanza.stamped(session.jid, jid))
@@ -134,31 +137,33 @@ class Presence:
 
     def probe(self, account: Account, stanza: Stanza) -> None:
         """Answer a probe (§4.3.2); an account that hides looks like one that does not exist."""
-        asker = stanza.sender
+        asker, to = stanza.sender, stanza.to
         assert asker is not None  # the stream saw to it
-        if not account.exists or not (account.trusts(asker) or asker.bare == account.jid):
-            if not self._shown_directly(account, asker, stanza):
-                self._answer(account, asker, "unsubscribed", stanza.id)
-            return
-        present = [session.presence for session in account.available]
-        if not present:
-            self._answer(account, asker, "unavailable", stanza.id)
-        for presence in present:
-            assert presence is not None  # the session is available
-            assert presence.sender is not None
-            self._manager.route(presence.stamped(presence.sender, asker.bare))
+        assert to is not None  # or the router
+        session = account.sessions.get(to.resourcepart)
+        trusted = account.exists and (account.trusts(asker) or asker.bare == account.jid)
+        if session is not None and (_was_shown_to(session, asker) or (trusted and session.presence)):
+            self._show_one(session, asker, stanza.id)
+        elif not trusted:
+            self._answer(account.jid, asker, "unsubscribed", stanza.id)
+        elif to.resourcepart or not account.available:
+            self._answer(to, asker, "unavailable", stanza.id)
+        else:
+            self._show_all(account, asker.bare)
 
-    def _shown_directly(self, account: Account, asker: JID, probe: Stanza) -> bool:
-        """Answer a probe of one resource by somebody to whom that one has sent presence (§4.6.6)."""
-        session = account.sessions.get(probe.to.resourcepart) if probe.to else None
-        if session is None or asker not in session.directed:
-            return False
-        self._manager.route(Stanza.of("presence", sender=session.jid, to=asker, id=probe.id))
-        return True
+    def _show_one(self, session: Session, asker: JID, id: str) -> None:
+        """Only that it is there: who asks for one resource is told no more (§4.3.2, §4.6.6)."""
+        if session.presence is not None and session.account.trusts(asker):
+            asker, id = asker.bare, session.presence.id  # §4.3.2.1
+        self._manager.route(Stanza.of("presence", sender=session.jid, to=asker, id=id))
 
-    def _answer(self, account: Account, asker: JID, type: str, id: str) -> None:
-        answer = Stanza.of("presence", sender=account.jid, to=asker.bare, type=type, id=id)
-        self._manager.route(answer)
+    def _show_all(self, account: Account, asker: JID) -> None:
+        for session in account.available:
+            assert session.presence is not None
+            self._manager.route(session.presence.stamped(session.jid, asker))
+
+    def _answer(self, sender: JID, asker: JID, type: str, id: str) -> None:
+        self._manager.route(Stanza.of("presence", sender=sender, to=asker.bare, type=type, id=id))
 
     def show(self, account: Account, contact: JID, presence: str) -> None:
         """Tell one contact of every available resource: its presence, or that it is ``unavailable``."""
@@ -168,6 +173,11 @@ class Presence:
             if presence == "unavailable":
                 stanza = Stanza.of("presence", type="unavailable")
             self._manager.route(stanza.stamped(session.jid, contact))
+
+
+def _was_shown_to(session: Session, asker: JID) -> bool:
+    """Whether somebody got directed presence from that session."""
+    return asker in session.directed or asker.bare in session.directed
 
 
 def _priority(stanza: Stanza) -> int:

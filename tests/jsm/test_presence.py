@@ -88,11 +88,12 @@ def test_goodbye_is_told_to_who_was_told_the_beginning(
 ) -> None:
     romeo, juliet = friends
     street = network.client("romeo@montague.lit/street")
-    for client in (romeo, juliet):
+    for client in (romeo, juliet, street):
         client.forget()
     street.send("<presence type='unavailable'><status>adieu</status></presence>")
-    for client in (romeo, juliet):
-        assert client.receives(shown(street, client, "<status>adieu</status>", "unavailable"))
+    goodbye = shown(street, "{}", "<status>adieu</status>", "unavailable")
+    for client in (romeo, juliet, street):
+        assert client.receives(goodbye.format(client.jid.bare))
     street.close()
     for client in (romeo, juliet, street):
         assert client.hears_nothing()
@@ -342,6 +343,108 @@ def test_who_got_directed_presence_may_probe_that_resource(romeo: Client, networ
     room.forget()
     room.send(probe.format("orchard"))
     assert room.next().get("type") == "unsubscribed"
+
+
+@pytest.mark.rfc6121("4.3.2-4", "4.3.2-5")
+def test_a_subscriber_who_probes_one_resource_learns_only_whether_it_is_there(
+    romeo: Client, nurse: Hearer, network: Network
+) -> None:
+    street = network.client("romeo@montague.lit/street", presence=f"<presence id='x'>{AWAY}</presence>")
+    network.client("romeo@montague.lit/silent", presence="")
+    nurse.forget()
+    kitchen = network.stranger("nurse@verona.lit/kitchen")
+    probe = "<presence type='probe' id='p1' to='romeo@montague.lit/{}'/>"
+    shown_one = "<presence {} from='romeo@montague.lit/{}' to='nurse@verona.lit'/>"
+    kitchen.send(probe.format("street"))
+    assert nurse.receives(shown_one.format("id='x'", "street"))
+    kitchen.send(probe.format("silent"))
+    assert nurse.receives(shown_one.format("id='p1' type='unavailable'", "silent"))
+    kitchen.send(probe.format("gone"))
+    assert nurse.receives(shown_one.format("id='p1' type='unavailable'", "gone"))
+    street.send("<presence type='unavailable'/>")
+    nurse.forget()
+    kitchen.send(probe.format("street"))
+    assert nurse.receives(shown_one.format("id='p1' type='unavailable'", "street"))
+
+
+@pytest.mark.rfc6121("4.3-2")
+def test_a_client_may_probe_by_itself(friends: tuple[Client, Client], network: Network) -> None:
+    romeo, juliet = friends
+    juliet.send("<presence type='probe' id='p1' to='romeo@montague.lit'/>")
+    assert juliet.receives(shown(romeo, juliet))
+    nurse = network.stranger("nurse@verona.lit")
+    juliet.send("<presence type='probe' id='p2' to='nurse@verona.lit'/>")
+    assert nurse.next().get("type") == "probe"
+    for to in ("to='nobody@capulet.lit'", "to='capulet.lit'", ""):
+        juliet.send(f"<presence type='probe' id='p3' {to}/>")
+    assert "error" not in [each.get("type") for each in juliet.heard]
+
+
+@pytest.mark.rfc6121("4.3.2-2")
+def test_a_refused_probe_leaves_a_pre_approval_as_it_is(romeo: Client, network: Network) -> None:
+    nurse = network.stranger("nurse@verona.lit")
+    romeo.send("<presence type='subscribed' to='nurse@verona.lit'/>")
+    nurse.send("<presence type='probe' to='romeo@montague.lit'/>")
+    assert nurse.next().get("type") == "unsubscribed"
+    answer = romeo.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")
+    assert [item.get("approved") for item in answer[0]] == ["true"]
+
+
+@pytest.mark.rfc6121("4.5.2-5")
+def test_presence_after_a_goodbye_is_an_initial_one(friends: tuple[Client, Client]) -> None:
+    romeo, juliet = friends
+    romeo.send("<presence type='unavailable'/>")
+    romeo.forget()
+    juliet.forget()
+    romeo.send(f"<presence>{AWAY}</presence>")
+    assert juliet.receives(shown(romeo, juliet, AWAY))
+    assert romeo.receives(shown(romeo, romeo, AWAY), shown(juliet, romeo))  # she was probed
+
+
+@pytest.mark.rfc6121("4.2.3-1", "4.4.3-1", "4.5.3-1")
+@pytest.mark.parametrize("type", ["", "unavailable"])
+def test_presence_that_comes_in_reaches_all_available_resources(
+    romeo: Client, network: Network, type: str
+) -> None:
+    nurse = network.stranger("nurse@verona.lit/kitchen")
+    street = network.client(
+        "romeo@montague.lit/street", presence="<presence><priority>-1</priority></presence>"
+    )
+    silent = network.client("romeo@montague.lit/silent", presence="")
+    romeo.forget()
+    kind = type and f"type='{type}'"
+    nurse.send(f"<presence {kind} to='romeo@montague.lit'>{AWAY}</presence>")
+    for client in (romeo, street):
+        assert client.receives(shown("nurse@verona.lit/kitchen", "romeo@montague.lit", AWAY, type))
+    assert silent.hears_nothing()
+
+
+@pytest.mark.rfc6121("4.6.1-1")
+def test_a_subscription_comes_before_directed_presence(romeo: Client, juliet: Client) -> None:
+    juliet.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")
+    romeo.send("<presence to='juliet@capulet.lit'/>")
+    juliet.send("<presence type='subscribe' to='romeo@montague.lit'/>")
+    romeo.send("<presence type='subscribed' to='juliet@capulet.lit'/>")
+    juliet.forget()
+    romeo.send(f"<presence>{AWAY}</presence>")
+    assert juliet.receives(shown(romeo, juliet, AWAY))
+    romeo.send("<presence type='unsubscribed' to='juliet@capulet.lit'/>")
+    assert juliet.receives(shown(romeo, juliet, type="unavailable"))
+    assert juliet.next().get("type") == "unsubscribed"
+    juliet.forget()
+    romeo.send("<presence/>")
+    assert juliet.hears_nothing()
+
+
+@pytest.mark.rfc6121("4.7.2.3-2")
+def test_no_priority_is_priority_0(juliet: Client, network: Network) -> None:
+    orchard = network.client(
+        "romeo@montague.lit/orchard", presence="<presence><priority>-1</priority></presence>"
+    )
+    orchard.send("<presence/>")
+    orchard.forget()
+    juliet.send("<message to='romeo@montague.lit' id='m1'/>")
+    assert orchard.next().get("id") == "m1"
 
 
 def test_a_subscription_that_the_other_side_has_lost_is_found_out_at_the_next_login(

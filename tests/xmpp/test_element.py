@@ -89,6 +89,7 @@ ANY_TEXT = st.text(st.characters(codec=None))
 CLEAN = re.compile(f"[{NOT_IN_XML}]")
 
 
+@pytest.mark.rfc6120("11.3-2")
 @given(text=ANY_TEXT, value=ANY_TEXT)
 def test_any_text_is_written_as_xml(text: str, value: str) -> None:
     """E4; RFC 6120 §11.3: what XML cannot say becomes U+FFFD."""
