@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from tests.conftest import LoggedErrors
 
 ROMEO, JULIET = "romeo@montague.lit/orchard", "juliet@capulet.lit/balcony"
-EVERYTHING: dict[str, dict[str, object]] = {"disco": {}, "last": {}, "ping": {}, "time": {}, "version": {}, "offline": {}}
+EVERYTHING: dict[str, dict[str, object]] = {
+    "disco": {},
+    "last": {},
+    "ping": {},
+    "time": {},
+    "version": {},
+    "offline": {},
+}
 
 
 @pytest.fixture
