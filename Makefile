@@ -10,10 +10,10 @@ $(shell rm -f .venv/.has-*)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults guard lint types docs clean
+.PHONY: help demo run test faults guard bench bench-peers lint types docs clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 demo: .venv/.has-demo ## two servers, one conversation: see it happen (ONCE=1 ends by itself)
 	@$(BIN)/python demo/play.py $(if $(ONCE),--once)
@@ -28,6 +28,12 @@ test: .venv/.has-dev ## the whole test suite (ARGS="-k name" for a part)
 faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, USERS=50, and count (SEED=...)
 	@JABBERD_FAULTS_SECONDS=$(or $(FOR),120) JABBERD_FAULTS_USERS=$(or $(USERS),50) \
 	JABBERD_FAULTS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults
+
+bench: .venv/.has-bench ## measure what the server costs: two minutes, a table and a picture in var/bench
+	@$(BIN)/python benchmarks/bench.py --output var/bench $(ARGS)
+
+bench-peers: .venv/.has-bench ## the same beside Prosody, ejabberd and jabberd2, where they are installed
+	@$(BIN)/python benchmarks/bench.py --peers --output var/bench $(ARGS)
 
 guard: .venv/.has-dev ## count the machine instructions of a chat message (ARGS=--record stores the figure)
 	@$(BIN)/python benchmarks/instructions.py $(ARGS)

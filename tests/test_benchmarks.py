@@ -1,0 +1,35 @@
+"""The benchmarks measure what they say: a short run of ours alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "benchmarks" / "bench.py"
+
+
+@pytest.mark.process
+def test_a_short_run_writes_a_table(tmp_path: Path) -> None:
+    options = [
+        "--only",
+        "roster",
+        "--seconds",
+        "0.2",
+        "--rounds",
+        "1",
+        "--idle",
+        "10",
+        "--output",
+        str(tmp_path),
+    ]
+    ran = subprocess.run(
+        [sys.executable, BENCH, *options], check=False, timeout=120, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    table = (tmp_path / "bench.txt").read_text()
+    assert table in ran.stdout
+    assert "roster of 500" in table
+    assert "KiB more per idle session" in table
