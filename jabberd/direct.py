@@ -20,6 +20,7 @@ from jabberd.operating.shown import Shown
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.storage.ownership import InUseError, ownership
+from jabberd.streams.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,8 +62,11 @@ def _checked(config: Config, words: list[str]) -> dict[str, Any]:
     settings = config.settings
     shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
     trust = terms.trust(config)
-    way = terms.federation(settings, shown, terms.policies(settings), trust, token_bytes(32), running, tuple)
-    check = Check(config.changed, way, open_storage(settings.storage.url, None), None)
+    storage = open_storage(settings.storage.url, None)
+    spool = Spool(storage.archive("spool of links"))  # nothing is sent: it stays as it is
+    policies = terms.policies(settings)
+    way = terms.federation(settings, shown, policies, trust, token_bytes(32), running, tuple, spool)
+    check = Check(config.changed, way, storage, None)
     admin = Admin(lambda: [("", "", check)])
     answers: list[dict[str, Any]] = []
 

@@ -36,6 +36,7 @@ from jabberd.streams.clients import ClientFactory
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
 from jabberd.streams.servers import ServerFactory
+from jabberd.streams.spool import Spool
 from jabberd.streams.tls import security
 from jabberd.xmpp.errors import StreamError
 
@@ -131,12 +132,18 @@ class Hosts(Service):
     name = "domains"
 
     def __init__(
-        self, clock: Any, clients: ClientFactory, hosts: Mapping[str, hosting.Host], listeners: Listeners
+        self,
+        clock: Any,
+        clients: ClientFactory,
+        hosts: Mapping[str, hosting.Host],
+        listeners: Listeners,
+        federation: Federation,
     ) -> None:
         self._clock = clock
         self._clients = clients
         self.hosts = hosts
         self._listeners = listeners
+        self._federation = federation
 
     def startService(self) -> None:
         Service.startService(self)
@@ -146,6 +153,8 @@ class Hosts(Service):
         for name, host in self.hosts.items():
             await host.modules.start()
             self._clients.hosts = {**self._clients.hosts, name: host.manager}
+        for host in self.hosts.values():
+            await self._federation.read_back(host.manager.jid)
         notify.ready(self._listeners.bound)
 
     def serving(self) -> dict[str, bool]:
@@ -260,7 +269,10 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     ours, secret, kept_rules, storage = _opened(settings.storage.url, reactor)
     threads = BoundedThreads(reactor)
     policies = terms.policies(settings)
-    federation = terms.federation(settings, shown, policies, trust, secret, reactor, lambda: listeners.bound)
+    spool = Spool(storage.archive("spool of links"))
+    federation = terms.federation(
+        settings, shown, policies, trust, secret, reactor, lambda: listeners.bound, spool
+    )
     router = Router(federation)
     federation.bounce = router.bounce
     federation.terms.rules.table.update(kept_rules)
@@ -269,7 +281,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     servers = ServerFactory(federation.terms, router, federation, settings.limits.connections)
     factories |= _server_factories(servers, federation, reactor)
     listeners = Listeners(reactor, settings, factories)
-    domains = Hosts(reactor, clients, hosts, listeners)
+    domains = Hosts(reactor, clients, hosts, listeners, federation)
     services = [
         threads,
         StorageService(reactor, threads.run, storage, ours),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jabberd.config import Config
     from jabberd.operating.shown import Shown
     from jabberd.settings import ServerSettings
+    from jabberd.streams.spool import Spool
 
 __all__ = ["client_streams", "connector", "door", "federation", "policies", "server_streams", "trust"]
 
@@ -96,6 +97,7 @@ def federation(
     secret: bytes,
     reactor: Any,
     bound: Callable[[], Iterable[tuple[str, str, int]]],
+    spool: Spool,
 ) -> Federation:
     """The way to other servers, with what all streams with them share.
 
@@ -109,7 +111,7 @@ def federation(
         streams=server_streams(settings, Traffic()),
         clock=reactor,
     )
-    return Federation(shared, connector(settings, reactor, bound), settings.federation)
+    return Federation(shared, connector(settings, reactor, bound), settings.federation, spool)
 
 
 def trust(config: Config) -> Trust:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -23,6 +23,8 @@ from jabberd.streams.outgoing import OutgoingStream
 from jabberd.streams.proof import LinkError, Pair, Policy
 from jabberd.streams.s2s import Timer
 from jabberd.xmpp.errors import StanzaError, StreamError
+from jabberd.xmpp.stanza import Stanza
+from jabberd.xmpp.timestamp import delayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from jabberd.settings import Federation as Settings
+    from jabberd.streams.acks import Acks
     from jabberd.streams.connect import Connector
+    from jabberd.streams.parcel import Parcel
     from jabberd.streams.s2s import Terms
+    from jabberd.streams.spool import Spool
     from jabberd.streams.targets import Target
-    from jabberd.xmpp.stanza import Stanza
+    from jabberd.xmpp.jid import JID
 
 __all__ = ["Federation", "secured"]
 
@@ -43,6 +48,8 @@ _MOST_LINKS: Final = 10_000
 _MOST_SETBACKS: Final = 1_000
 _MOST_WAITING: Final = 64 << 20  # bytes in all queues together
 _MOST_VERIFICATIONS: Final = 200  # at a time
+_SWEEP: Final = 0.5  # seconds between looks at what has no home
+_SPOOLED_AFTER: Final = 1.0  # seconds without one
 _LOST: Final = (ConnectionClosed, SSL.Error, CancelledError)
 
 
@@ -51,22 +58,26 @@ class Federation:
 
     :ivar bounce: sends a stanza back with an error: the router's, to be set before the first stanza.
     :ivar connector: how their servers are found.
+    :ivar spool: where messages go that find no home in time.
     :ivar links: those that there are, by pair.
     :ivar setbacks: the last failures of those that there were, by pair.
     """
 
-    bounce: Callable[[Stanza, StanzaError], object]
+    bounce: Callable[[Stanza, StanzaError], Deferred[None] | None]
 
-    def __init__(self, terms: Terms, connector: Connector, settings: Settings) -> None:
+    def __init__(self, terms: Terms, connector: Connector, settings: Settings, spool: Spool) -> None:
         self.terms = terms
         self.settings = settings
+        self.spool = spool
         self.links: dict[tuple[str, str], Link] = {}
         self.setbacks: OrderedDict[tuple[str, str], Setback] = OrderedDict()
         self.connector = connector
         self._waiting = 0
         self._verifying = 0
         self._closing = False
+        self._kept: list[Deferred[None]] = []  # on their way to the spool while this server stops
         self._left: Deferred[None] | None = None
+        self._sweeping = Timer(terms.clock, self._sweep)
 
     @property
     def clock(self) -> IReactorTime:
@@ -77,18 +88,21 @@ class Federation:
         """Have other terms for the streams to come, and other limits for all links."""
         self.terms, self.settings, self.connector = terms, settings, connector
 
-    def deliver(self, stanza: Stanza) -> None:
+    def deliver(self, stanza: Stanza) -> Deferred[None] | None:
         """Send the stanza to the server of its domain; what cannot leave bounces, now or later.
+
+        See *Home* in `jabberd.interfaces`, and `jabberd.streams.parcel.Parcel`.
 
         :raises StanzaError: it cannot even wait.
         """
+        return self._link(stanza).send(stanza)
+
+    def _link(self, stanza: Stanza) -> Link:
         sender, to = stanza.sender, stanza.to
         assert sender is not None  # who receives a stanza sees to it
         assert to is not None
         link = self.links.get((sender.domainpart, to.domainpart))
-        if link is None:
-            link = self._new_link(Pair(sender.domain, to.domain))
-        link.send(stanza)
+        return link if link is not None else self._new_link(Pair(sender.domain, to.domain))
 
     def _new_link(self, pair: Pair) -> Link:
         if self._closing:
@@ -110,15 +124,30 @@ class Federation:
         if self._waiting + size > _MOST_WAITING:
             return False
         self._waiting += size
+        if not self._sweeping.running:
+            self._sweeping.start(_SWEEP)
         return True
 
     def release(self, size: int) -> None:
         """See `jabberd.streams.link.Switchboard`."""
         self._waiting -= size
 
+    def give_back(self, parcel: Parcel, error: StanzaError) -> None:
+        """See `jabberd.streams.link.Switchboard`."""
+        if self._closing and parcel.stanza.name == "message":
+            self._kept.append(self.spool.write(parcel))
+            return
+        home = self.bounce(parcel.stanza, error)
+        if home is None:
+            parcel.settle()
+        else:
+            home.addCallback(parcel.settle)
+
     def forget(self, link: Link) -> None:
         """See `jabberd.streams.link.Switchboard`."""
         self.links.pop(link.pair, None)
+        if not self._waiting:
+            self._sweeping.stop()
         if link.setback is not None:
             self.setbacks[link.pair] = link.setback
             self.setbacks.move_to_end(link.pair)
@@ -126,17 +155,37 @@ class Federation:
                 self.setbacks.popitem(last=False)
         self._tell_left()
 
-    def open(self, pair: Pair) -> Deferred[OutgoingStream]:
-        """See `jabberd.streams.link.Switchboard`."""
-        return Deferred.fromCoroutine(self._authenticated(pair))
+    def _sweep(self) -> None:
+        """Look after what has no home, as long as there is anything."""
+        self.spool.tidy()
+        now = self.clock.seconds()
+        for link in list(self.links.values()):
+            link.sweep(now - _SPOOLED_AFTER, now - self.settings.queue_age)
+        if self._waiting:
+            self._sweeping.start(_SWEEP)
 
-    async def _authenticated(self, pair: Pair) -> OutgoingStream:
+    async def read_back(self, domain: JID) -> None:
+        """Send what the last process took from this domain of ours, and did not see through."""
+        async for row in self.spool.rows(domain):
+            stanza = delayed(Stanza.from_standalone(row.stanza), row.stamp, domain)
+            try:
+                self._link(stanza).send_again(stanza, row)
+            except StanzaError as error:
+                self.bounce(stanza, error)
+                self.spool.remove(domain, row.id)
+
+    def open(self, pair: Pair, before: Acks | None) -> Deferred[OutgoingStream]:
+        """See `jabberd.streams.link.Switchboard`."""
+        return Deferred.fromCoroutine(self._authenticated(pair, before))
+
+    async def _authenticated(self, pair: Pair, before: Acks | None) -> OutgoingStream:
         policy = self.terms.hosted(pair.ours)
         if policy is None:
             raise LinkError("remote-server-timeout", f"{pair.ours} is not hosted here any more")
         stream = await self._connected(pair, policy)
         try:
             await stream.authenticate()
+            await stream.manage(before)
         except _LOST as error:
             if not stream.ended:
                 stream.abort()
@@ -205,8 +254,8 @@ class Federation:
     def close(self, limit: float) -> Deferred[None]:
         """End all links; fires when they are gone.
 
-        What waits for an attempt under way goes out first; what is left after ``limit`` seconds goes
-        back to its sender.
+        What waits for an attempt under way goes out first; messages that are left after ``limit`` seconds
+        stay in the spool, and leave when the server is back.
         """
         left: Deferred[None] = Deferred()
         self._closing, self._left = True, left
@@ -221,7 +270,7 @@ class Federation:
     def _tell_left(self) -> None:
         if not self.links and self._left is not None:
             left, self._left = self._left, None
-            left.callback(None)
+            DeferredList(self._kept).addCallback(lambda _: left.callback(None))
 
     def _cut(self) -> None:
         for link in list(self.links.values()):

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from jabberd.streams.acks import failed
 from jabberd.streams.exchange import Exchange
 from jabberd.streams.lanes import Lanes
+from jabberd.streams.managed import ManagedStream
 from jabberd.streams.proof import Offer, Pair, offer
-from jabberd.streams.s2s import ServerStream, Terms, domain_of
+from jabberd.streams.s2s import Terms, domain_of
 from jabberd.xmpp import ns, sasl, stream
 from jabberd.xmpp.dialback import Dialback, is_key
 from jabberd.xmpp.element import E, serialize
@@ -27,6 +29,7 @@ from jabberd.xmpp.stanza import check_iq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jabberd.streams.acks import Kept
     from jabberd.streams.proof import Policy
     from jabberd.xmpp.errors import SASLFailure
     from jabberd.xmpp.jid import JID
@@ -68,11 +71,15 @@ class Door(Protocol):
         :raises NotVerifiedError: no answer can be had.
         """
 
+    @property
+    def kept(self) -> Kept:
+        """What was acknowledged on streams that may be resumed."""
+
     def closed(self, stream: IncomingStream) -> None:
         """That stream is gone."""
 
 
-class IncomingStream(ServerStream):
+class IncomingStream(ManagedStream):
     """One stream that another server opened.
 
     :ivar pairs: those proved on this stream, each with the proof: ``certificate`` or ``dialback``.
@@ -100,6 +107,10 @@ class IncomingStream(ServerStream):
             f"{{{ns.SASL}}}abort": self._sasl.abort,
             f"{{{ns.DIALBACK}}}result": self._dialback,
             f"{{{ns.DIALBACK}}}verify": self._dialback,
+            f"{{{ns.SM}}}enable": self._enable,
+            f"{{{ns.SM}}}resume": self._resume,
+            f"{{{ns.SM}}}a": self.on_a,
+            f"{{{ns.SM}}}r": self.on_r,
             stream.ERROR: self._error,
         }
 
@@ -107,6 +118,11 @@ class IncomingStream(ServerStream):
 
     def on_end(self, why: str) -> None:
         self.door.closed(self)
+        if self.acks is not None and self.goodbye:
+            self.door.kept.forget(self.acks)
+        elif self.acks is not None:
+            self.door.kept.lost(self.acks, self, self.clock.seconds())
+        super().on_end(why)
         log.debug("{stream}: gone ({why})", stream=self, why=why)
 
     def our_header(self) -> bytes:
@@ -295,9 +311,31 @@ class IncomingStream(ServerStream):
             self.say(asked.answer("invalid"))
             self.close()
 
+    # -- acknowledgements ---------------------------------------------------------------------------
+
+    def _enable(self, nonza: Nonza) -> None:
+        if self._unproved():
+            return
+        self.enable(self.door.kept, next(iter(self.pairs))[1], nonza.element())
+
+    def _resume(self, nonza: Nonza) -> Deferred[None] | None:
+        if self._unproved():
+            return None
+        theirs = {theirs for _, theirs in self.pairs}
+        return Deferred.fromCoroutine(self.resume(self.door.kept, theirs, nonza.element()))
+
+    def _unproved(self) -> bool:
+        """Nothing is counted before the peer has proved who it is (§3)."""
+        if not self.pairs:
+            self.write(serialize(failed("unexpected-request")))
+        return not self.pairs
+
     # -- stanzas ------------------------------------------------------------------------------------
 
     def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
+        return self.count(self._take_in(stanza))
+
+    def _take_in(self, stanza: Stanza) -> Deferred[None] | None:
         if not self.pairs:
             raise self._too_early()
         if not (stanza.attrs.get("to") and stanza.attrs.get("from")):

@@ -1,38 +1,47 @@
 """A link: our stream from one of our domains to one of theirs, and what waits for it.
 
 A link is made by the first stanza, and forgotten when it has neither a stream, nor stanzas, nor a failure
-to remember.  Every stanza is on the stream, in the queue, or on its way back to its sender:
+to remember.  Every stanza is in the queue, or on the stream, or on its way back to its sender:
 
 * *opening*: stanzas wait;
-* *up*: they go straight to the stream;
+* *up*: they go straight to the stream, as long as there is room, and stay with it until they have a home;
 * *resting*, after a failure: if the failure may pass they wait for the next attempt, but no longer than
   ``queue_age``; else they go back at once, until the rest is over;
 * *idle*, after the rest: the failure is remembered, and the next stanza opens the link.
+
+When a stream is lost, what has no home yet waits for the next one, which resumes the old one if the peer
+acknowledges and remembers it.  If it does not, what was not acknowledged is sent again, though it may have
+arrived; when there is no next stream in time it goes back to its sender, though it may have arrived: XEP-0198
+has no third way (§4), and silence would be the worst.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.application.internet import backoffPolicy
 from twisted.logger import Logger
 
+from jabberd.streams.parcel import Parcel
 from jabberd.streams.proof import LinkError
 from jabberd.streams.s2s import Timer
-from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
+    from jabberd.interfaces import ArchiveRow
     from jabberd.settings import Federation as Settings
+    from jabberd.streams.acks import Acks
     from jabberd.streams.outgoing import OutgoingStream
     from jabberd.streams.proof import Pair
+    from jabberd.streams.spool import Spool
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.stanza import Stanza
 
@@ -43,6 +52,7 @@ log = Logger()
 #: Seconds to rest after so many failures in a row, with jitter.
 _rest: Final[Callable[[int], float]] = backoffPolicy(initialDelay=0.5, maxDelay=60.0, factor=2.0)
 _REMEMBERED: Final = 300.0  # seconds that a failure lengthens the rest after the next one
+_ENVELOPE: Final = 300  # bytes that a stanza has around its payload, more or less
 
 
 class Switchboard(Protocol):
@@ -54,17 +64,23 @@ class Switchboard(Protocol):
     @property
     def settings(self) -> Settings: ...
 
-    def open(self, pair: Pair) -> Deferred[OutgoingStream]:
-        """Connect and prove ourselves; fails with `LinkError`."""
+    @property
+    def spool(self) -> Spool: ...
+
+    def open(self, pair: Pair, before: Acks | None) -> Deferred[OutgoingStream]:
+        """Connect and prove ourselves; fails with `LinkError`.
+
+        :param before: what was acknowledged on the last stream, to go on from there.
+        """
 
     def hold(self, size: int) -> bool:
-        """Whether so many more bytes may wait, in all queues together; they count from now on."""
+        """Whether so many more bytes may be without a home, in all links together; they count from now on."""
 
     def release(self, size: int) -> None:
-        """They wait no more."""
+        """They have one."""
 
-    def bounce(self, stanza: Stanza, error: StanzaError) -> object:
-        """Send the stanza back."""
+    def give_back(self, parcel: Parcel, error: StanzaError) -> None:
+        """Send the stanza back or, if this server is about to stop, keep it for its next start."""
 
     def forget(self, link: Link) -> None:
         """The link has nothing more to do."""
@@ -100,15 +116,15 @@ class Link:
         self.since = board.clock.seconds()
         self._board = board
         self._clock = board.clock
-        self._queue: list[Stanza] = []
-        self._size = 0
+        self._queue: deque[Parcel] = deque()
+        self._size = 0  # of the queue
+        self._before: Acks | None = None  # of the stream that was lost, with what was not acknowledged
         self._used = 0.0
         self._failures = 0
         self._closing: StreamError | None = None
         self._opening = False
         self._attempt: Deferred[None] | None = None
         self._resting = Timer(board.clock, self._rested)
-        self._aging = Timer(board.clock, self._too_old)
         self._idling = Timer(board.clock, self._idle)
 
     def __str__(self) -> str:
@@ -116,13 +132,35 @@ class Link:
 
     @property
     def waiting(self) -> int:
-        """How many stanzas wait."""
+        """How many stanzas wait to be sent."""
         return len(self._queue)
 
     @property
     def waiting_size(self) -> int:
         """How many bytes they have."""
         return self._size
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many stanzas were sent and have no home that is known."""
+        return len(self._sent)
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when, by the clock, the oldest of all these has had no home; None if there is none."""
+        first = next(iter(self.homeless()), None)
+        return first.at if first else None
+
+    def homeless(self) -> Iterator[Parcel]:
+        """All that has no home but the spool, oldest first."""
+        yield from self._sent
+        yield from self._queue
+
+    @property
+    def _sent(self) -> Sequence[Parcel]:
+        if self.stream is not None:
+            return self.stream.homeless
+        return self._before.unacked if self._before is not None else ()
 
     @property
     def state(self) -> str:
@@ -140,46 +178,92 @@ class Link:
 
     # -- stanzas ------------------------------------------------------------------------------------
 
-    def send(self, stanza: Stanza) -> None:
-        """Send the stanza now, or when the link is up.
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Send the stanza now, or when the link is up; see *Home* in `jabberd.interfaces`.
 
         :raises StanzaError: it cannot be sent and may not wait.
         """
-        if self.stream is not None:
-            self._used = self._clock.seconds()
-            self.stream.send(stanza)
-            return
+        size = len(stanza.payload) + _ENVELOPE
+        stream = self.stream
+        goes = stream is not None and not self._queue and stream.room(size)
+        if not goes:
+            self._may_wait(size)
+        if not self._board.hold(size):
+            raise StanzaError("resource-constraint", f"too much waits for {self.pair.theirs}")
+        parcel = Parcel(self, stanza, self._clock.seconds(), size)
+        home = parcel.home
+        if goes and stream is not None:
+            self._used = parcel.at
+            stream.send(parcel)
+        else:
+            self._enqueue(parcel)
+        return home
+
+    def _may_wait(self, size: int) -> None:
+        limits = self._board.settings
         if self._resting.running and self.failure is not None and not self.failure.passing:
             raise self.failure.stanza_error()
-        self._enqueue(stanza)
-        if not self._opening and not self._resting.running:
+        if len(self._queue) >= limits.queue or self._size + size > limits.queue_size:
+            raise StanzaError("resource-constraint", f"too much waits for {self.pair.theirs}")
+
+    def send_again(self, stanza: Stanza, row: ArchiveRow) -> None:
+        """Send what the last process took, and left in the spool."""
+        size = len(stanza.payload) + _ENVELOPE
+        self._board.hold(size)
+        self._enqueue(Parcel(self, stanza, self._clock.seconds(), size, row))
+
+    def _enqueue(self, parcel: Parcel) -> None:
+        self._queue.append(parcel)
+        self._size += parcel.size
+        if self.stream is None and not self._opening and not self._resting.running:
             self._open()
 
-    def _enqueue(self, stanza: Stanza) -> None:
-        limits, size = self._board.settings, len(stanza.to_scope(ns.SERVER))
-        full = len(self._queue) >= limits.queue or self._size + size > limits.queue_size
-        if full or not self._board.hold(size):
-            raise StanzaError("resource-constraint", f"too much waits for {self.pair.theirs}")
-        self._queue.append(stanza)
-        self._size += size
-        if not self._aging.running:
-            self._aging.start(limits.queue_age)
+    def go_on(self) -> None:
+        """See `jabberd.streams.managed.Rider`."""
+        while self._queue and self.stream is not None and self.stream.room(self._queue[0].size):
+            parcel = self._queue.popleft()
+            self._size -= parcel.size
+            self.stream.send(parcel)
 
-    def _dequeue(self) -> list[Stanza]:
-        stanzas, self._queue = self._queue, []
-        self._board.release(self._size)
+    def settled(self, parcel: Parcel) -> None:
+        """See `jabberd.streams.parcel.Carrier`."""
+        self._board.release(parcel.size)
+        self._board.spool.forget(parcel)
+
+    def _left(self) -> list[Parcel]:
+        """All that has no home and is on no stream; it is the caller's now."""
+        before, self._before = self._before, None
+        parcels = [*(before.taken() if before is not None else ()), *self._queue]
+        self._queue.clear()
         self._size = 0
-        self._aging.stop()
-        return stanzas
+        return parcels
 
-    def _too_old(self) -> None:
-        """What waits has waited enough."""
-        why = self.failure or LinkError("remote-server-timeout", "no answer so far", passing=True)
-        self._bounce(self._dequeue(), why)
+    def _bounce(self, parcels: Iterable[Parcel], why: LinkError) -> None:
+        for parcel in parcels:
+            self._board.give_back(parcel, why.stanza_error())
 
-    def _bounce(self, stanzas: Iterable[Stanza], why: LinkError) -> None:
-        for stanza in stanzas:
-            self._board.bounce(stanza, why.stanza_error())
+    def sweep(self, late: float, old: float) -> None:
+        """Look after what has been without a home since before these times, by the clock.
+
+        What is ``late`` goes into the spool; what is ``old`` goes back; if it was sent, its stream is cut.
+        """
+        sent = self._sent
+        if self.stream is not None and sent and sent[0].at < old:
+            log.info("{link}: the peer does not acknowledge", link=self)
+            self.stream.abort()
+        elif self.stream is None and sent and sent[0].at < old:
+            self._bounce(self._left(), self._too_long())
+        while self._queue and self._queue[0].at < old:
+            parcel = self._queue.popleft()
+            self._size -= parcel.size
+            self._bounce([parcel], self._too_long())
+        for parcel in self.homeless():
+            if parcel.at > late:
+                break
+            self._board.spool.write(parcel)
+
+    def _too_long(self) -> LinkError:
+        return self.failure or LinkError("remote-server-timeout", "no answer so far", passing=True)
 
     # -- opening ------------------------------------------------------------------------------------
 
@@ -192,21 +276,28 @@ class Link:
     def _open(self) -> None:
         self._idling.stop()
         self._opening = True
-        self._attempt = self._board.open(self.pair).addCallbacks(self._opened, self._not_opened)
+        self._attempt = self._board.open(self.pair, self._before).addCallbacks(self._opened, self._not_opened)
         self._attempt.addErrback(lambda why: log.failure("{link}: a mistake", why, link=self))
 
     def _opened(self, stream: OutgoingStream) -> None:
         self._opening = False
+        before, self._before = self._before, None
+        if before is not None and stream.acks is not before:
+            self._put_back(before.taken())
         self.stream, self.failure, self._failures = stream, None, 0
-        stream.on_gone = self._gone
+        stream.rider = self
         stream.negotiated()
         self._used = self.since = self._clock.seconds()
         self._idling.start(self._board.settings.idle_timeout)
         log.info("{link}: up, by {proof}", link=self, proof=stream.proof)
-        for stanza in self._dequeue():
-            stream.send(stanza)
+        self.go_on()
         if self._closing:
-            stream.close(self._closing)
+            stream.finish(self._closing)
+
+    def _put_back(self, parcels: list[Parcel]) -> None:
+        """Let what was sent in vain wait again, before all that came later."""
+        self._queue.extendleft(reversed(parcels))
+        self._size += sum(parcel.size for parcel in parcels)
 
     def _not_opened(self, failure: Failure) -> None:
         self._opening = False
@@ -222,16 +313,17 @@ class Link:
         self.setback = Setback(self._clock.seconds(), self._failures, why)
         log.info("{link}: {condition}: {why}", link=self, condition=why.condition, why=why.why)
         if self._closing or not why.passing:
-            self._bounce(self._dequeue(), why)
+            self._bounce(self._left(), why)
         if self._closing:
             self._board.forget(self)
         else:
             self._resting.start(_rest(self._failures))
 
     def _rested(self) -> None:
-        if self._queue:
+        if self._queue or self._sent:
             self._open()
         else:
+            self._before = None
             self._idling.start(_REMEMBERED)
 
     # -- the end ------------------------------------------------------------------------------------
@@ -244,44 +336,36 @@ class Link:
         if left > 0:
             self._idling.start(left)
         else:
-            self.stream.close()
+            self.stream.finish()
 
-    def _gone(self, why: str) -> None:
-        """The stream is gone.  What never left waits for the next one, unless the peer does not read."""
+    def gone(self, why: str, left: list[Parcel]) -> None:
+        """See `jabberd.streams.managed.Rider`: it waits for the next stream, unless the peer was given up."""
         stream, self.stream = self.stream, None
         assert stream is not None
         self._idling.stop()
+        self._put_back(left)
+        self._before = stream.acks
         lost = stream.failure or LinkError("remote-server-timeout", why, passing=True)
-        unsent = stream.unsent()
         if stream.gave_up or self._closing:
-            self._bounce(unsent, lost)
-        else:
-            self._wait_again(unsent)
-        if self._queue:
+            self._bounce(self._left(), lost)
+        if self._queue or self._sent:
             self._fail(lost)
         else:
             self._board.forget(self)
-
-    def _wait_again(self, stanzas: Iterable[Stanza]) -> None:
-        for stanza in stanzas:
-            try:
-                self._enqueue(stanza)
-            except StanzaError as error:
-                self._board.bounce(stanza, error)
 
     def close(self, error: StreamError) -> None:
         """End the link in good order: what waits goes out first if an attempt is under way."""
         self._closing = error
         if self.stream is not None:
-            self.stream.close(error)
+            self.stream.finish(error)
         elif not self._opening:
             self.cut()
 
     def cut(self) -> None:
-        """End the link now: what waits goes back."""
+        """End the link now: what has no home goes back."""
         self._idling.stop()
         self._resting.stop()
-        self._too_old()
+        self._bounce(self._left(), self._too_long())
         if self.stream is not None:
             self.stream.abort()
         elif self._opening and self._attempt is not None:

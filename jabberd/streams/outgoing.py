@@ -8,15 +8,18 @@ dialback (XEP-0220), where they ask our own server whether the key is ours.
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from jabberd.streams import vouch
+from jabberd.streams.acks import Acks, count_of
+from jabberd.streams.managed import ManagedStream
 from jabberd.streams.proof import LinkError, Offered, next_step
-from jabberd.streams.s2s import ServerStream, Terms, Timer
+from jabberd.streams.s2s import Terms, Timer
 from jabberd.xmpp import ns, stream
 from jabberd.xmpp.dialback import Dialback, make_key
 from jabberd.xmpp.element import E, serialize
@@ -49,15 +52,13 @@ _PASSING: Final = {
 }
 
 
-class OutgoingStream(ServerStream):
+class OutgoingStream(ManagedStream):
     """One stream that we open to another server.
 
     :ivar secured: fires when the peer has offered what follows on a stream as safe as the policy
         wants; fails with `LinkError`, or with what the connection was lost for.
     :ivar proof: how we proved ourselves: ``certificate`` or ``dialback``; empty until then.
     :ivar failure: what the peer said was wrong, if it did.
-    :ivar gave_up: the peer did not read, and the connection was cut.
-    :ivar on_gone: called once, when the connection of an authenticated stream is gone.
     """
 
     receiving: ClassVar[bool] = False
@@ -70,15 +71,14 @@ class OutgoingStream(ServerStream):
         self.secured: Deferred[None] = Deferred()
         self.proof = ""
         self.failure: LinkError | None = None
-        self.gave_up = False
-        self.on_gone: Callable[[str], None] | None = None
         self._direct = direct
         self._patience = patience
         self._stalled = Timer(self.clock, self._stall)
         self._offered = Offered()
         self._waiting: Deferred[None] | None = self.secured
         self._request: Dialback | None = None
-        self._answer: Dialback | None = None
+        self._said: Dialback | None = None
+        self._before: Acks | None = None
         self._nonzas: dict[str, Callable[[Nonza], None]] = {
             f"{{{ns.STREAM}}}features": self._features,
             f"{{{ns.TLS}}}proceed": self._proceed,
@@ -87,6 +87,11 @@ class OutgoingStream(ServerStream):
             f"{{{ns.SASL}}}failure": self._sasl_failed,
             f"{{{ns.DIALBACK}}}result": self._dialback,
             f"{{{ns.DIALBACK}}}verify": self._dialback,
+            f"{{{ns.SM}}}enabled": self._enabled,
+            f"{{{ns.SM}}}resumed": self._resumed,
+            f"{{{ns.SM}}}failed": self._not_managed,
+            f"{{{ns.SM}}}a": self.on_a,
+            f"{{{ns.SM}}}r": self.on_r,
             stream.ERROR: self._error,
         }
 
@@ -111,8 +116,7 @@ class OutgoingStream(ServerStream):
     def on_end(self, why: str) -> None:
         self._stalled.stop()
         log.debug("{stream}: gone ({why})", stream=self, why=why)
-        if self.on_gone is not None:
-            self.on_gone(why)
+        super().on_end(why)
 
     def our_header(self) -> bytes:
         self.header_sent = True
@@ -168,12 +172,11 @@ class OutgoingStream(ServerStream):
 
     def _features(self, nonza: Nonza) -> None:
         offered = Offered.read(nonza.element())
+        dialback = offered.dialback or self._offered.dialback
+        self._offered = replace(offered, dialback=dialback)
         if self.proof:
             self._done()
             return
-        self._offered = Offered(
-            offered.starttls, offered.external, offered.dialback or self._offered.dialback
-        )
         try:
             step = self._next_step()
         except LinkError as error:
@@ -265,19 +268,17 @@ class OutgoingStream(ServerStream):
         self._waiting = waiting
         self.say(self._request)
         await waiting
-        assert self._answer is not None
-        if self._answer.type == "error":
-            raise LinkError(
-                "remote-server-not-found", f"it does not verify: {stream.shown(self._answer.condition)}"
-            )
-        return self._answer.type == "valid"
+        assert self._said is not None
+        if self._said.type == "error":
+            raise LinkError("remote-server-not-found", f"it does not verify: {stream.shown(self._said.condition)}")
+        return self._said.type == "valid"
 
     def _dialback(self, nonza: Nonza) -> None:
         said = Dialback.read(nonza.element())
         if self._request is None or not said.is_answer_to(self._request):
             log.debug("{stream}: an answer that nobody asked for", stream=self)  # XEP-0220 §3.1
             return
-        self._request, self._answer = None, said
+        self._request, self._said = None, said
         if said.name == "verify":
             self._done()
         elif said.type == "valid":
@@ -290,12 +291,55 @@ class OutgoingStream(ServerStream):
                 LinkError("remote-server-timeout", f"it could not verify us: {stream.shown(said.condition)}")
             )
 
-    # -- sending ------------------------------------------------------------------------------------
+    # -- acknowledgements ---------------------------------------------------------------------------
 
-    def send(self, stanza: Stanza) -> None:
-        """Send a stanza on an authenticated stream; see `unsent` for those that do not leave any more."""
-        self.settings.traffic.sent[stanza.name] += 1
-        self.write(stanza.to_scope(ns.SERVER), stanza)
+    def manage(self, before: Acks | None) -> Deferred[None]:
+        """Have what is sent acknowledged, once the stream is authenticated, if the peer offers that.
+
+        :param before: the counts of the stream that was lost, to go on with if the peer still knows them.
+        :raises LinkError: the peer does not answer.
+        """
+        if not self._offered.sm or self.ended:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waiting = waiting
+        self._before = before
+        if before is not None and before.id:
+            self.write(serialize(E(ns.SM, "resume", {"previd": before.id, "h": str(before.handled)})))
+        else:
+            self.write(serialize(E(ns.SM, "enable", {"resume": "true"})))
+        return waiting
+
+    def _enabled(self, nonza: Nonza) -> None:
+        if self._waiting is None or self.acks is not None or not self.proof:
+            raise StreamError("policy-violation", "that was not asked for")
+        resumable = nonza.attrs.get("resume") in ("true", "1")
+        self.acks = Acks(nonza.attrs.get("id", "") if resumable else "")
+        self._done()
+
+    def _resumed(self, nonza: Nonza) -> None:
+        before = self._before
+        if self._waiting is None or before is None or nonza.attrs.get("previd") != before.id:
+            raise StreamError("policy-violation", "that was not asked for")
+        before.acknowledged(count_of(nonza.element()))
+        self.acks, self._before = before, None
+        self.say_again()
+        self._done()
+
+    def _not_managed(self, nonza: Nonza) -> None:
+        """Without the old counts then, but with new ones; or without any.
+
+        The peer may still tell how much it had got (§5).
+        """
+        before, self._before = self._before, None
+        if before is not None and before.id:
+            if "h" in nonza.attrs:
+                before.acknowledged(count_of(nonza.element()))
+            self.write(serialize(E(ns.SM, "enable", {"resume": "true"})))
+        elif self._waiting is not None:
+            self._done()
+
+    # -- sending ------------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
         super().pauseProducing()
@@ -308,7 +352,3 @@ class OutgoingStream(ServerStream):
     def _stall(self) -> None:
         log.info("{stream}: {theirs!r} does not read", stream=self, theirs=self.pair.theirs)
         self.abort()
-
-    def abort(self) -> None:
-        self.gave_up = True
-        super().abort()

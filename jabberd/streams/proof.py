@@ -108,12 +108,14 @@ class Offer:
     """What the features of an incoming stream hold, and so what is accepted on it.
 
     :ivar must_encrypt: STARTTLS and nothing else.
+    :ivar sm: stream management (XEP-0198), for when it is authenticated: by dialback features do not change.
     """
 
     starttls: bool
     must_encrypt: bool
     external: bool
     dialback: bool
+    sm: bool
 
     def features(self) -> list[Element]:
         """As they are advertised."""
@@ -125,6 +127,8 @@ class Offer:
             shown.append(E(ns.SASL, "mechanisms", None, E(ns.SASL, "mechanism", None, "EXTERNAL")))
         if self.dialback:
             shown.append(E(ns.DIALBACK_FEATURE, "dialback", None, E(ns.DIALBACK_FEATURE, "errors")))
+        if self.sm:
+            shown.append(E(ns.SM, "sm"))
         return shown
 
 
@@ -136,11 +140,13 @@ def offer(policy: Policy, *, encrypted: bool, can_encrypt: bool, vouched: bool, 
     """
     must_encrypt = policy.require_tls and not encrypted
     external = encrypted and vouched and policy.certificate
+    dialback = not must_encrypt and (policy.dialback or external)
     return Offer(
         starttls=can_encrypt and not encrypted,
         must_encrypt=must_encrypt,
         external=external and not authenticated,
-        dialback=not must_encrypt and (policy.dialback or external),
+        dialback=dialback,
+        sm=authenticated or dialback,
     )
 
 
@@ -154,6 +160,7 @@ class Offered:
     starttls: bool = False
     external: bool = False
     dialback: bool = False
+    sm: bool = False
 
     @classmethod
     def read(cls, features: Element) -> Offered:
@@ -162,6 +169,7 @@ class Offered:
             starttls=features.find(f"{{{ns.TLS}}}starttls") is not None,
             external=any(each.text == "EXTERNAL" for each in features.iter(f"{{{ns.SASL}}}mechanism")),
             dialback=features.find(f"{{{ns.DIALBACK_FEATURE}}}dialback") is not None,
+            sm=features.find(f"{{{ns.SM}}}sm") is not None,
         )
 
 

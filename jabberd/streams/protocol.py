@@ -36,6 +36,7 @@ log = Logger()
 
 _GOODBYE: Final = 5.0  # seconds that a peer has for its own </stream:stream> and TLS close
 _MOST_WAITING: Final = 64  # events in an inbox before reading pauses
+_MOST_IN_FLIGHT: Final = 16  # bytes without a home before the next event is handled, in largest stanzas
 _numbers: Final = count(1)
 
 
@@ -72,6 +73,8 @@ class StreamProtocol(Protocol):
     kind: ClassVar[str] = "stream"
     #: The stanzas without a home that hold back all that follows (RFC 6120 §10.1).
     holding: ClassVar[frozenset[str]] = frozenset({"iq"})
+    #: Those that may be without a home at a time.
+    in_flight: ClassVar[int] = 64
 
     #: Set before the connection is made.
     settings: StreamSettings
@@ -94,6 +97,7 @@ class StreamProtocol(Protocol):
         self._parser = StreamParser(self.content_ns, settings.before)
         self._inbox: list[Event] = []  # lists, not deques: an empty deque has 600 bytes
         self._inflight = 0
+        self._inflight_size = 0  # of the payloads
         self._holding = 0
         self._going_on = False
         self._stopped_reading = False
@@ -177,7 +181,8 @@ class StreamProtocol(Protocol):
                 self.settings.traffic.received[event.name] += 1
                 home = self.on_stanza(event)
                 if home is not None:
-                    self._wait_for(home.addBoth(self._timed, self.heard), hold=event.name in self.holding)
+                    home.addBoth(self._timed, self.heard)
+                    self._wait_for(home, hold=event.name in self.holding, size=len(event.payload))
             elif isinstance(event, Nonza):
                 self._wait_for(self.on_nonza(event), hold=True)
             elif isinstance(event, Header):
@@ -193,14 +198,15 @@ class StreamProtocol(Protocol):
             log.failure("{stream}: cannot handle what the peer sent", stream=self)
             self.close(StreamError("internal-server-error"))
 
-    def _wait_for(self, home: Deferred[None] | None, *, hold: bool) -> None:
+    def _wait_for(self, home: Deferred[None] | None, *, hold: bool, size: int = 0) -> None:
         """Go on when it is done: at once for a message in flight, as long as there are few of them."""
         if home is None:
             return
         self._inflight += 1
+        self._inflight_size += size
         self._holding += hold
         home.addErrback(self._failed)
-        home.addCallback(self._homed, hold)
+        home.addCallback(self._homed, hold, size)
 
     def _timed(self, result: T, since: float) -> T:
         self.settings.traffic.waited.observe(self.clock.seconds() - since)
@@ -208,7 +214,9 @@ class StreamProtocol(Protocol):
 
     @property
     def _held(self) -> bool:
-        return self._holding > 0 or self._inflight >= _MOST_WAITING
+        if self._holding > 0 or self._inflight >= self.in_flight:
+            return True
+        return self._inflight_size > _MOST_IN_FLIGHT * self.settings.after.size
 
     def _failed(self, failure: Failure) -> None:
         error = failure.check(StreamError)
@@ -216,8 +224,9 @@ class StreamProtocol(Protocol):
             log.failure("{stream}: cannot handle what the peer sent", failure, stream=self)
         self.close(cast("StreamError", failure.value) if error else StreamError("internal-server-error"))
 
-    def _homed(self, _: object, hold: bool) -> None:
+    def _homed(self, _: object, hold: bool, size: int) -> None:
         self._inflight -= 1
+        self._inflight_size -= size
         self._holding -= hold
         if self._inbox or self._stopped_reading:
             self._go_on()

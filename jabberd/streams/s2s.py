@@ -43,6 +43,7 @@ class Terms:
     :ivar trust: the authorities that certificates must come from.
     :ivar rules: whom our domains talk to.
     :ivar secret: what dialback keys are made from (XEP-0185 §2); nobody else knows it.
+    :ivar unacked: the most stanzas that a peer may leave unacknowledged, ``unacked_size`` bytes together.
     """
 
     hosted: Callable[[str], Policy | None]
@@ -52,6 +53,8 @@ class Terms:
     streams: StreamSettings
     clock: IReactorTime
     rules: Rules = field(default_factory=Rules)
+    unacked: int = 10_000
+    unacked_size: int = 16 << 20
 
 
 class ServerStream(StreamProtocol):

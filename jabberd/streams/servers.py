@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from jabberd.streams.acks import Kept
 from jabberd.streams.clients import unmapped
 from jabberd.streams.incoming import IncomingStream
 from jabberd.streams.protocol import Unwelcome
@@ -44,6 +45,7 @@ class ServerFactory(Factory):
 
     def __init__(self, terms: Terms, router: Router, verifier: Verifier, per_address: int = 100) -> None:
         self.streams: set[IncomingStream] = set()
+        self.kept = Kept()
         self._terms = terms
         self._router = router
         self._verifier = verifier

@@ -9,12 +9,14 @@ from twisted.internet.defer import Deferred, fail
 from twisted.names.error import DNSNameError
 
 from jabberd.settings import Federation as Settings
+from jabberd.storage.memory import MemoryStorage
 from jabberd.streams.connect import Connector
 from jabberd.streams.federation import Federation
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.s2s import Terms
 from jabberd.streams.servers import ServerFactory
+from jabberd.streams.spool import Spool
 from jabberd.streams.targets import Target
 from jabberd.streams.tls import Contexts
 from jabberd.streams.vouch import Trust
@@ -52,7 +54,9 @@ class Federated:
             clock=clock,
         )
         connector = Connector(clock, _NoNames(), hosts=hosts, endpoint=internet.endpoint)  # type: ignore[arg-type]  # the few names it asks for
-        self.route = Federation(self._terms, connector, Settings())
+        self.route = Federation(
+            self._terms, connector, Settings(), Spool(MemoryStorage().archive("spool of links"))
+        )
         self._internet = internet
         self._address = address
 

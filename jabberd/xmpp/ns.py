@@ -20,4 +20,5 @@ ROSTER_VER: Final = "urn:xmpp:features:rosterver"  # RFC 6121 §2.6
 PRE_APPROVAL: Final = "urn:xmpp:features:pre-approval"  # RFC 6121 §3.4
 DIALBACK: Final = "jabber:server:dialback"  # XEP-0220
 DIALBACK_FEATURE: Final = "urn:xmpp:features:dialback"  # XEP-0220 §2.4.2
+SM: Final = "urn:xmpp:sm:3"  # XEP-0198
 DELAY: Final = "urn:xmpp:delay"  # XEP-0203

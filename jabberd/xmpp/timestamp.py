@@ -1,14 +1,21 @@
-"""Moments as XMPP writes them: the DateTime profile of XEP-0082."""
+"""Moments as XMPP writes them: the DateTime profile of XEP-0082, and the notes of XEP-0203."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["from_stamp", "to_stamp"]
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import E
+
+if TYPE_CHECKING:
+    from jabberd.xmpp.stanza import Stanza
+
+__all__ = ["delayed", "from_stamp", "to_stamp"]
 
 _DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_DELAY: Final = f"{{{ns.DELAY}}}delay"
 
 
 def to_stamp(moment: datetime) -> str:
@@ -32,3 +39,10 @@ def from_stamp(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except OverflowError:  # the first or last hours of the calendar, in another time zone
         raise ValueError("not a DateTime within the calendar") from None
+
+
+def delayed(stanza: Stanza, stamp: datetime, by: str) -> Stanza:
+    """With a note of when it was first sent (XEP-0203), unless it has one."""
+    if _DELAY in stanza.children:
+        return stanza
+    return stanza.with_child(E(ns.DELAY, "delay", {"from": by, "stamp": to_stamp(stamp)}))

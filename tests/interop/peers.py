@@ -159,7 +159,8 @@ c2s_direct_tls_ports = {{ }}
 http_ports = {{ }}
 https_ports = {{ }}
 modules_enabled = {{
-    "disco"; "roster"; "saslauth"; "tls"; "dialback"; "ping"; "register"; "version"; "hosts_for_tests"
+    "disco"; "roster"; "saslauth"; "tls"; "dialback"; "ping"; "register"; "version"; "hosts_for_tests";
+    {modules}
 }}
 allow_registration = true
 c2s_require_encryption = true
@@ -181,12 +182,14 @@ def prosody(
     *,
     trusted: Path | None = None,
     secure: bool = True,
+    modules: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Run Prosody for a domain; gives the file that it logs to.
 
     :param ports: for clients, for servers, and for servers with direct TLS.
     :param hosts: by service and domain, as in ``xmpp-server montague.lit``, the port of another server.
     :param trusted: the file of the CA that it trusts, if it is another.
+    :param modules: those that it has beside the ones that every test needs.
     :param secure: certificates alone prove who other servers are; else dialback does, too.
     """
     assert PROSODY
@@ -201,6 +204,7 @@ def prosody(
             s2s=s2s,
             direct=direct,
             secure=str(secure).lower(),
+            modules="; ".join(f'"{module}"' for module in modules),
             hosts="; ".join(f'["{name}"] = {port}' for name, port in hosts.items()),
             authority=trusted or authority.file,
             certs=authority.folder,

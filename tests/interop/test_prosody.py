@@ -71,6 +71,17 @@ def test_certificates_prove_both(verona: Verona, direct: bool) -> None:
     assert montague.proofs() == {"in": "certificate", "out": "certificate"}
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_both_acknowledge_what_the_other_sends(verona: Verona, tmp_path: Path, direct: bool) -> None:
+    montague = verona.serve("certificate", direct=direct, modules=["smacks"])
+    play(montague.port, verona.c2s, verona.authority.file)
+    said = (tmp_path / "capulet" / "prosody.log").read_text()
+    for way in ("Received[s2sin]", "Sending[s2sin]", "Sending[s2sout]", "Received[s2sout]"):
+        asked = "enable" if way in ("Received[s2sin]", "Sending[s2sout]") else "enabled"
+        assert f"{way}: <{asked} " in said
+        assert f"{way}: <{'r' if asked == 'enable' else 'a'} " in said
+
+
 @pytest.mark.parametrize("policy", ["dialback", "either"])
 def test_dialback_proves_both_where_certificates_do_not(verona: Verona, tmp_path: Path, policy: str) -> None:
     other = Authority(tmp_path / "other")

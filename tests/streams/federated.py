@@ -14,6 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from jabberd.certificates import Issued, issue, make_ca
 from jabberd.router import Router
 from jabberd.settings import Federation as Settings
+from jabberd.storage.memory import MemoryStorage
 from jabberd.streams.certfiles import ServerCertificate
 from jabberd.streams.connect import Connector
 from jabberd.streams.federation import Federation
@@ -21,6 +22,7 @@ from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.s2s import Terms
 from jabberd.streams.servers import ServerFactory
+from jabberd.streams.spool import Spool
 from jabberd.streams.targets import Target
 from jabberd.streams.tls import Contexts
 from jabberd.streams.vouch import Trust
@@ -122,6 +124,7 @@ class Server:
         settings: Settings | None = None,
         streams: StreamSettings | None = None,
         zone: Zone | None = None,
+        unacked: int = 10_000,
         listening: Iterable[tuple[str, int]] = (),
     ) -> None:
         self.world = world
@@ -136,6 +139,7 @@ class Server:
             secret=f"secret of {', '.join(domains)}",
             streams=streams or StreamSettings(),
             clock=world.clock,
+            unacked=unacked,
         )
         connector = Connector(
             world.clock,
@@ -145,7 +149,8 @@ class Server:
             limit=30.0,
             endpoint=world.internet.endpoint,
         )
-        self.federation = Federation(self.terms, connector, settings or Settings())
+        self.spool = MemoryStorage().archive("spool of links")
+        self.federation = Federation(self.terms, connector, settings or Settings(), Spool(self.spool))
         self.router = Router(self.federation)
         self.federation.bounce = self.router.bounce
         for domain in domains:

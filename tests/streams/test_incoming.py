@@ -642,12 +642,12 @@ def test_H4_reading_pauses_when_too_much_waits(world: World) -> None:
     montague.home["q1"] = Deferred()
     peer = proved(world, montague)
     peer.say("<iq from='t@evil.example' to='r@montague.lit' type='get' id='q1'><q xmlns='urn:x'/></iq>")
-    for number in range(200):
+    for number in range(1200):
         peer.say(message("t@evil.example", "r@montague.lit", f"m{number}"))
     assert world.internet.pipes[0].server.paused
     montague.home["q1"].callback(None)
     world.internet.flush()
-    assert montague.bodies == ["q1", *(f"m{number}" for number in range(200))]
+    assert montague.bodies == ["q1", *(f"m{number}" for number in range(1200))]
 
 
 # --- the end ---------------------------------------------------------------------------------------

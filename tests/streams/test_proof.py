@@ -37,13 +37,14 @@ def test_what_an_encrypted_stream_is_offered(
 @pytest.mark.parametrize("proof", PROOFS)
 def test_before_tls_nothing_else_is_offered(proof: str) -> None:
     got = offered(proof, encrypted=False)
-    assert got == Offer(starttls=True, must_encrypt=True, external=False, dialback=False)
+    assert got == Offer(starttls=True, must_encrypt=True, external=False, dialback=False, sm=False)
 
 
 @pytest.mark.parametrize("proof", PROOFS)
 def test_where_tls_is_not_required_dialback_is_offered_without_it(proof: str) -> None:
     got = offered(proof, require_tls=False, encrypted=False)
-    assert got == Offer(starttls=True, must_encrypt=False, external=False, dialback=proof != "certificate")
+    asks = proof != "certificate"
+    assert got == Offer(starttls=True, must_encrypt=False, external=False, dialback=asks, sm=asks)
 
 
 def test_a_proved_peer_is_not_asked_for_its_certificate_again() -> None:

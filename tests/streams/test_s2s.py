@@ -254,6 +254,7 @@ def test_nothing_is_left_of_streams_that_are_gone(world: World) -> None:
     montague, capulet = world.serve("montague.lit", Policy("either")), world.serve("capulet.lit")
     montague.message(ROMEO, JULIET)
     capulet.message(JULIET, ROMEO)
+    world.advance(1)
     for pipe in world.internet.pipes:
         pipe.client.abortConnection()
     world.advance(1)

@@ -1,7 +1,7 @@
 """XEP-0198: acknowledgements, and streams that go on after a lost connection.
 
 What is sent to a client that acknowledges is kept until it does.  What it has not acknowledged
-after a second is written to a *spool*, which is read back at the next start, so that a message
+after half a second is written to a *spool*, which is read back at the next start, so that a message
 taken from its sender survives this process; what a client never acknowledges goes to another
 resource or waits for the account.
 """
@@ -28,9 +28,10 @@ from jabberd.api import (
     nonza,
 )
 from jabberd.modules.sm.kept import NS, ROUND, Acknowledged
-from jabberd.modules.sm.sent import Sent, delayed
+from jabberd.modules.sm.sent import Sent
 from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.timestamp import delayed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from jabberd.api import Login, Session
     from jabberd.interfaces import Outlet, Security
 
-_SPOOLED_AFTER: Final = 1.0  # seconds without an acknowledgement
+_SPOOLED_AFTER: Final = 0.5  # seconds without an acknowledgement: before another server would spool it, too
 _BATCH: Final = 50  # rows of the spool that are read at a time
-_SWEEP: Final = 0.5
+_SWEEP: Final = 0.25
 
 
 class StreamManagement(Module, xep=198, version="1.6.3"):

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from jabberd.api import E, Stanza
-from jabberd.xmpp import ns
-from jabberd.xmpp.timestamp import to_stamp
-
 if TYPE_CHECKING:
+    from jabberd.api import Stanza
     from jabberd.interfaces import ArchiveRow
     from jabberd.modules.sm import StreamManagement
 
-__all__ = ["Sent", "delayed"]
-
-_DELAY: Final = f"{{{ns.DELAY}}}delay"
+__all__ = ["Sent"]
 
 
 class Sent:
@@ -62,10 +57,3 @@ class Sent:
         home, self.home = self.home, None
         if home is not None:
             home.callback(None)
-
-
-def delayed(stanza: Stanza, stamp: datetime, by: str) -> Stanza:
-    """With a note of when it was first sent (XEP-0203), unless it has one."""
-    if _DELAY in stanza.children:
-        return stanza
-    return stanza.with_child(E(ns.DELAY, "delay", {"from": by, "stamp": to_stamp(stamp)}))

@@ -1,0 +1,182 @@
+"""XEP-0198 between servers: what each side has got of the other."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred, succeed
+
+from jabberd.xmpp import ns
+from jabberd.xmpp.element import E
+from jabberd.xmpp.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jabberd.streams.parcel import Parcel
+    from jabberd.streams.protocol import StreamProtocol
+    from jabberd.xmpp.element import Element
+
+__all__ = ["Acks", "Kept", "count_of", "failed"]
+
+_ROUND: Final = 1 << 32  # counts start again behind this (§4)
+
+
+class Acks:
+    """The counts of one stream, and of those that resume it.
+
+    :ivar id: by which it is resumed; empty if it cannot be.
+    :ivar unacked: what was sent and not acknowledged, in order.
+    :ivar size: its bytes.
+    :ivar handled: of the other side's stanzas, all before the first without a home.
+    """
+
+    def __init__(self, id: str = "") -> None:
+        self.id = id
+        self.unacked: deque[Parcel] = deque()
+        self.size = 0
+        self.handled = 0
+        self._acknowledged = 0
+        self._waiting: deque[list[bool]] = deque()
+        self._all_home: list[Deferred[None]] = []
+
+    # -- what goes out ------------------------------------------------------------------------------
+
+    def sent(self, parcel: Parcel) -> None:
+        """Keep it until it is acknowledged."""
+        self.unacked.append(parcel)
+        self.size += parcel.size
+
+    def acknowledged(self, count: int) -> None:
+        """The other side has handled so many, modulo 2^32: these have a home.
+
+        :raises StreamError: ``undefined-condition`` if that is more than was sent (§4).
+        """
+        fresh = (count - self._acknowledged) % _ROUND
+        if fresh > len(self.unacked):
+            raise StreamError(
+                "undefined-condition",
+                "you acknowledge more than was sent",
+                application=(ns.SM, "handled-count-too-high"),
+            )
+        self._acknowledged = count
+        for _ in range(fresh):
+            parcel = self.unacked.popleft()
+            self.size -= parcel.size
+            parcel.settle()
+
+    def taken(self) -> list[Parcel]:
+        """All that is not acknowledged; it is the caller's now."""
+        left = [*self.unacked]
+        self.unacked.clear()
+        self.size = 0
+        return left
+
+    # -- what comes in ------------------------------------------------------------------------------
+
+    def received(self, home: Deferred[None] | None) -> None:
+        """Count a stanza of the other side's, when it has a home (§4)."""
+        if home is None and not self._waiting:
+            self.handled = (self.handled + 1) % _ROUND
+            return
+        taken = [home is None]
+        self._waiting.append(taken)
+        if home is not None:
+            home.addCallback(self._homed, taken)
+
+    def _homed(self, _: None, taken: list[bool]) -> None:
+        taken[0] = True
+        while self._waiting and self._waiting[0][0]:
+            self._waiting.popleft()
+            self.handled = (self.handled + 1) % _ROUND
+        if not self._waiting:
+            told, self._all_home = self._all_home, []
+            for each in told:
+                each.callback(None)
+
+    @property
+    def homeless(self) -> int:
+        """How many stanzas of the other side's are not counted yet."""
+        return len(self._waiting)
+
+    def all_home(self) -> Deferred[None]:
+        """Fires when everything that was received has a home; may be cancelled."""
+        if not self._waiting:
+            return succeed(None)
+        self._all_home.append(Deferred(self._all_home.remove))
+        return self._all_home[-1]
+
+    def resumed(self) -> None:
+        """What has no home now will be said again, and counted then."""
+        self._waiting.clear()
+
+
+@dataclass(slots=True)
+class _Entry:
+    acks: Acks
+    theirs: str
+    stream: StreamProtocol
+    lost: float | None = None
+
+
+class Kept:
+    """The counts of streams that others opened, for those who resume them.
+
+    :param most: lost streams that are remembered.
+    :param limit: seconds for which they are.
+    """
+
+    def __init__(self, most: int = 1000, limit: float = 600.0) -> None:
+        self.limit = limit
+        self._most = most
+        self._live: dict[str, _Entry] = {}
+        self._lost: OrderedDict[str, _Entry] = OrderedDict()
+
+    def add(self, acks: Acks, theirs: str, stream: StreamProtocol) -> None:
+        """That stream of theirs has these counts now."""
+        self._lost.pop(acks.id, None)
+        self._live[acks.id] = _Entry(acks, theirs, stream)
+
+    def lost(self, acks: Acks, stream: StreamProtocol, now: float) -> None:
+        """That stream is gone; it may be resumed."""
+        entry = self._live.get(acks.id)
+        if entry is None or entry.stream is not stream:
+            return  # another stream goes on with it
+        del self._live[acks.id]
+        entry.lost = now
+        self._lost[acks.id] = entry
+        while len(self._lost) > self._most or self._is_old(next(iter(self._lost.values())), now):
+            self._lost.popitem(last=False)
+
+    def _is_old(self, entry: _Entry, now: float) -> bool:
+        return entry.lost is not None and now - entry.lost > self.limit
+
+    def find(self, id: str, theirs: Iterable[str], now: float) -> tuple[Acks, StreamProtocol] | None:
+        """The counts of that name, if they are of one of these domains, with their last stream."""
+        entry = self._live.get(id) or self._lost.get(id)
+        if entry is None or entry.theirs not in theirs or self._is_old(entry, now):
+            return None
+        return entry.acks, entry.stream
+
+    def forget(self, acks: Acks) -> None:
+        """Nobody resumes it."""
+        self._live.pop(acks.id, None)
+        self._lost.pop(acks.id, None)
+
+
+def count_of(element: Element) -> int:
+    """The ``h`` of an element.
+
+    :raises StreamError: ``policy-violation`` if it is none.
+    """
+    text = element.get("h", "")
+    if not (text.isascii() and text.isdecimal()) or len(text) > 10 or int(text) >= _ROUND:
+        raise StreamError("policy-violation", "h is a number below 2^32")
+    return int(text)
+
+
+def failed(condition: str) -> Element:
+    """What was asked for is not to be had."""
+    return E(ns.SM, "failed", None, E(ns.STANZA_ERRORS, condition))
