@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
+XMPP_ADDR = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5")  # id-on-xmppAddr, RFC 6120 §13.7.1.4
 SRV_NAME = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.7")  # id-on-dnsSRV, RFC 4985 §2
 
 _LONGEST_COMMON_NAME = 64  # ub-common-name, RFC 5280 appendix A.1
@@ -79,6 +81,7 @@ def issue(
     eku: Sequence[x509.ObjectIdentifier] = (SERVER_AUTH,),
     dns: bool = True,
     srv: bool = True,
+    accounts: Sequence[str] = (),
     authority: bool = False,
     expired: bool = False,
 ) -> Issued:
@@ -88,6 +91,7 @@ def issue(
     :param eku: its purposes; empty: the extension is left out.
     :param dns: whether it has the names as dNSName.
     :param srv: whether it has them as SRVName, ``_xmpp-server`` and ``_xmpp-client`` (RFC 6120 §13.7.1.2.1).
+    :param accounts: bare JIDs that it has as xmppAddr, for a client (RFC 6120 §13.7.1.4).
     :param authority: an authority (an intermediate one if there is a ``ca``), which names no domain.
     :param expired: it was valid until yesterday.
     """
@@ -104,7 +108,7 @@ def issue(
         .not_valid_before(end - _LIFETIME - timedelta(days=2))
         .not_valid_after(end)
     )
-    alternatives = [] if authority else _alternatives(names, dns=dns, srv=srv)
+    alternatives = [] if authority else _alternatives(names, accounts, dns=dns, srv=srv)
     for extension, critical in _extensions(key, signer, eku, alternatives, authority=authority):
         builder = builder.add_extension(extension, critical=critical)
     above = (ca.certificate, *ca.chain) if ca and ca.certificate.issuer != ca.certificate.subject else ()
@@ -145,10 +149,13 @@ def _read(folder: Path, name: str) -> Issued | None:
     return Issued(leaf, private, tuple(chain))
 
 
-def _alternatives(names: Sequence[str], *, dns: bool, srv: bool) -> list[x509.GeneralName]:
+def _alternatives(
+    names: Sequence[str], accounts: Sequence[str], *, dns: bool, srv: bool
+) -> list[x509.GeneralName]:
     found: list[x509.GeneralName] = [x509.DNSName(name) for name in names if dns]
     services = ("_xmpp-server", "_xmpp-client") if srv else ()
     found += [x509.OtherName(SRV_NAME, _ia5(f"{s}.{name}")) for name in names for s in services]
+    found += [x509.OtherName(XMPP_ADDR, asn1.encode_der(each)) for each in accounts]
     return found
 
 

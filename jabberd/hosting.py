@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jabberd import loader
@@ -21,7 +23,7 @@ from jabberd.jsm.session_verbs import Announcement, SessionVerbs
 from jabberd.jsm.trace import Tracing
 from jabberd.jsm.verbs import AccountVerbs
 from jabberd.storage import open_storage
-from jabberd.streams import rules
+from jabberd.streams import rules, vouch
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from jabberd.router import Router
     from jabberd.settings import Domain, ServerSettings, Settings
     from jabberd.streams.certfiles import ServerCertificate
+    from jabberd.streams.vouch import Trust
     from jabberd.xmpp.jid import JID
 
 _KEPT = ("localhost", "secret")  # owner and key of what `secret_of` keeps
@@ -88,10 +91,13 @@ def host_domain(
     return host
 
 
-def settle(host: Host, settings: ServerSettings) -> None:
-    """Let a domain follow these settings, where they are not those of its modules."""
+def settle(host: Host, settings: ServerSettings, trust: Mapping[str, Trust] = MappingProxyType({})) -> None:
+    """Let a domain follow these settings, where they are not those of its modules.
+
+    :param trust: by domain, the authorities whose certificates its clients may show.
+    """
     jsm = host.manager
-    jsm.policy = _policy(settings.domains[jsm.jid])
+    jsm.policy = _policy(jsm.jid, settings.domains[jsm.jid], trust.get(jsm.jid))
     jsm.limits = replace(jsm.limits, sessions=settings.limits.resources)
 
 
@@ -204,10 +210,11 @@ def _loaded(config: Config, jsm: manager.SessionManager, modules: dict[str, Sett
         raise
 
 
-def _policy(domain: Domain) -> LoginPolicy:
+def _policy(name: JID, domain: Domain, trust: Trust | None) -> LoginPolicy:
     return LoginPolicy(
         require_tls=domain.require_tls,
         plain=domain.plain,
         anonymous=domain.anonymous,
-        hashes=tuple(name.removeprefix("SCRAM-") for name in domain.scram),
+        hashes=tuple(each.removeprefix("SCRAM-") for each in domain.scram),
+        named=None if trust is None else partial(vouch.named, domain=name, trust=trust),
     )

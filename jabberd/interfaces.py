@@ -186,6 +186,9 @@ class SessionHost(Protocol):
         :raises StreamError: ``unsupported-stanza-type`` if no module knows it.
         """
 
+    async def admits(self, username: str) -> bool:
+        """Whether there is such an account, and one can log in to it."""
+
     async def open(self, client: Identity, resource: str, outlet: Outlet) -> Session:
         """Bind a resource (RFC 6120 §7) for an authenticated client; ``resource`` empty: make one up.
 

@@ -265,7 +265,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     :raises StorageError: the storage cannot be used.
     """
     settings = config.settings
-    shown, trust = _examined(config)
+    shown, trust, client_trust = _examined(config)
     ours, secret, kept_rules, storage = _opened(settings.storage.url, reactor)
     threads = BoundedThreads(reactor)
     policies = terms.policies(settings)
@@ -277,7 +277,9 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     federation.bounce = router.bounce
     federation.terms.rules.table.update(kept_rules)
     hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
-    clients, factories = _client_factories(settings, shown, reactor)
+    for host in hosts.values():
+        hosting.settle(host, settings, client_trust)
+    clients, factories = _client_factories(settings, shown, hosts, reactor)
     servers = ServerFactory(federation.terms, router, federation, settings.limits.connections)
     factories |= _server_factories(servers, federation, reactor)
     listeners = Listeners(reactor, settings, factories)
@@ -342,18 +344,18 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     return server
 
 
-def _examined(config: Config) -> tuple[Shown, Trust]:
-    """The certificates that are shown and the authorities that are trusted.
+def _examined(config: Config) -> tuple[Shown, Trust, dict[str, Trust]]:
+    """The certificates that are shown, and the authorities that are trusted: for servers, for clients.
 
     :raises ConfigError: with all that is wrong in the file, at once and before anything is touched.
     """
     settings = config.settings
     shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
-    trust = terms.trust(config)
+    trust, client_trust = terms.trust(config), terms.client_trust(config)
     for name, domain in settings.domains.items():
         hosting.module_settings(config, name, domain)
     config.check()
-    return shown, trust
+    return shown, trust, client_trust
 
 
 def _opened(url: str, reactor: Any) -> tuple[Ownership, bytes, dict[tuple[str, str], bool], Storage]:
@@ -375,7 +377,7 @@ def _server_factories(servers: ServerFactory, federation: Federation, reactor: A
 
 
 def _client_factories(
-    settings: ServerSettings, shown: Shown, reactor: Any
+    settings: ServerSettings, shown: Shown, hosts: Mapping[str, hosting.Host], reactor: Any
 ) -> tuple[ClientFactory, dict[str, Any]]:
     """What listens to clients, by the kind of listener."""
     contexts = shown.contexts("xmpp-client")
@@ -388,6 +390,7 @@ def _client_factories(
     )
     if contexts is None:
         return clients, {"c2s": clients}
+    contexts.asks = lambda domain: domain in hosts and hosts[domain].manager.policy.named is not None
     direct = TLSMemoryBIOFactory(contexts.acceptor(), False, clients, reactor)
     return clients, {"c2s": clients, "c2s-direct": direct}
 

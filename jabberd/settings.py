@@ -181,9 +181,11 @@ class TLS(Settings):
     """``[tls]``.
 
     :ivar certificates: the folder from which each domain takes the certificate that names it.
+    :ivar client_authorities: PEM files of the CAs whose certificates clients may log in with (XEP-0178).
     """
 
     certificates: FilePath | None = None
+    client_authorities: tuple[FilePath, ...] = ()
     minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
 
 
@@ -301,6 +303,7 @@ class Domain(Settings):
     :ivar plain: whether PLAIN is offered as well, under TLS only.
     :ivar anonymous: whether clients without an account are let in (XEP-0175).
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
+    :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """
@@ -311,6 +314,7 @@ class Domain(Settings):
     plain: bool = True
     anonymous: bool = False
     certificates: FilePath | None = None
+    client_authorities: tuple[FilePath, ...] | None = None
     admins: tuple[AccountName, ...] = ()
     modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 

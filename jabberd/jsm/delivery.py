@@ -8,7 +8,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from jabberd.xmpp import ns
 from jabberd.xmpp.content import treatment
+from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,3 +142,10 @@ def recipients(plan: Plan, sessions: Mapping[str, R], resource: str = "") -> lis
 def worth_storing(message: Stanza) -> bool:
     """Whether a message that found nobody is to be kept for later (XEP-0160 §3)."""
     return treatment(message).waits
+
+
+def refusal(stanza: Stanza) -> StanzaError:
+    """What is said of an account that does not exist, and of one that does not tell (RFC 6121 §8.5.1)."""
+    if stanza.name == "iq" and stanza.type == "set" and stanza.children[:1] == (f"{{{ns.ROSTER}}}query",):
+        return StanzaError("forbidden")  # RFC 6121 §2.3.3: a roster is its owner's to change
+    return StanzaError("service-unavailable")

@@ -200,6 +200,11 @@ class SessionManager:
         """See `jabberd.interfaces.SessionHost`."""
         return (*_OWN_FEATURES, *self.registry.stream_features)
 
+    async def admits(self, username: str) -> bool:
+        """See `jabberd.interfaces.SessionHost`."""
+        account = await self.accounts.load(JID.of(username, self.jid))
+        return account.exists and not account.disabled
+
     async def open(self, client: interfaces.Identity, resource: str, outlet: interfaces.Outlet) -> Session:
         """See `jabberd.interfaces.SessionHost`."""
         jid = JID.of(client.username, self.jid)
@@ -349,7 +354,7 @@ class SessionManager:
         elif plan is Plan.STORE:
             return self._store(account, stanza)
         elif plan is Plan.BOUNCE:
-            raise _refusal(stanza)
+            raise delivery.refusal(stanza)
         elif plan is Plan.REFUSE:
             raise StanzaError("bad-request")
         elif stanza.name == "iq":
@@ -393,7 +398,7 @@ class SessionManager:
         sender = stanza.sender
         bound = self._bound(stanza, account)
         if bound is None or sender is None or not self._may_ask(bound, sender, account):
-            raise _refusal(stanza)
+            raise delivery.refusal(stanza)
         answer = bound.method(IQ(stanza, sender, account, stanza.element()[0]))
         if inspect.isawaitable(answer):
             return self.caught(stanza, self._answered(stanza, answer))
@@ -426,13 +431,6 @@ class SessionManager:
 async def _no_verb(noun: str, name: str, _arguments: Mapping[str, object]) -> object:
     """Whoever makes the domain says what operators can do; see `jabberd.hosting.let_operate`."""
     raise KeyError(noun, name)
-
-
-def _refusal(stanza: Stanza) -> StanzaError:
-    """What is said of an account that does not exist, and of one that does not tell (RFC 6121 §8.5.1)."""
-    if stanza.name == "iq" and stanza.type == "set" and stanza.children[:1] == (_ROSTER,):
-        return StanzaError("forbidden")  # RFC 6121 §2.3.3: a roster is its owner's to change
-    return StanzaError("service-unavailable")
 
 
 def _others_have(account: Account, stanza: Stanza, since: float) -> bool:

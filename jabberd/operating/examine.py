@@ -37,6 +37,7 @@ def examine(config: Config) -> None:
     """
     hosting.certificates(config, config.settings)
     terms.trust(config)
+    terms.client_trust(config)
     memory = open_storage("memory", None)
     hosting.host_domains(config, memory, Router(NoOne()), Clock(), execute, token_bytes(32))
 

@@ -33,6 +33,7 @@ class Plan:
         self._parts = parts
         self._certificates = hosting.certificates(config, self.settings)
         self._trust = terms.trust(config)
+        self._client_trust = terms.client_trust(config)
         self._changes: dict[str, Change] = {}
         self._coming: dict[str, Host] = {}
         self._started: list[Change | Host] = []
@@ -103,7 +104,7 @@ class Plan:
             self._dismiss(host)
         parts.policies.update(terms.policies(self.settings))
         for host in parts.hosts.values():
-            hosting.settle(host, self.settings)
+            hosting.settle(host, self.settings, self._client_trust)
         parts.let_operate(self.settings)
         parts.clients.hosts = {name: host.manager for name, host in parts.hosts.items()}
 

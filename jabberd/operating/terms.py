@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from jabberd.settings import ServerSettings
     from jabberd.streams.spool import Spool
 
-__all__ = ["client_streams", "connector", "door", "federation", "policies", "server_streams", "trust"]
+__all__ = [
+    "client_streams",
+    "client_trust",
+    "connector",
+    "door",
+    "federation",
+    "policies",
+    "server_streams",
+    "trust",
+]
 
 
 def client_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings:
@@ -112,6 +121,21 @@ def federation(
         clock=reactor,
     )
     return Federation(shared, connector(settings, reactor, bound), settings.federation, spool)
+
+
+def client_trust(config: Config) -> dict[str, Trust]:
+    """By domain, the authorities whose certificates its clients may show; without any it is not there."""
+    found: dict[str, Trust] = {}
+    for name, domain in config.settings.domains.items():
+        own = domain.client_authorities is not None
+        files = domain.client_authorities if own else config.settings.tls.client_authorities
+        keys = ("domains", name, "client_authorities") if own else ("tls", "client_authorities")
+        try:
+            if files:
+                found[name] = Trust(files)
+        except TrustError as error:
+            config.problem(keys, f"{error}; name a PEM file of CA certificates")
+    return found
 
 
 def trust(config: Config) -> Trust:

@@ -21,7 +21,7 @@ from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
@@ -86,6 +86,7 @@ class C2SStream(StreamProtocol):
         self.client: Identity | None = None  # once authenticated
         self.asked = 0.0  # when it was asked, by `clock`, whether it is still there
         self._offered: tuple[str, ...] = ()
+        self._vouched: Sequence[JID] = ()  # the accounts that the client's certificate vouches for
         self._sasl = Exchange(self)
         self._sasl2 = Exchange(self, ns.SASL2)
         self._login: Login | None = None  # while a client logs in by XEP-0388
@@ -116,7 +117,7 @@ class C2SStream(StreamProtocol):
         to = self._to or ""
         return stream.header(ns.CLIENT, sender=sender, to=to, id=self.id, version=self.version)
 
-    def on_header(self, header: Header) -> None:
+    def on_header(self, header: Header) -> Deferred[None] | None:
         self._to = _bare(header.sender)  # RFC 6120 §4.7.2
         host = self._host_for(header.to)
         if host is None:
@@ -131,6 +132,25 @@ class C2SStream(StreamProtocol):
         self.write(self.our_header())
         if self.version != stream.VERSION:
             raise StreamError("unsupported-version")
+        if self.client is None and self.security.peer_chain and host.policy.named is not None:
+            return Deferred.fromCoroutine(self._look_at_certificate(host))
+        self._offer(host)
+        return None
+
+    async def _look_at_certificate(self, host: SessionHost) -> None:
+        """Find out who may log in with it (XEP-0178 §2) before anything is offered."""
+        assert host.policy.named is not None
+        named, objection = host.policy.named(self.security.peer_chain)
+        try:
+            self._vouched = [each for each in named if await host.admits(each.localpart)]
+        except Exception:  # noqa: BLE001  # such as a storage that is away: there are other mechanisms
+            log.failure("{stream}: cannot look for the accounts of its certificate", stream=self)
+        if not self._vouched:
+            why = objection or "none of the accounts that it names can log in"
+            log.info("{stream}: its certificate is of no use: {why}", stream=self, why=why)
+        self._offer(host)
+
+    def _offer(self, host: SessionHost) -> None:
         self.write(stream.features(self._features(host)))
 
     def _host_for(self, to: str) -> SessionHost | None:
@@ -151,7 +171,11 @@ class C2SStream(StreamProtocol):
             offer.append(E(ns.TLS, "starttls", None, *required))
         if self.security.encrypted or not policy.require_tls:
             self._offered = sasl.offered(
-                self.security, plain=policy.plain, anonymous=policy.anonymous, hashes=policy.hashes
+                self.security,
+                plain=policy.plain,
+                anonymous=policy.anonymous,
+                external=bool(self._vouched),
+                hashes=policy.hashes,
             )
             offer += self._mechanisms()
         if self.security.encrypted:  # XEP-0388 §3
@@ -242,7 +266,12 @@ class C2SStream(StreamProtocol):
         if not self._offered:
             raise SASLFailure("encryption-required")
         return sasl.mechanism(
-            name, self._offered, security=self.security, domain=self.host.jid, credentials=self
+            name,
+            self._offered,
+            security=self.security,
+            domain=self.host.jid,
+            credentials=self,
+            identities=self._vouched,
         )
 
     async def authenticated(self, success: sasl.Success) -> None:

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from jabberd.streams.vouch import alternative_names, naming_objection
+from jabberd.streams.vouch import XMPP_ADDR, alternative_names, naming_objection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["CertificateFolder", "NoCertificateError", "ServerCertificate"]
 
 _SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".key"})
-_XMPP_ADDR: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5")  # RFC 6120 §13.7.1.4
 _SHORT_FORM: Final = 0x7F  # the longest value whose length is one octet in DER
 _MOST_TOLD: Final = 5
 
@@ -174,7 +173,7 @@ def _has_address(leaf: x509.Certificate, domain: str) -> bool:
     text = domain.encode()
     address = bytes((0x0C, len(text))) + text if len(text) <= _SHORT_FORM else b""
     return any(
-        isinstance(name, x509.OtherName) and (name.type_id, name.value) == (_XMPP_ADDR, address)
+        isinstance(name, x509.OtherName) and (name.type_id, name.value) == (XMPP_ADDR, address)
         for name in alternative_names(leaf)
     )
 

@@ -1,15 +1,16 @@
 """TLS for streams of both kinds: what we show, what we ask for, and what is known afterwards.
 
 The creators made here work with ``transport.startTLS(creator)`` and, for direct TLS (XEP-0368), with
-``TLSMemoryBIOFactory(creator, isClient, factory)``.  A peer's certificate is asked for between servers
-only, and *any* is accepted during the handshake: `jabberd.streams.vouch` judges it afterwards.
+``TLSMemoryBIOFactory(creator, isClient, factory)``.  A peer's certificate is asked for between servers,
+and from clients of domains that want one; *any* is accepted during the handshake, and
+`jabberd.streams.vouch` judges it afterwards.
 Nothing outside this file touches a connection's handle.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -22,7 +23,7 @@ from jabberd.interfaces import Security
 from jabberd.xmpp.domain import a_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
@@ -35,6 +36,11 @@ _CIPHERS: Final = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+
 _VERSIONS: Final = {"TLSv1.2": TLSVersion.TLSv1_2, "TLSv1.3": TLSVersion.TLSv1_3}
 
 
+class _Shown(NamedTuple):
+    domain: str
+    context: SSL.Context
+
+
 class Contexts:
     """The TLS contexts of one kind of stream, one for each domain.
 
@@ -45,6 +51,7 @@ class Contexts:
         §3); between servers each side asks for the other's certificate.
     :param certificates: by domain, one at least; the first one serves peers that name none of them.
     :param minimum: the oldest version of TLS that is spoken.
+    :ivar asks: whether clients of a domain are asked for their certificate.
     """
 
     def __init__(
@@ -55,7 +62,8 @@ class Contexts:
     ) -> None:
         self.protocol: Final = service.encode()
         self._minimum = _VERSIONS[minimum]
-        self._table: dict[str, SSL.Context] = {}
+        self.asks: Callable[[str], bool] = lambda _: False
+        self._table: dict[str, _Shown] = {}
         self.replace(certificates)
 
     def replace(
@@ -69,7 +77,9 @@ class Contexts:
         """
         if minimum is not None:
             self._minimum = _VERSIONS[minimum]
-        self._table = {a_labels(domain): self._context(each) for domain, each in certificates.items()}
+        self._table = {
+            a_labels(domain): _Shown(domain, self._context(each)) for domain, each in certificates.items()
+        }
 
     def acceptor(self, domain: str = "") -> Acceptor:
         """Make the server's side of connections.
@@ -90,10 +100,17 @@ class Contexts:
 
     def connection(self, domain: str) -> SSL.Connection:
         """Make a connection in the domain's context, or in the first if there is none for it."""
-        context = self._named(domain) or next(iter(self._table.values()))
-        return SSL.Connection(context, None)
+        shown = self._named(domain) or next(iter(self._table.values()))
+        connection = SSL.Connection(shown.context, None)
+        self._ask(connection, shown.domain)
+        return connection
 
-    def _named(self, domain: str) -> SSL.Context | None:
+    def _ask(self, connection: SSL.Connection, domain: str) -> None:
+        """A context that is chosen later would not change this (SSL_set_SSL_CTX)."""
+        wanted = self.protocol == b"xmpp-server" or self.asks(domain)
+        connection.set_verify(SSL.VERIFY_PEER if wanted else SSL.VERIFY_NONE, _accept_any)
+
+    def _named(self, domain: str) -> _Shown | None:
         try:
             return self._table.get(a_labels(domain))
         except ValueError:
@@ -111,16 +128,15 @@ class Contexts:
         context.set_options(SSL.OP_NO_RENEGOTIATION)
         context.set_tlsext_servername_callback(self._choose_certificate)
         context.set_alpn_select_callback(self._choose_protocol)
-        if self.protocol == b"xmpp-server":
-            context.set_verify(SSL.VERIFY_PEER, _accept_any)
         return context
 
     def _choose_certificate(self, connection: SSL.Connection) -> None:
         """RFC 6066 §3; a name that is not ours leaves the context as it is."""
         name = connection.get_servername()
-        context = self._named(name.decode("ascii", "replace")) if name else None
-        if context:
-            connection.set_context(context)
+        shown = self._named(name.decode("ascii", "replace")) if name else None
+        if shown:
+            connection.set_context(shown.context)
+            self._ask(connection, shown.domain)
 
     def _choose_protocol(self, _connection: SSL.Connection, offered: list[bytes]) -> bytes:
         """RFC 7301 §3.2: the handshake fails if what is spoken here is not among those offered."""

@@ -1,4 +1,4 @@
-"""Whether a certificate vouches for a domain: its chain, its purpose and its names.
+"""Whether a certificate vouches for a domain or names accounts: its chain, its purpose and its names.
 
 Judged after the handshake, when the stream header has said for which domain (RFC 6120 §13.7.2.1), so
 that a peer without a good certificate can still be verified by dialback.  Purposes are judged here
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.hazmat import asn1
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
@@ -20,20 +21,34 @@ from service_identity.hazmat import DNS_ID, SRV_ID, DNSPattern, SRVPattern, veri
 
 from jabberd.streams.tls import openssl_reason
 from jabberd.xmpp.domain import a_labels
+from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from service_identity.hazmat import CertificatePattern
 
-__all__ = ["SYSTEM", "Trust", "TrustError", "Verdict", "alternative_names", "judge", "naming_objection"]
+__all__ = [
+    "SYSTEM",
+    "Trust",
+    "TrustError",
+    "Verdict",
+    "alternative_names",
+    "judge",
+    "named",
+    "naming_objection",
+]
 
 #: Stands for the platform's authorities where a list of CA files is asked for.
 SYSTEM: Final = "system"
 
 #: A certificate with more names than any public authority puts into one is not read any further.
 MOST_NAMES: Final = 1000
+
+#: RFC 6120 §13.7.1.4.
+XMPP_ADDR: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5")
 
 _SERVER_SERVICE: Final = "_xmpp-server"
 _PURPOSES: Final = {
@@ -49,6 +64,9 @@ _MALFORMED: Final = (
     x509.UnsupportedGeneralNameType,
     crypto.Error,
 )
+#: A client is nobody's server.
+_CLIENT_PURPOSES: Final = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+_MOST_ACCOUNTS: Final = 20
 _CODES: Final = SSL.X509VerificationCodes
 _UNKNOWN_ISSUER: Final = {
     _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT,
@@ -133,6 +151,41 @@ def judge(chain: Sequence[bytes], domain: str, trust: Trust) -> Verdict:
         return Verdict(_malformed(error))
 
 
+def named(chain: Sequence[bytes], domain: JID, trust: Trust) -> tuple[Sequence[JID], str]:
+    """The accounts of our domain that a client's certificate names (XEP-0178 §2), and why there are none.
+
+    They stand there as xmppAddr (RFC 6120 §13.7.1.4).  Other names, above all the common name, say nothing.
+
+    :param chain: DER, leaf first: `Security.peer_chain`.
+    """
+    try:
+        leaf, *others = (crypto.load_certificate(crypto.FILETYPE_ASN1, each) for each in chain)
+        certificate = leaf.to_cryptography()
+        objection = trust.objection(leaf, others) or _purpose_objection(certificate, _CLIENT_PURPOSES)
+        if objection:
+            return (), objection
+        names = alternative_names(certificate)
+        if len(names) > MOST_NAMES:
+            return (), f"it has {len(names)} names"
+        accounts = [each for each in map(_account, names) if each is not None and each.domain == domain]
+    except _MALFORMED as error:
+        return (), _malformed(error)
+    if len(accounts) > _MOST_ACCOUNTS:
+        return (), f"it names {len(accounts)} accounts"
+    return accounts, "" if accounts else f"it names no account of {domain}"
+
+
+def _account(name: x509.GeneralName) -> JID | None:
+    """The bare JID in an xmppAddr, if that is what the name is."""
+    if not isinstance(name, x509.OtherName) or name.type_id != XMPP_ADDR:
+        return None
+    try:
+        jid = JID.parse(asn1.decode_der(str, name.value))
+    except ValueError:  # it is no UTF8String, or no JID
+        return None
+    return jid if jid.localpart and jid.is_bare else None
+
+
 def naming_objection(
     certificate: x509.Certificate, domain: str, services: Sequence[str] = (_SERVER_SERVICE,)
 ) -> str:
@@ -174,13 +227,15 @@ def _matches(patterns: Sequence[CertificatePattern], identity: DNS_ID | SRV_ID) 
     return True
 
 
-def _purpose_objection(certificate: x509.Certificate) -> str:
+def _purpose_objection(
+    certificate: x509.Certificate, wanted: AbstractSet[x509.ObjectIdentifier] = frozenset(_PURPOSES)
+) -> str:
     """RFC 5280 §4.2.1.12: without the extension a key may serve any purpose."""
     try:
         purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return ""
-    return "" if _PURPOSES.intersection(purposes) else "it is not for TLS servers or clients"
+    return "" if wanted & set(purposes) else "it is not for TLS servers or clients"
 
 
 def _chain_objection(error: crypto.X509StoreContextError) -> str:

@@ -81,6 +81,8 @@ class Server:
             lambda domain: contexts.acceptor(domain) if contexts else None,
             lambda transport: security(cast("Any", transport), server=True),
         )
+        if contexts is not None:
+            contexts.asks = lambda domain: self.hosts[domain].manager.policy.named is not None
         configured = {key: {} for key in loader.DEFAULT} if modules is None else modules
         for name in map(JID.parse, domains):
             accounts = Accounts(name, self._records, execute, b"not for the stage", iterations=_ITERATIONS)

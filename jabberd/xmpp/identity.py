@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from jabberd.xmpp.jid import JID
     from jabberd.xmpp.scram import ScramKeys
 
 __all__ = ["Credentials", "Identity", "LoginPolicy", "Security", "UserAgent"]
@@ -86,9 +87,12 @@ class LoginPolicy:
     :ivar plain: offer SASL PLAIN on encrypted connections.
     :ivar anonymous: offer SASL ANONYMOUS (XEP-0175).
     :ivar hashes: for SCRAM, strongest first.
+    :ivar named: the accounts that a certificate names, given its chain in DER, and why there are none;
+        None: clients are not asked for certificates.
     """
 
     require_tls: bool = True
     plain: bool = True
     anonymous: bool = False
     hashes: tuple[str, ...] = ("SHA-512", "SHA-256", "SHA-1")
+    named: Callable[[Sequence[bytes]], tuple[Sequence[JID], str]] | None = None

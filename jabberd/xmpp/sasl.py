@@ -38,7 +38,7 @@ class Challenge:
 class Success:
     """The peer is who it says.
 
-    :ivar username: the prepared localpart, for ANONYMOUS a new one; for EXTERNAL the whole identity.
+    :ivar username: the prepared localpart, for ANONYMOUS a new one; for another server its domain.
     :ivar data: additional data with success, before base64; None if there is none.
     """
 
@@ -150,14 +150,14 @@ class External(Mechanism):
             raise SASLFailure("not-authorized")
         if not data and len(self._identities) == 1:
             (identity,) = self._identities
-            return Success(identity, None, self.name)
+            return Success(identity.localpart or identity, None, self.name)
         try:
             authzid = JID.parse(data.decode())
         except ValueError:  # not UTF-8, not a JID, or empty where the certificate leaves a choice
             raise SASLFailure("invalid-authzid") from None
         if authzid not in self._identities:
             raise SASLFailure("invalid-authzid")
-        return Success(authzid, None, self.name)
+        return Success(authzid.localpart or authzid, None, self.name)
 
 
 def offered(

@@ -266,7 +266,7 @@ def test_between_servers_no_session_is_resumed_so_that_the_chain_is_always_there
 
 
 def test_nothing_is_compressed_and_idle_buffers_are_released() -> None:
-    context = c2s()._table["montague.lit"]
+    context = c2s()._table["montague.lit"].context
     assert context.set_options(0) & SSL.OP_NO_COMPRESSION
     assert context.set_options(0) & SSL.OP_NO_TICKET
     assert context.set_mode(0) & SSL.MODE_RELEASE_BUFFERS
