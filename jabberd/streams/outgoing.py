@@ -270,7 +270,9 @@ class OutgoingStream(ManagedStream):
         await waiting
         assert self._said is not None
         if self._said.type == "error":
-            raise LinkError("remote-server-not-found", f"it does not verify: {stream.shown(self._said.condition)}")
+            raise LinkError(
+                "remote-server-not-found", f"it does not verify: {stream.shown(self._said.condition)}"
+            )
         return self._said.type == "valid"
 
     def _dialback(self, nonza: Nonza) -> None:
