@@ -10,7 +10,6 @@ import difflib
 import pkgutil
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from jabberd.typed import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from importlib.metadata import EntryPoints
 
     from jabberd.api import Domain, Settings
 
@@ -71,7 +71,7 @@ def chosen(switches: Mapping[str, bool]) -> list[str]:
 
 def available() -> list[str]:
     """The names of all modules that can be found, sorted."""
-    return sorted(_in_tree() | entry_points(group=ENTRY_POINTS).names)
+    return sorted(_in_tree() | {each.name for each in _offered()})
 
 
 def module_class(name: str) -> type[Module]:
@@ -105,12 +105,19 @@ def _ours(name: str) -> list[type[Module]]:
 
 
 def _theirs(name: str) -> list[type[Module]]:
-    found = [offered.load() for offered in entry_points(group=ENTRY_POINTS, name=name)]
+    found = [offered.load() for offered in _offered() if offered.name == name]
     if not found:
         raise LoadError(name, f"there is no such module; {_suggestion(name, available())}")
     if not all(map(_is_module, found)):
         raise LoadError(name, f"its entry point names {found[0]!r}; name a subclass of jabberd.api.Module")
     return found
+
+
+def _offered() -> EntryPoints:
+    """What installed packages offer."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - our own modules need nothing of it
+
+    return entry_points(group=ENTRY_POINTS)
 
 
 def _is_module(value: object) -> bool:

@@ -31,6 +31,7 @@ from jabberd.operating.shown import Shown
 from jabberd.operating.verbs import operating_verbs
 from jabberd.router import Router
 from jabberd.storage import open_storage
+from jabberd.storage.migrate import migrate
 from jabberd.storage.ownership import InUseError, ownership
 from jabberd.streams.clients import ClientFactory
 from jabberd.streams.link_verbs import LinkVerbs, outlook
@@ -362,6 +363,7 @@ def _opened(url: str, reactor: Any) -> tuple[Ownership, bytes, dict[tuple[str, s
     """The storage, with its lock and what the server itself keeps there: its secret and operators' rules."""
     ours = ownership(url)
     ours.acquire()  # nobody else's schema is changed
+    migrate(url)
     secret, rules = hosting.secret_of(url), hosting.kept_rules(url)
     storage = open_storage(url, reactor)
     ours.release()

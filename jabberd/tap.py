@@ -11,9 +11,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from twisted.application.internet import TimerService
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -94,6 +94,24 @@ class Server(MultiService):
             raise SystemExit(1) from None
 
 
+class Minutes(Service):
+    """Tells the log's lines when a minute has passed."""
+
+    name = "minutes"
+
+    def __init__(self, lines: Lines, clock: Any) -> None:
+        self._call = LoopingCall(lines.next_minute)
+        self._call.clock = clock
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._call.start(MINUTE)
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        self._call.stop()
+
+
 def open_log(config: Config) -> LogFile | None:
     """The log's own file, if it is to have one; if that cannot be, this is noted in the config."""
     path = config.settings.log.file
@@ -143,7 +161,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(str(error)) from None
     writer = observer(options.parent, file, lines, reactor)
     server: MultiService = Server(options, FilteringLogObserver(writer, [levels]))
-    server.addService(TimerService(MINUTE, lines.next_minute))
+    server.addService(Minutes(lines, reactor))
     server.addService(assembled)
     server.addService(Watchdog(reactor))
     return server

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 from jabberd.api import Refused, operator
-from jabberd.storage.schema import MIGRATIONS, revisions
 
 if TYPE_CHECKING:
     from jabberd.jsm.credentials import Run
@@ -111,6 +110,8 @@ def _examine(path: Path) -> None:
 
     :raises Refused: it is not.
     """
+    from jabberd.storage.schema import MIGRATIONS, revisions  # noqa: PLC0415 - SQLAlchemy: not for "memory"
+
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             [(said,)] = database.execute("PRAGMA integrity_check(1)")

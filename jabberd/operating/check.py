@@ -18,7 +18,6 @@ from jabberd.operating.handshake import places, play
 from jabberd.operating.surroundings import files, keys, ports, room
 from jabberd.streams import vouch
 from jabberd.streams.proof import Pair
-from jabberd.streams.targets import find_targets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -105,6 +104,8 @@ class Check:
 
     async def _dns(self, config: Config) -> AsyncIterator[Finding]:
         """Where other servers and clients look for the domains."""
+        from jabberd.streams.lookup import find_targets  # noqa: PLC0415 - twisted.names: half a MiB
+
         connector = self._federation.connector
         clients = any(each.kind == "c2s" for each in config.settings.listeners)
         for domain, policy in config.settings.domains.items():

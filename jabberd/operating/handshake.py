@@ -12,16 +12,16 @@ from jabberd.streams.connect import RemoteServerError
 from jabberd.streams.federation import secured
 from jabberd.streams.outgoing import OutgoingStream
 from jabberd.streams.proof import LinkError, Pair
-from jabberd.streams.targets import NotResolvedError, find_addresses
+from jabberd.streams.targets import NotResolvedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
-    from twisted.internet.interfaces import IAddress, IResolver
+    from twisted.internet.interfaces import IAddress
 
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
-    from jabberd.streams.targets import Target
+    from jabberd.streams.targets import Resolver, Target
 
 __all__ = ["places", "play"]
 
@@ -38,9 +38,11 @@ _PROOF: Final = (
 
 
 async def places(
-    what: str, found: Awaitable[list[Target]], resolver: IResolver, remedy: str
+    what: str, found: Awaitable[list[Target]], resolver: Resolver, remedy: str
 ) -> AsyncIterator[Finding]:
     """Where a server may be: a finding for each place that was found, and its addresses."""
+    from jabberd.streams.lookup import find_addresses  # noqa: PLC0415 - twisted.names: half a MiB
+
     try:
         targets = await found
     except NotResolvedError as error:

@@ -9,8 +9,6 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import make_url
-
 from jabberd.operating.findings import Finding
 
 if TYPE_CHECKING:
@@ -77,8 +75,12 @@ def files() -> Finding:
 
 def room(url: str) -> Iterator[Finding]:
     """Whether there is room for the storage, where it is a file."""
-    parsed = None if url == "memory" else make_url(url)
-    if parsed is None or parsed.drivername != "sqlite":
+    if url == "memory":
+        return
+    from sqlalchemy import make_url  # noqa: PLC0415 - only what is used costs memory
+
+    parsed = make_url(url)
+    if parsed.drivername != "sqlite":
         return
     folder = Path(parsed.database or "").absolute().parent
     free = shutil.disk_usage(folder).free

@@ -13,19 +13,18 @@ from jabberd.streams.federation import Federation
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.s2s import Terms
-from jabberd.streams.targets import Target, make_resolver
+from jabberd.streams.targets import Names, Target
 from jabberd.streams.vouch import Trust, TrustError
 from jabberd.xmpp.boundaries import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from twisted.internet.interfaces import IResolver
-
     from jabberd.config import Config
     from jabberd.operating.shown import Shown
     from jabberd.settings import ServerSettings
     from jabberd.streams.spool import Spool
+    from jabberd.streams.targets import Resolver
 
 __all__ = [
     "client_streams",
@@ -82,7 +81,7 @@ def connector(
     settings: ServerSettings,
     reactor: Any,
     bound: Callable[[], Iterable[tuple[str, str, int]]],
-    resolver: IResolver | None = None,
+    resolver: Resolver | None = None,
 ) -> Connector:
     """The way to other servers.
 
@@ -91,7 +90,7 @@ def connector(
     """
     return Connector(
         reactor,
-        resolver or make_resolver(reactor, settings.federation.resolver),
+        resolver or Names(reactor, settings.federation.resolver),
         hosts={name: Target(at.host, at.port) for name, at in settings.federation.hosts.items()},
         listening=lambda: [(host, port) for kind, host, port in bound() if kind.startswith("s2s")],
         limit=settings.federation.connect_timeout,

@@ -8,6 +8,7 @@ A module declares a store and gets it; there are no tables, sessions or queries 
 - ``batch``     the one writer, which commits together what came together
 - ``engine``    what SQLite and PostgreSQL want to be told, and what their errors mean
 - ``schema``    brings the tables up to date at start;  ``tables``, ``migrations/``
+- ``migrate``   the same in a process of its own, so that a server has no memory of it
 - ``values``    values to JSON and back; archive ids
 """
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jabberd.streams.targets import NotResolvedError, Target, find_addresses, find_targets
+from jabberd.streams.targets import NotResolvedError, Target
 from jabberd.streams.tls import openssl_reason
 
 if TYPE_CHECKING:
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import (
         IOpenSSLClientConnectionCreator,
         IProtocolFactory,
-        IResolver,
         IStreamClientEndpoint,
     )
+
+    from jabberd.streams.targets import Resolver
 
 __all__ = [
     "Attempt",
@@ -97,7 +97,7 @@ class Connector:
     def __init__(
         self,
         reactor: Any,
-        resolver: IResolver,
+        resolver: Resolver,
         *,
         hosts: Mapping[str, Target] | None = None,
         listening: Callable[[], Iterable[tuple[str, int]]] = tuple,
@@ -158,6 +158,8 @@ class Connector:
         """
         if domain in self._hosts:
             return [self._hosts[domain]]
+        from jabberd.streams.lookup import find_targets  # noqa: PLC0415 - twisted.names: half a MiB
+
         return await find_targets(domain, self.resolver)
 
     async def addresses(self, target: Target) -> list[str]:
@@ -165,6 +167,8 @@ class Connector:
 
         :raises NotResolvedError: if it has none.
         """
+        from jabberd.streams.lookup import find_addresses  # noqa: PLC0415 - the same
+
         return [str(each) for each in await find_addresses(target.host, self.resolver)]
 
     def is_ours(self, address: str, port: int) -> bool:
@@ -179,7 +183,9 @@ class Connector:
         return False
 
     def _tcp(self, address: str, port: int) -> IStreamClientEndpoint:
-        kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+        from twisted.internet import endpoints  # noqa: PLC0415 - for a link, not before
+
+        kind = endpoints.TCP6ClientEndpoint if ":" in address else endpoints.TCP4ClientEndpoint
         return kind(self.reactor, address, port, timeout=self.limit)
 
 

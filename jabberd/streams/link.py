@@ -21,7 +21,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from twisted.application.internet import backoffPolicy
 from twisted.logger import Logger
 
 from jabberd.streams.parcel import Parcel
@@ -49,10 +48,16 @@ __all__ = ["Link", "Setback", "Switchboard"]
 
 log = Logger()
 
-#: Seconds to rest after so many failures in a row, with jitter.
-_rest: Final[Callable[[int], float]] = backoffPolicy(initialDelay=0.5, maxDelay=60.0, factor=2.0)
 _REMEMBERED: Final = 300.0  # seconds that a failure lengthens the rest after the next one
 _ENVELOPE: Final = 300  # bytes that a stanza has around its payload, more or less
+
+
+def _rest(failures: int) -> float:
+    """Seconds to rest after so many failures in a row, with jitter."""
+    from twisted.application.internet import backoffPolicy  # noqa: PLC0415 - for a link that failed, not before
+
+    policy: Callable[[int], float] = backoffPolicy(initialDelay=0.5, maxDelay=60.0, factor=2.0)
+    return policy(failures)
 
 
 class Switchboard(Protocol):

@@ -103,6 +103,7 @@ class Trust:
     def __init__(self, sources: Iterable[Path | str] = (SYSTEM,)) -> None:
         self._sources = tuple(sources)
         self._context = self._load()
+        self._system = False  # whether the platform's are in the context: they take a MiB
 
     def reload(self) -> None:
         """Read the files anew.
@@ -110,9 +111,13 @@ class Trust:
         :raises TrustError: if one cannot be used; what was trusted before still is.
         """
         self._context = self._load()
+        self._system = False
 
     def objection(self, leaf: crypto.X509, others: Sequence[crypto.X509]) -> str:
         """Why no chain leads from the leaf to one of these authorities; empty if one does."""
+        if SYSTEM in self._sources and not self._system:
+            self._context.set_default_verify_paths()
+            self._system = True
         store = self._context.get_cert_store()
         assert store is not None
         try:
@@ -124,11 +129,9 @@ class Trust:
     def _load(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)  # only a context can find the platform's authorities
         for source in self._sources:
-            if source == SYSTEM:
-                context.set_default_verify_paths()
-                continue
             try:
-                context.load_verify_locations(str(source))
+                if source != SYSTEM:
+                    context.load_verify_locations(str(source))
             except SSL.Error as error:
                 raise TrustError(f"{source}: {openssl_reason(error)}") from error
         return context

@@ -53,7 +53,7 @@ class Federated:
             streams=StreamSettings(),
             clock=clock,
         )
-        connector = Connector(clock, _NoNames(), hosts=hosts, endpoint=internet.endpoint)  # type: ignore[arg-type]  # the few names it asks for
+        connector = Connector(clock, _NoNames(), hosts=hosts, endpoint=internet.endpoint)
         self.route = Federation(
             self._terms, connector, Settings(), Spool(MemoryStorage().archive("spool of links"))
         )

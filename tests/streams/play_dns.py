@@ -13,7 +13,7 @@ from twisted.names import dns
 from twisted.names.server import DNSServerFactory
 
 from jabberd.streams.connect import Connector, RemoteServerError
-from jabberd.streams.targets import Target, make_resolver
+from jabberd.streams.targets import Names, Target
 from tests.streams.zone import Zone, srv
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ async def play(reactor: Any) -> None:
     tcp = reactor.listenTCP(0, names, interface=HERE)
     port = tcp.getHost().port
     reactor.listenUDP(port, Datagrams(names), interface=HERE)  # type: ignore[no-untyped-call]  # see Mute
-    connector = Connector(reactor, make_resolver(reactor, (HERE, port)), limit=5)
+    connector = Connector(reactor, Names(reactor, (HERE, port)), limit=5)
     results = {
         each: await outcome(connector, each) for each in ("capulet.lit", "none.lit", "no.lit", "large.lit")
     }
     mute = reactor.listenUDP(0, Mute(), interface=HERE)
-    deaf = Connector(reactor, make_resolver(reactor, (HERE, mute.getHost().port)), limit=1)
+    deaf = Connector(reactor, Names(reactor, (HERE, mute.getHost().port)), limit=1)
     results["deaf"] = await outcome(deaf, "capulet.lit")
     sys.stdout.write(json.dumps(results))
 

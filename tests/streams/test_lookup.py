@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.names import dns
 from twisted.names.error import DNSServerError
 
-from jabberd.streams.targets import NotResolvedError, Target, _Record, find_addresses, find_targets, in_order
+from jabberd.streams.lookup import _Record, find_addresses, find_targets, in_order
+from jabberd.streams.targets import NotResolvedError, Target
 from tests.streams.zone import Zone, srv
 
 if TYPE_CHECKING:
