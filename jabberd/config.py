@@ -129,7 +129,9 @@ class Config:
         domains = _table(self.table.get("domains"))
         return {
             domain: {
-                name: value is not False for name, value in _table(_table(inside).get("modules")).items()
+                name: value is not False
+                for name, value in _table(_table(inside).get("modules")).items()
+                if isinstance(value, bool | dict)
             }
             for domain, inside in domains.items()
         }

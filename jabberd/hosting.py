@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jabberd import loader
 from jabberd.api.domain import Operators
+from jabberd.config import ConfigError
 from jabberd.interfaces import LoginPolicy
 from jabberd.jsm import manager
 from jabberd.jsm.account import ACCOUNTS
@@ -60,7 +61,7 @@ def host_domains(
     :raises ConfigError: modules or their settings are wrong.
     """
     settings = config.settings
-    modules = {name: module_settings(config, name, domain) for name, domain in settings.domains.items()}
+    modules = {name: module_settings(config, name, each.modules) for name, each in settings.domains.items()}
     config.check()
     hosts: dict[str, Host] = {}
     for name in settings.domains:
@@ -182,10 +183,27 @@ def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCe
     return chosen
 
 
-def module_settings(config: Config, name: JID, domain: Domain) -> dict[str, Settings]:
-    """The settings of a domain's modules; mistakes are noted in the config."""
+def settings_of(config: Config) -> ServerSettings:
+    """The server's own settings.
+
+    :raises ConfigError: they are wrong; what is wrong with modules is told as well.
+    """
+    try:
+        return config.settings
+    except ConfigError:
+        for name, switches in config.modules().items():
+            module_settings(config, name, switches)
+        config.check()
+        raise
+
+
+def module_settings(config: Config, name: str, switches: Mapping[str, bool]) -> dict[str, Settings]:
+    """The settings of a domain's modules; mistakes are noted in the config.
+
+    :param switches: by name, whether a module is wanted.
+    """
     chosen: dict[str, Settings] = {}
-    for module in loader.chosen(domain.modules):
+    for module in loader.chosen(switches):
         keys = ("domains", name, "modules", module)
         try:
             settings = config.validate(keys, loader.module_class(module).Config)

@@ -354,7 +354,7 @@ def _examined(config: Config) -> tuple[Shown, Trust, dict[str, Trust]]:
     shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
     trust, client_trust = terms.trust(config), terms.client_trust(config)
     for name, domain in settings.domains.items():
-        hosting.module_settings(config, name, domain)
+        hosting.module_settings(config, name, domain.modules)
     config.check()
     return shown, trust, client_trust
 

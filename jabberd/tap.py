@@ -150,11 +150,12 @@ def makeService(options: Options) -> IService:
     """What twistd starts and stops."""
     from twisted.internet import reactor  # noqa: PLC0415 - not before twistd has installed the chosen one
 
+    from jabberd.hosting import settings_of  # noqa: PLC0415 - as below
     from jabberd.service import assemble  # noqa: PLC0415 - it imports all of the server
 
     raise_file_limit()
     try:
-        settings = options.config.settings.log
+        settings = settings_of(options.config).log
         levels, lines, file = Levels(settings), Lines(FORMATS[settings.format]), open_log(options.config)
         assembled = assemble(options.config, reactor, levels)
     except (ConfigError, StorageError) as error:

@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "direct": _SEAMS | _PARTS | {"hosting", "operating"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together
-    "tap": {"config", "interfaces", "logs", "notify", "service"},
+    "tap": {"config", "hosting", "interfaces", "logs", "notify", "service"},
     "ctl": {"config", "direct", "interfaces", "table"},
 }
 #: From outside the standard library; no Twisted, no database: XMPP itself can be used and tested alone.

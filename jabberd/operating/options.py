@@ -27,11 +27,11 @@ def options(config: Config) -> dict[str, str | None]:
 
     :raises ConfigError: the configuration is wrong.
     """
-    found = dict(_leaves("", config.settings))
+    found = dict(_leaves("", hosting.settings_of(config)))
     for name, domain in config.settings.domains.items():
         table = _below("domains", name)
         found[table] = "hosted"
-        for module, settings in hosting.module_settings(config, name, domain).items():
+        for module, settings in hosting.module_settings(config, name, domain.modules).items():
             key = _below(f"{table}.modules", module)
             found |= {key: "True", **dict(_leaves(key, settings))}
     config.check()

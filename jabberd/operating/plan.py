@@ -29,7 +29,7 @@ class Plan:
     """
 
     def __init__(self, parts: Parts, config: Config, anew: Collection[tuple[str, str]] = ()) -> None:
-        self.settings = config.settings
+        self.settings = hosting.settings_of(config)
         self._parts = parts
         self._certificates = hosting.certificates(config, self.settings)
         self._trust = terms.trust(config)
@@ -38,7 +38,9 @@ class Plan:
         self._coming: dict[str, Host] = {}
         self._started: list[Change | Host] = []
         domains = self.settings.domains
-        modules = {name: hosting.module_settings(config, name, each) for name, each in domains.items()}
+        modules = {
+            name: hosting.module_settings(config, name, each.modules) for name, each in domains.items()
+        }
         config.check()
         for name in domains:
             if name not in parts.hosts:
