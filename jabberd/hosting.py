@@ -7,7 +7,7 @@ accounts while no server runs.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from jabberd import loader
 from jabberd.api.domain import Operators
 from jabberd.config import ConfigError
 from jabberd.interfaces import LoginPolicy
-from jabberd.jsm import manager
+from jabberd.jsm import manager, roster
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts, Run
 from jabberd.jsm.explain import Explanation
+from jabberd.jsm.limits import Limits
 from jabberd.jsm.session_verbs import Announcement, SessionVerbs
 from jabberd.jsm.trace import Tracing
 from jabberd.jsm.verbs import AccountVerbs
@@ -99,7 +100,19 @@ def settle(host: Host, settings: ServerSettings, trust: Mapping[str, Trust] = Ma
     """
     jsm = host.manager
     jsm.policy = _policy(jsm.jid, settings.domains[jsm.jid], trust.get(jsm.jid))
-    jsm.limits = replace(jsm.limits, sessions=settings.limits.resources)
+    jsm.use(_limits(settings))
+
+
+def _limits(settings: ServerSettings) -> Limits:
+    given = settings.limits
+    return Limits(
+        sessions=given.resources,
+        directed=given.directed_presence,
+        roster=roster.Limits(items=given.roster),
+        presence=given.presence,
+        subscriptions=given.subscriptions,
+        server_subscriptions=given.server_subscriptions,
+    )
 
 
 def verb_groups(

@@ -33,7 +33,6 @@ __all__ = ["FORMATS", "MINUTE", "Levels", "Lines", "LogFile", "LogVerbs", "as_js
 log = Logger()
 
 MINUTE: Final = 60.0  #: seconds; how often `Lines.next_minute` wants to be called
-_BUDGET: Final = 128 << 10  # characters a minute, for each kind of event
 _MOST_KINDS: Final = 1_000  # that have a budget of their own
 _LONGEST: Final = 4_000  # characters of a message, or of one field
 #: What `twisted.python.log` puts into events.
@@ -169,16 +168,18 @@ def _plain(value: object) -> str | int | None:
 
 
 class Lines:
-    """Writes events as lines, but no more of one kind than a disk can bear: 128 KiB a minute.
+    """Writes events as lines, but no more of one kind than a disk can bear.
 
     A kind is a namespace and a format, so that what one attacker makes the server say hides nothing else.
     What `twisted.logger.FileLogObserver` calls to format events.
 
     :param write: such as `as_text`.
+    :param budget: characters a minute, for each kind.
     """
 
-    def __init__(self, write: Callable[[LogEvent], str]) -> None:
+    def __init__(self, write: Callable[[LogEvent], str], budget: int = 128 << 10) -> None:
         self._write = write
+        self._budget = budget
         self._spent: Counter[tuple[str, str]] = Counter()
         self._suppressed: Counter[tuple[str, str]] = Counter()
 
@@ -186,7 +187,7 @@ class Lines:
         kind = (event.get("log_namespace", ""), event.get("log_format") or "")
         if kind not in self._spent and len(self._spent) >= _MOST_KINDS:
             kind = ("", "")
-        if self._spent[kind] >= _BUDGET:
+        if self._spent[kind] >= self._budget:
             self._suppressed[kind] += 1
             return None
         line = self._write(event)

@@ -42,15 +42,17 @@ class Traffic:
 
     :ivar received: stanzas by name; ``sent`` likewise.
     :ivar waited: seconds from receiving a stanza to its home, for those that had none at once.
+    :ivar slowed: how often reading paused because a peer sent more than the rate allows.
     :ivar logins: by how they ended: ``success`` or a SASL error condition (RFC 6120 §6.5).
     """
 
-    __slots__ = ("logins", "received", "sent", "waited")
+    __slots__ = ("logins", "received", "sent", "slowed", "waited")
 
     def __init__(self) -> None:
         self.received = {"message": 0, "presence": 0, "iq": 0}
         self.sent = dict(self.received)
         self.waited = Histogram()
+        self.slowed = 0
         self.logins: Counter[str] = Counter()
 
 

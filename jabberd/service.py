@@ -33,6 +33,7 @@ from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.storage.migrate import migrate
 from jabberd.storage.ownership import InUseError, ownership
+from jabberd.streams.addresses import Addresses, most_connections
 from jabberd.streams.clients import ClientFactory
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
@@ -280,8 +281,9 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
     for host in hosts.values():
         hosting.settle(host, settings, client_trust)
-    clients, factories = _client_factories(settings, shown, hosts, reactor)
-    servers = ServerFactory(federation.terms, router, federation, settings.limits.connections)
+    addresses = Addresses(reactor, settings.limits, most_connections())
+    clients, factories = _client_factories(settings, shown, hosts, reactor, addresses)
+    servers = ServerFactory(federation.terms, router, federation, addresses)
     factories |= _server_factories(servers, federation, reactor)
     listeners = Listeners(reactor, settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners, federation)
@@ -327,6 +329,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
             shown,
             reactor,
             domains,
+            settings.limits.http_connections,
             clients=clients,
             servers=servers,
             federation=federation,
@@ -379,16 +382,21 @@ def _server_factories(servers: ServerFactory, federation: Federation, reactor: A
 
 
 def _client_factories(
-    settings: ServerSettings, shown: Shown, hosts: Mapping[str, hosting.Host], reactor: Any
+    settings: ServerSettings,
+    shown: Shown,
+    hosts: Mapping[str, hosting.Host],
+    reactor: Any,
+    addresses: Addresses,
 ) -> tuple[ClientFactory, dict[str, Any]]:
     """What listens to clients, by the kind of listener."""
     contexts = shown.contexts("xmpp-client")
     clients = ClientFactory(
         reactor,
         terms.client_streams(settings, Traffic()),
-        terms.door(settings),
+        settings.limits,
         lambda domain: contexts.acceptor(domain) if contexts and domain in shown.table else None,
         lambda transport: security(cast("Any", transport), server=True),
+        addresses,
     )
     if contexts is None:
         return clients, {"c2s": clients}
@@ -401,14 +409,16 @@ def _pages(
     shown: Shown,
     reactor: Any,
     domains: Hosts,
+    most: int,
     **measured: Any,
 ) -> tuple[Service, dict[str, Any]]:
     """What listens to operators over HTTP, by the kind of listener, and what it needs beside.
 
+    :param most: connections of each kind.
     :param measured: see `jabberd.metrics.Sources`.
     """
     from jabberd.metrics import Lag, Metrics, Sources  # noqa: PLC0415 - 3 MiB, for those who want it
-    from jabberd.web import Health, Page, Pages  # noqa: PLC0415 - the same
+    from jabberd.web import Few, Health, Page, Pages  # noqa: PLC0415 - the same
 
     lag = Lag(reactor)
     sources = Sources(hosts=domains.hosts, certificates=shown.table, lag=lag.late, **measured)
@@ -417,6 +427,8 @@ def _pages(
     root.putChild(b"metrics", Metrics(sources))
     site = Pages(root, lambda name: name == gethostname().lower() or name in domains.hosts, reactor)
     contexts = shown.contexts("http/1.1")
-    if contexts is None:
-        return lag, {"http": site}
-    return lag, {"http": site, "http-direct": TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor)}
+    factories = {"http": Few(site, most)}
+    if contexts is not None:
+        direct = TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor)
+        factories["http-direct"] = Few(direct, most)
+    return lag, factories

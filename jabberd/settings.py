@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
+from jabberd import rates
 from jabberd.typed import Mistake, Settings, beside, checked, example, reads
 from jabberd.xmpp.jid import JID, InvalidJID
 
@@ -28,6 +29,7 @@ __all__ = [
     "Listener",
     "Log",
     "Manhole",
+    "Rate",
     "ServerSettings",
     "Settings",
     "Size",
@@ -50,11 +52,13 @@ def _measure(units: Mapping[str, float], wrong: str) -> Meta:
     return reads(measure)
 
 
+_SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
 #: Seconds; in a file a text like ``"500 ms"``, ``"60 s"``, ``"5 min"``, ``"2 h"`` or ``"7 d"``.
 Duration = Annotated[
     float,
     _measure(
-        {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400},
+        _SECONDS,
         'is not a duration; write it like "500 ms", "60 s", "5 min" or "7 d"',
     ),
 ]
@@ -67,6 +71,21 @@ Size = Annotated[
         'is not a size; write it like "100 B", "8 KiB" or "2 MiB"',
     ),
 ]
+
+_RATE = re.compile(r"([1-9][0-9]{0,8}) per (?:([1-9][0-9]{0,4}) )?(s|min|h|d)")
+
+
+def _rate(value: object, _: Path | None) -> rates.Rate:
+    if isinstance(value, rates.Rate):
+        return value
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise Mistake('is not a rate; write it like "60 per min" or "10 per 5 min"')
+    return rates.Rate(int(found[1]), int(found[2] or 1) * _SECONDS[found[3]])
+
+
+#: So many in so long; in a file a text like ``"60 per min"`` or ``"10 per 5 min"``.
+Rate = Annotated[rates.Rate, reads(_rate)]
 
 #: A path; in a file it starts from the folder that the file is in.
 FilePath = Path
@@ -256,42 +275,72 @@ class Log(Settings):
     :ivar levels: other levels for namespaces (a Python module with all below it).
     :ivar format: lines of text, or a JSON object a line.
     :ivar file: None: where twistd logs to.
+    :ivar budget: characters a minute for each kind of line; what is beyond is counted, and told.
     """
 
     level: Level = "info"
     levels: dict[str, Level] = field(default_factory=dict)
     format: Literal["text", "json"] = "text"
     file: FilePath | None = None
+    budget: Size = 128 << 10
 
 
 class Limits(Settings):
     """``[limits]``: what one peer may take.
 
-    :ivar stanza: bytes; ``stanza_before_login`` until the peer has authenticated.
+    :ivar stanza: bytes, twice as many from servers; ``stanza_before_login`` until the peer has authenticated.
     :ivar elements: in one stanza, at any depth; ``elements_before_login`` until the peer has authenticated.
-    :ivar depth: of elements in a stanza, itself included.
+    :ivar depth: of elements in a stanza, itself included; ``depth_before_login`` likewise.
     :ivar start_tag: bytes of one start tag with its attributes.
+    :ivar rate: bytes that one client may send in a second, and ``burst`` of them at once; then reading from
+        it pauses.  ``server_rate`` and ``server_burst`` hold for another server's stream.
     :ivar unread: bytes that may wait for a peer that does not read, before it is dropped.
     :ivar negotiation_timeout: from the connection until a resource is bound or a server authenticated.
     :ivar idle_timeout: silence after which a client is asked, and dropped ``answer_timeout`` later.
+    :ivar server_idle_timeout: silence after which another server's stream is closed.
     :ivar login_attempts: failures before a stream is closed.
-    :ivar connections: of one IP address at a time, those of clients and those of servers counted apart.
+    :ivar login_failures: wrong passwords for one account from one IP address; then that address, and nobody
+        else, has to wait before it may log in to that account.
+    :ivar address_failures: wrong passwords for all accounts together from one IP address.
+    :ivar connections: of one IP address at a time, clients and servers together.
+    :ivar connection_attempts: of one IP address.
+    :ivar http_connections: to the pages for operators at a time, from everywhere.
     :ivar resources: of one account at a time.
+    :ivar roster: contacts of one account.
+    :ivar presence: how often one account may tell its contacts of another presence.
+    :ivar directed_presence: addresses at a time to which one session has sent presence directly.
+    :ivar subscriptions: requests for a subscription that one account may send.
+    :ivar server_subscriptions: such requests from one other domain, to all accounts of one of ours.
     """
 
     stanza_before_login: Size = 8 << 10
     stanza: Annotated[Size, Meta(ge=10_000)] = 256 << 10  # the floor is RFC 6120 §13.12's
     elements_before_login: Count = 32
     elements: Count = 10_000
+    depth_before_login: Count = 16
     depth: Count = 128
     start_tag: Size = 16 << 10
+    rate: Size = 1 << 20
+    burst: Size = 4 << 20
+    server_rate: Size = 8 << 20
+    server_burst: Size = 32 << 20
     unread: Size = 1 << 20
     negotiation_timeout: Duration = 60.0
     idle_timeout: Duration = 600.0
     answer_timeout: Duration = 60.0
+    server_idle_timeout: Duration = 3600.0
     login_attempts: Count = 3
+    login_failures: Rate = rates.Rate(10, 300)
+    address_failures: Rate = rates.Rate(100, 300)
     connections: Count = 100
+    connection_attempts: Rate = rates.Rate(600, 60)
+    http_connections: Count = 100
     resources: Count = 10
+    roster: Count = 1000
+    presence: Rate = rates.Rate(60, 60)
+    directed_presence: Count = 1000
+    subscriptions: Rate = rates.Rate(200, 3600)
+    server_subscriptions: Rate = rates.Rate(1000, 3600)
 
 
 class Domain(Settings):

@@ -156,7 +156,8 @@ def makeService(options: Options) -> IService:
     raise_file_limit()
     try:
         settings = settings_of(options.config).log
-        levels, lines, file = Levels(settings), Lines(FORMATS[settings.format]), open_log(options.config)
+        levels, file = Levels(settings), open_log(options.config)
+        lines = Lines(FORMATS[settings.format], settings.budget)
         assembled = assemble(options.config, reactor, levels)
     except (ConfigError, StorageError) as error:
         raise SystemExit(str(error)) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 from twisted.web import http
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Storage
 
-__all__ = ["Health", "Page", "Pages"]
+__all__ = ["Few", "Health", "Page", "Pages"]
 
 log = Logger()
 
@@ -141,6 +142,26 @@ class Pages(Site):
     def log(self, request: http.Request) -> None:
         """Twisted would write every request into the server's own log."""
         log.debug("{method!r} {path!r}: {code}", method=request.method, path=request.path, code=request.code)
+
+
+class Few(WrappingFactory[Any]):
+    """So many connections to another factory's protocols at a time, and no more.
+
+    :ivar refused: how many were one too many.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: Any, most: int) -> None:
+        WrappingFactory.__init__(self, factory)
+        self.most = most
+        self.refused = 0
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if len(self.protocols) < self.most:
+            return WrappingFactory.buildProtocol(self, addr)
+        self.refused += 1
+        return None
 
 
 def _is_literal(request: Request) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import pytest
 
 from jabberd.config import Config, ConfigError
+from jabberd.rates import Rate
 from jabberd.settings import TLS, Address, Control, Duration, Limits, ServerSettings, Settings, Size
 from jabberd.typed import Mistake, checked, read
 
@@ -75,6 +76,31 @@ def test_sizes_and_durations_are_written_with_their_units() -> None:
     assert read.limits.start_tag == 100
     assert read.limits.idle_timeout == 300.0
     assert read.limits.answer_timeout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("60 per min", Rate(60, 60)),
+        ("10 per 5 min", Rate(10, 300)),
+        ("1 per s", Rate(1, 1)),
+        ("200 per 2 h", Rate(200, 7200)),
+        ("5 per d", Rate(5, 86400)),
+    ],
+)
+def test_rates_are_written_as_they_are_said(written: str, read: Rate) -> None:
+    assert settings(f'[limits]\npresence = "{written}"\n').limits.presence == read
+
+
+@pytest.mark.parametrize(
+    "wrong", ["60", "60 / min", "0 per min", "60 per 0 s", "60 per fortnight", "many per s"]
+)
+def test_what_is_no_rate_is_told_with_an_example(wrong: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        settings(f'[limits]\npresence = "{wrong}"\n')
+    assert str(told.value).endswith(
+        f'limits.presence: is not a rate (got "{wrong}"); write it like "60 per min" or "10 per 5 min"'
+    )
 
 
 @pytest.mark.rfc6120("13.12-4")

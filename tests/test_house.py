@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "jabberd"
 FILES = sorted(HOUSE.rglob("*.py"))
 
-_SEAMS = {"api", "interfaces", "measure", "registry", "settings", "xmpp"}
+_SEAMS = {"api", "interfaces", "measure", "rates", "registry", "settings", "xmpp"}
 _PARTS = {"admin", "config", "control", "jsm", "loader", "notify", "router", "storage", "streams"}
 
 #: What each part may import when it runs, itself apart.  A new part needs a row, and thereby a thought.
@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lock": set(),
     "table": set(),
     "typed": {"toml"},
-    "settings": {"typed", "xmpp"},
+    "rates": set(),
+    "settings": {"rates", "typed", "xmpp"},
     "config": {"settings", "toml", "typed"},
     "interfaces": {"xmpp"},
     "api": {"interfaces", "settings", "typed", "xmpp"},

@@ -414,3 +414,14 @@ def test_a_file_that_cannot_be_opened_anew_stays_open(
     file._file.close()
     assert (tmp_path / "away" / "jabberd.log").read_text() == "after\n"
     assert "cannot be opened anew: [Errno 2] No such file or directory" in bounded[1]()[-1]
+
+
+def test_how_much_of_one_kind_is_logged_in_a_minute_can_be_set() -> None:
+    lines = Lines(as_text, budget=100)
+    out = io.StringIO()
+    observer = FileLogObserver(out, lines)
+    globalLogPublisher.addObserver(observer)
+    for _ in range(20):
+        Logger("jabberd.streams.c2s").info("refused")
+    globalLogPublisher.removeObserver(observer)
+    assert out.getvalue().count("refused") == 2

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from jabberd.storage import open_storage
-from jabberd.web import Health, Page, Pages, plain
+from jabberd.web import Few, Health, Page, Pages, plain
 from tests.storage.pump import Pump
 
 if TYPE_CHECKING:
@@ -219,6 +219,19 @@ def test_headers_without_end_are_refused(pages: Pages) -> None:
         client.say(b"GET /balcony HTTP/1.1\r\n" + endless)
         assert client.disconnecting
         assert b"200" not in client.heard
+
+
+def test_only_so_many_connections_are_open_at_a_time(pages: Pages) -> None:
+    few = Few(pages, most=2)
+    made = []
+    for _ in range(2):
+        made.append(few.buildProtocol(None))
+        made[-1].makeConnection(StringTransport())
+    assert few.buildProtocol(None) is None
+    assert few.refused == 1
+    made[0].connectionLost(connectionDone)
+    assert few.buildProtocol(None) is not None
+    made[1].connectionLost(connectionDone)
 
 
 def test_who_says_nothing_is_dropped(pages: Pages, clock: Clock) -> None:

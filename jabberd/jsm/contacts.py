@@ -6,6 +6,8 @@ import secrets
 from typing import TYPE_CHECKING, cast
 
 from jabberd.jsm import roster, subscription
+from jabberd.jsm.presence import too_many
+from jabberd.rates import Meter
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.stanza import Stanza
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from jabberd import api
     from jabberd.api import IQ
     from jabberd.jsm.account import Account, Residents
+    from jabberd.jsm.limits import Limits
     from jabberd.jsm.manager import SessionManager
     from jabberd.jsm.roster import RosterItem
     from jabberd.jsm.session import Session
@@ -26,10 +29,24 @@ if TYPE_CHECKING:
 class Contacts:
     """The rosters of one domain's accounts, and what changes them."""
 
-    def __init__(self, manager: SessionManager, store: Residents[RosterItem], limits: roster.Limits) -> None:
+    def __init__(self, manager: SessionManager, store: Residents[RosterItem]) -> None:
         self._manager = manager
         self._store = store
-        self._limits = limits
+        self._ours = Meter("subscriptions", manager.limits.subscriptions)
+        self._theirs = Meter("server_subscriptions", manager.limits.server_subscriptions)
+
+    def use(self, limits: Limits) -> None:
+        """Have other limits from now on."""
+        self._ours.rate, self._theirs.rate = limits.subscriptions, limits.server_subscriptions
+
+    @property
+    def meters(self) -> tuple[Meter, ...]:
+        """Who asks for how many subscriptions: accounts of ours, other domains."""
+        return self._ours, self._theirs
+
+    @property
+    def _limits(self) -> roster.Limits:
+        return self._manager.limits.roster
 
     # -- what clients ask ---------------------------------------------------------------------------
 
@@ -116,6 +133,9 @@ class Contacts:
 
     async def outbound(self, account: Account, stanza: Stanza, contact: JID) -> None:
         """The user sends a subscription stanza (§3, A.2)."""
+        now = self._manager.clock.seconds()
+        if stanza.type == "subscribe" and not self._ours.take(account.jid, now):
+            raise too_many("too many requests for a subscription")
         rows = account.roster
         step = _step(subscription.outbound, stanza, rows.get(contact))
         changes = roster.moved(rows, contact, step, self._limits)
@@ -129,7 +149,12 @@ class Contacts:
             self._manager.presence.show(account, contact, step.presence)
 
     async def inbound(self, account: Account, stanza: Stanza, contact: JID) -> None:
-        """The contact sends a subscription stanza (§3, A.3)."""
+        """The contact sends a subscription stanza (§3, A.3).
+
+        Too many requests are forgotten in silence: they find out nothing about who has an account here.
+        """
+        if stanza.type == "subscribe" and not self._may_ask(contact):
+            return
         rows = account.roster
         step = _step(subscription.inbound, stanza, rows.get(contact))
         if step.state.pending_in and not roster.may_ask(rows, contact, self._limits):
@@ -146,6 +171,12 @@ class Contacts:
             self._manager.route(reply)
         if step.presence:
             self._manager.presence.show(account, contact, step.presence)
+
+    def _may_ask(self, contact: JID) -> bool:
+        """Whether one more request of the contact's domain is borne; those of ours are counted by account."""
+        if self._manager.is_local(contact):
+            return True
+        return self._theirs.take(contact.domainpart, self._manager.clock.seconds())
 
     @staticmethod
     def _deliver(account: Account, stanza: Stanza) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -25,6 +24,7 @@ from jabberd.jsm.contacts import Contacts
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.jsm.delivery import Plan
 from jabberd.jsm.homes import Held, first
+from jabberd.jsm.limits import Limits
 from jabberd.jsm.presence import Presence
 from jabberd.jsm.questions import Questions
 from jabberd.jsm.session import Session
@@ -54,21 +54,6 @@ _OWN_FEATURES: Final = (
     E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
     E(ns.PRE_APPROVAL, "sub"),  # RFC 6121 §3.4.1
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one domain gives its accounts.
-
-    :ivar sessions: resources of one account at a time.
-    :ivar directed: addresses that one session may send directed presence to.
-    :ivar cached: accounts kept in memory beside those that are online.
-    """
-
-    sessions: int = 10
-    directed: int = 1000
-    cached: int = 10_000
-    roster: roster.Limits = field(default_factory=roster.Limits)
 
 
 class SessionManager:
@@ -103,13 +88,19 @@ class SessionManager:
         storage.keyed(ACCOUNTS, AccountRecord)
         self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
-        self.contacts = Contacts(self, rosters, self.limits.roster)
-        self.presence = Presence(self, self.limits.directed)
+        self.contacts = Contacts(self, rosters)
+        self.presence = Presence(self)
         self.questions = Questions(clock, self.route)
         self._own_answers = {
             ("get", _ROSTER): BoundAnswer(self.contacts.get, OWNER),
             ("set", _ROSTER): BoundAnswer(self.contacts.set, OWNER),
         }
+
+    def use(self, limits: Limits) -> None:
+        """Have other limits from now on."""
+        self.limits = limits
+        self.presence.use(limits)
+        self.contacts.use(limits)
 
     # -- api.Domain ---------------------------------------------------------------------------------
 
@@ -252,7 +243,7 @@ class SessionManager:
             raise StanzaError(
                 "resource-constraint",
                 f"an account has at most {self.limits.sessions} resources",
-                application=("http://jabber.org/protocol/errors", "resource-limit-exceeded"),
+                application=(ns.ERRORS, "resource-limit-exceeded"),  # XEP-0205 §4.4,
             )
         session = Session(self, account, account.jid.with_resource(resource), outlet, client)
         account.sessions[resource] = session

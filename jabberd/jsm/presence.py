@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from jabberd.api import BecameAvailable, BecameUnavailable, PresenceSent
 from jabberd.jsm import roster, subscription
+from jabberd.rates import Meter
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import parse
 from jabberd.xmpp.errors import StanzaError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from jabberd.jsm.account import Account
+    from jabberd.jsm.limits import Limits
     from jabberd.jsm.manager import SessionManager
     from jabberd.jsm.session import Session
 
@@ -31,11 +33,18 @@ _STATUS: Final = f"{{{ns.CLIENT}}}status"
 
 
 class Presence:
-    """The presence of one domain's accounts."""
+    """The presence of one domain's accounts.
 
-    def __init__(self, manager: SessionManager, most_directed: int = 1000) -> None:
+    :ivar changes: how often each account tells its contacts of another presence.
+    """
+
+    def __init__(self, manager: SessionManager) -> None:
         self._manager = manager
-        self._most_directed = most_directed
+        self.changes = Meter("presence", manager.limits.presence)
+
+    def use(self, limits: Limits) -> None:
+        """Have other limits from now on."""
+        self.changes.rate = limits.presence
 
     # -- a client of ours says --------------------------------------------------------------------
 
@@ -60,7 +69,9 @@ class Presence:
         return None
 
     def _available(self, session: Session, stanza: Stanza) -> None:
-        """Initial presence or an update (§4.2, §4.4)."""
+        """Initial presence or an update (§4.2, §4.4), which costs as much as there are contacts."""
+        if not self.changes.take(session.account.jid, self._manager.clock.seconds()):
+            raise too_many("presence changes too often")
         before = session.priority
         session.priority = _priority(stanza)
         session.presence = stanza
@@ -120,7 +131,7 @@ class Presence:
     def _directed(self, session: Session, stanza: Stanza, to: JID) -> Deferred[None] | None:
         """Directed presence (§4.6): remembered, so that its receiver learns of the end as well."""
         if stanza.type == "" and not (session.presence is not None and session.account.trusts(to)):
-            if len(session.directed) >= self._most_directed and to not in session.directed:
+            if len(session.directed) >= self._manager.limits.directed and to not in session.directed:
                 raise StanzaError("resource-constraint", "too much directed presence")
             session.directed.add(to)
         elif stanza.type == "unavailable":
@@ -178,6 +189,11 @@ class Presence:
 def _was_shown_to(session: Session, asker: JID) -> bool:
     """Whether somebody got directed presence from that session."""
     return asker in session.directed or asker.bare in session.directed
+
+
+def too_many(text: str) -> StanzaError:
+    """What is said to somebody who sends more of a kind than is borne (XEP-0205 §4.6)."""
+    return StanzaError("unexpected-request", text, application=(ns.ERRORS, "too-many-stanzas"))
 
 
 def _priority(stanza: Stanza) -> int:

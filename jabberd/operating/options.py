@@ -19,7 +19,16 @@ __all__ = ["differences", "only_at_start", "options"]
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LOGIN_IN_URL: Final = re.compile(r"(?<=//)[^/@]*@")
 #: What is looked at when the server starts, and not again.
-_AT_START: Final = ("listeners", "storage", "control", "manhole", "log.format", "log.file")
+_AT_START: Final = (
+    "listeners",
+    "storage",
+    "control",
+    "manhole",
+    "log.format",
+    "log.file",
+    "log.budget",
+    "limits.http_connections",
+)
 
 
 def options(config: Config) -> dict[str, str | None]:

@@ -119,10 +119,10 @@ class Plan:
 
     def _change_streams(self) -> None:
         settings, parts = self.settings, self._parts
-        parts.clients.use(terms.client_streams(settings, parts.clients.traffic), terms.door(settings))
+        parts.clients.use(terms.client_streams(settings, parts.clients.traffic), settings.limits)
         old = parts.federation.terms
         shared = replace(old, trust=self._trust, streams=terms.server_streams(settings, old.streams.traffic))
-        parts.servers.use(shared, settings.limits.connections)
+        parts.servers.use(shared)
         asks_the_same = parts.federation.settings.resolver == settings.federation.resolver
         resolver = parts.federation.connector.resolver if asks_the_same else None
         connector = terms.connector(settings, parts.reactor, parts.bound, resolver)

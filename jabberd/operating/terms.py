@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from jabberd.measure import Traffic
-from jabberd.streams.clients import DoorSettings
 from jabberd.streams.connect import Connector
 from jabberd.streams.federation import Federation
 from jabberd.streams.proof import Policy
@@ -30,7 +29,6 @@ __all__ = [
     "client_streams",
     "client_trust",
     "connector",
-    "door",
     "federation",
     "policies",
     "server_streams",
@@ -45,10 +43,13 @@ def client_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings
         before=Limits(
             size=limits.stanza_before_login,
             tag=min(limits.start_tag, limits.stanza_before_login),
-            depth=limits.depth,
+            depth=min(limits.depth, limits.depth_before_login),
             elements=limits.elements_before_login,
         ),
         after=Limits(limits.stanza, limits.start_tag, limits.depth, limits.elements),
+        rate=limits.rate,
+        burst=limits.burst / limits.rate,
+        idle=limits.idle_timeout,
         negotiation=limits.negotiation_timeout,
         unread=limits.unread,
         traffic=traffic,
@@ -57,18 +58,13 @@ def client_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings
 
 def server_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings:
     """For streams with servers: what our clients may send grows on its way."""
-    streams = client_streams(settings, traffic)
-    return replace(streams, after=replace(streams.after, size=2 * streams.after.size))
-
-
-def door(settings: ServerSettings) -> DoorSettings:
-    """For what concerns several clients."""
-    limits = settings.limits
-    return DoorSettings(
-        per_address=limits.connections,
-        attempts=limits.login_attempts,
-        silence=limits.idle_timeout,
-        patience=limits.answer_timeout,
+    streams, limits = client_streams(settings, traffic), settings.limits
+    return replace(
+        streams,
+        after=replace(streams.after, size=2 * streams.after.size),
+        rate=limits.server_rate,
+        burst=limits.server_burst / limits.server_rate,
+        idle=limits.server_idle_timeout,
     )
 
 

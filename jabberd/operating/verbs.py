@@ -15,6 +15,7 @@ from jabberd.operating.certificates import listed
 from jabberd.operating.check import Check, Running
 from jabberd.operating.ending import Ending, Rebirth
 from jabberd.operating.examine import examined
+from jabberd.operating.limits import LimitVerbs
 
 if TYPE_CHECKING:
     from jabberd.operating.reload import Reload
@@ -33,6 +34,7 @@ def operating_verbs(reload: Reload) -> list[tuple[str, str, object]]:
         ("", "", _ending(reload)),
         ("", "", Check(reload.read, parts.federation, parts.storage, running)),
         ("config", "", ConfigVerbs(reload)),
+        ("limits", "", LimitVerbs(reload)),
         ("certificates", "", CertificateVerbs(reload)),
         ("domains", "", DomainVerbs(reload)),
         ("modules", "", ModuleVerbs(reload)),

@@ -45,7 +45,9 @@ class Door(Protocol):
     """
 
     hosts: Mapping[str, SessionHost]
-    attempts: int
+
+    @property
+    def attempts(self) -> int: ...
 
     def host(self, domain: str) -> SessionHost | None:
         """The host of that domainpart; for an empty one the only host, if there is only one."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from jabberd.streams.addresses import Addresses, ip
 from jabberd.streams.c2s import C2SStream
 from jabberd.streams.protocol import Unwelcome
 from jabberd.xmpp.element import E
@@ -23,36 +22,19 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Security, SessionHost
     from jabberd.measure import Traffic
+    from jabberd.settings import Limits
     from jabberd.streams.protocol import StreamSettings
 
 log = Logger()
 
 _PING: Final = "urn:xmpp:ping"
-_MOST_REMEMBERED: Final = 10_000  # addresses and accounts with failed logins
-
-
-@dataclass(frozen=True, slots=True)
-class DoorSettings:
-    """Limits of all client connections together.
-
-    :ivar per_address: connections from one IP address at a time.
-    :ivar attempts: failed logins on one stream until it is closed.
-    :ivar failures: wrong passwords of one account from one address within ``forgiven`` seconds; then that
-        address, and nobody else, has to wait before it may log in to that account.
-    :ivar silence: seconds after which a silent client is asked whether it is still there; it has
-        ``patience`` seconds to answer (RFC 6120 §4.6.3).
-    """
-
-    per_address: int = 100
-    attempts: int = 3
-    failures: int = 10
-    forgiven: float = 300.0
-    silence: float = 300.0
-    patience: float = 60.0
 
 
 class ClientFactory(Factory):
-    """Makes a `C2SStream` for every client, and keeps the limits that concern several of them."""
+    """Makes a `C2SStream` for every client, and keeps the limits that concern several of them.
+
+    :param addresses: who comes from where, if others than clients count as well.
+    """
 
     noisy = False
 
@@ -60,20 +42,19 @@ class ClientFactory(Factory):
         self,
         clock: IReactorTime,
         streams: StreamSettings,
-        settings: DoorSettings,
+        limits: Limits,
         creators: Callable[[str], IOpenSSLServerConnectionCreator | None],
         security: Callable[[object], Security],
+        addresses: Addresses | None = None,
     ) -> None:
         self.clock = clock
         self.hosts: Mapping[str, SessionHost] = {}
-        self.attempts = settings.attempts
         self.streams: set[C2SStream] = set()
+        self.addresses = addresses or Addresses(clock, limits)
         self._stream_settings = streams
-        self._settings = settings
+        self._limits = limits
         self._creators = creators
         self._security = security
-        self._connections: Counter[str] = Counter()
-        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
 
@@ -82,16 +63,21 @@ class ClientFactory(Factory):
         """What went over all its streams."""
         return self._stream_settings.traffic
 
-    def use(self, streams: StreamSettings, settings: DoorSettings) -> None:
+    @property
+    def attempts(self) -> int:
+        """See `jabberd.streams.c2s.Door`."""
+        return self._limits.login_attempts
+
+    def use(self, streams: StreamSettings, limits: Limits) -> None:
         """Have other limits: ``streams`` for those to come, the others for all."""
-        self._stream_settings, self._settings = streams, settings
-        self.attempts = settings.attempts
+        self._stream_settings, self._limits = streams, limits
+        self.addresses.use(limits)
         if self._sweep.running:
             self._sweep.stop()
             self._start_sweeping()
 
     def _start_sweeping(self) -> None:
-        self._sweep.start(min(self._settings.silence, self._settings.patience) / 4, now=False)
+        self._sweep.start(min(self._limits.idle_timeout, self._limits.answer_timeout) / 4, now=False)
 
     # -- from Twisted -------------------------------------------------------------------------------
 
@@ -106,13 +92,11 @@ class ClientFactory(Factory):
             self._sweep.stop()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        host = unmapped(getattr(addr, "host", "") or "")
-        if self._connections[host] >= self._settings.per_address:
-            log.info("too many connections from {address}: one more refused", address=host)
+        address = ip(addr)
+        if not self.addresses.admit(address):
             return Unwelcome()
         stream = C2SStream(self, self._stream_settings, self.clock)
-        stream.address = host
-        self._connections[host] += 1
+        stream.address = address
         self.streams.add(stream)
         return stream
 
@@ -134,28 +118,16 @@ class ClientFactory(Factory):
 
     def may_try(self, address: str, account: str) -> bool:
         """See `jabberd.streams.c2s.Door`."""
-        return self._failed(address, account)[0] < self._settings.failures
+        return self.addresses.may_try(address, account)
 
     def failed(self, address: str, account: str) -> None:
         """See `jabberd.streams.c2s.Door`."""
-        count, since = self._failed(address, account)
-        self._failures[address, account] = (count + 1, since)
-        self._failures.move_to_end((address, account))
-        if len(self._failures) > _MOST_REMEMBERED:
-            self._failures.popitem(last=False)
-
-    def _failed(self, address: str, account: str) -> tuple[int, float]:
-        """How often, and since when."""
-        now = self.clock.seconds()
-        count, since = self._failures.get((address, account), (0, now))
-        return (count, since) if now - since <= self._settings.forgiven else (0, now)
+        self.addresses.failed(address, account)
 
     def closed(self, stream: C2SStream) -> None:
         """See `jabberd.streams.c2s.Door`."""
         self.streams.discard(stream)
-        self._connections[stream.address] -= 1
-        if self._connections[stream.address] <= 0:
-            del self._connections[stream.address]
+        self.addresses.leave(stream.address)
 
     # -- silence ------------------------------------------------------------------------------------
 
@@ -172,9 +144,9 @@ class ClientFactory(Factory):
         if stream.session is None or stream.ended:
             return
         if stream.asked > stream.heard:
-            if now - stream.asked >= self._settings.patience:
+            if now - stream.asked >= self._limits.answer_timeout:
                 stream.close(StreamError("connection-timeout"))
-        elif now - stream.heard >= self._settings.silence:
+        elif now - stream.heard >= self._limits.idle_timeout:
             stream.asked = now
             self._ask(stream)
 
@@ -196,8 +168,3 @@ class ClientFactory(Factory):
         """Tell every client why, and end its stream."""
         for stream in list(self.streams):
             stream.close(error)
-
-
-def unmapped(address: str) -> str:
-    """An IPv4 address as itself, also where a dual-stack listener shows it as ``::ffff:192.0.2.1``."""
-    return address.removeprefix("::ffff:") if "." in address else address

@@ -1,9 +1,8 @@
 """What client and server streams have in common: bytes in, events out, an ordered end.
 
-Subclasses say what a header, a stanza or a nonza means to them.  What comes while an answer is
-still being worked out waits in a bounded inbox; when that is full, reading from the connection
-pauses.  What goes out to a peer that does not read waits in a bounded outbox; when that is full,
-the connection is dropped.
+Subclasses say what a header, a stanza or a nonza means to them.  What comes is read in turns, as
+`jabberd.streams.reading` has it.  What goes out to a peer that does not read waits in a bounded outbox;
+when that is full, the connection is dropped.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from zope.interface import implementer
 
 from jabberd.interfaces import Security
 from jabberd.measure import Traffic
+from jabberd.streams.reading import Reading
 from jabberd.xmpp import stream
 from jabberd.xmpp.boundaries import Limits
 from jabberd.xmpp.errors import StreamError
@@ -35,8 +35,6 @@ T = TypeVar("T")
 log = Logger()
 
 _GOODBYE: Final = 5.0  # seconds that a peer has for its own </stream:stream> and TLS close
-_MOST_WAITING: Final = 64  # events in an inbox before reading pauses
-_MOST_IN_FLIGHT: Final = 16  # bytes without a home before the next event is handled, in largest stanzas
 _numbers: Final = count(1)
 
 
@@ -47,6 +45,8 @@ class StreamSettings:
     :ivar before: limits until the peer is authenticated; ``after``: from then on.
     :ivar negotiation: seconds from connection to a finished negotiation.
     :ivar unread: bytes that may wait for a peer that does not read.
+    :ivar rate: bytes a second that a peer may send, and those of ``burst`` seconds at once.
+    :ivar idle: seconds of silence that are borne.
     :ivar traffic: where all streams with these settings count.
     """
 
@@ -54,6 +54,9 @@ class StreamSettings:
     after: Limits = Limits()
     negotiation: float = 60.0
     unread: int = 1_048_576
+    rate: float = 1_048_576
+    burst: float = 4.0
+    idle: float = 600.0
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -65,42 +68,24 @@ class Unwelcome(Protocol):
 
 
 @implementer(IPushProducer, IHandshakeListener)
-class StreamProtocol(Protocol):
+class StreamProtocol(Reading):
     """One XML stream over one connection."""
 
-    content_ns: ClassVar[str]
     #: What logs and metrics call such a stream.
     kind: ClassVar[str] = "stream"
     #: The stanzas without a home that hold back all that follows (RFC 6120 §10.1).
     holding: ClassVar[frozenset[str]] = frozenset({"iq"})
-    #: Those that may be without a home at a time.
-    in_flight: ClassVar[int] = 64
-
-    #: Set before the connection is made.
-    settings: StreamSettings
-    clock: IReactorTime
-    transport: Any  # Twisted has no one interface with producers, TLS and abortConnection
 
     def __init__(self, settings: StreamSettings, clock: IReactorTime) -> None:
-        self.settings = settings
-        self.clock = clock
+        super().__init__(settings, clock)
         self.number = next(_numbers)  # of the connection; its log lines are known by it
         self.security = Security()
         self.address = ""
         self.id = ""  # of the stream, chosen by whoever receives it
         self.version = stream.VERSION  # in our header
         self.since = 0.0  # when the connection was made, by `clock`
-        self.heard = 0.0  # when the peer last sent anything
-        self.ended = False  # nothing is sent or handled any more
         self.goodbye = False  # the peer ended the stream by itself
         self.header_sent = False
-        self._parser = StreamParser(self.content_ns, settings.before)
-        self._inbox: list[Event] = []  # lists, not deques: an empty deque has 600 bytes
-        self._inflight = 0
-        self._inflight_size = 0  # of the payloads
-        self._holding = 0
-        self._going_on = False
-        self._stopped_reading = False
         self._blocked = False  # what is written waits: for the peer to read, or for `release`
         self._full = False  # the transport: the peer does not read
         self._held_back = False
@@ -143,37 +128,12 @@ class StreamProtocol(Protocol):
     def handshakeCompleted(self) -> None:
         """TLS is on; subclasses fill `security`."""
 
-    def dataReceived(self, data: bytes) -> None:
-        if self.ended:
-            return
-        self.heard = self.clock.seconds()
-        events = self._parser.feed(data)
-        if self._inbox or self._held:
-            self._inbox.extend(events)
-        else:
-            self._take(events)
-        if self._inbox and not self._stopped_reading and self._is_full():
-            self._stopped_reading = True
-            self.transport.pauseProducing()
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._handle_rest()
         self._cease()
         self._parser = StreamParser(self.content_ns, self.settings.before)
         self.on_end(reason.getErrorMessage())
         self._tell_drained()
-
-    # -- coming in ----------------------------------------------------------------------------------
-
-    def _take(self, events: list[Event]) -> None:
-        parser = self._parser
-        for at, event in enumerate(events):
-            if self._parser is not parser:
-                break  # restarted: what came ahead of the new header is thrown away
-            if self._held or self.ended:
-                self._inbox.extend(events[at:])
-                break
-            self._handle(event)
 
     def _handle(self, event: Event) -> None:
         try:
@@ -212,51 +172,16 @@ class StreamProtocol(Protocol):
         self.settings.traffic.waited.observe(self.clock.seconds() - since)
         return result
 
-    @property
-    def _held(self) -> bool:
-        if self._holding > 0 or self._inflight >= self.in_flight:
-            return True
-        return self._inflight_size > _MOST_IN_FLIGHT * self.settings.after.size
-
     def _failed(self, failure: Failure) -> None:
         error = failure.check(StreamError)
         if error is None:
             log.failure("{stream}: cannot handle what the peer sent", failure, stream=self)
         self.close(cast("StreamError", failure.value) if error else StreamError("internal-server-error"))
 
-    def _homed(self, _: object, hold: bool, size: int) -> None:
-        self._inflight -= 1
-        self._inflight_size -= size
-        self._holding -= hold
-        if self._inbox or self._stopped_reading:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        if self._going_on:  # a home that was found at once: the loop below goes on by itself
-            return
-        self._going_on = True
-        while self._inbox and not self._held and not self.ended:
-            self._handle(self._inbox.pop(0))
-        self._going_on = False
-        if self._stopped_reading and not self._inbox and not self.ended:
-            self._stopped_reading = False
-            self.transport.resumeProducing()
-
-    def _handle_rest(self) -> None:
-        """Handle what came before the connection was lost: the peer may have said all it had and left."""
-        while self._inbox and not self.ended and not isinstance(self._inbox[0], (Header, Nonza)):
-            self._handle(self._inbox.pop(0))
-
-    def _is_full(self) -> bool:
-        if len(self._inbox) >= _MOST_WAITING:
-            return True
-        held = sum(len(event.payload) for event in self._inbox if isinstance(event, Stanza))
-        return held > self.settings.after.size
-
     def restart(self, limits: Limits | None = None) -> None:
         """Expect a new header (RFC 6120 §4.3.3); what the peer sent ahead of it is thrown away."""
         self._parser = StreamParser(self.content_ns, limits or self.settings.before)
-        self._inbox.clear()
+        self._drop_inbox()
         self.header_sent = False
 
     def negotiated(self) -> None:
@@ -308,7 +233,7 @@ class StreamProtocol(Protocol):
     @property
     def held(self) -> int:
         """How many bytes it holds: what came and is not a whole element yet, and what waits to go."""
-        return self._parser.pending + self._unread
+        return self._parser.pending + len(self._ahead) + self._unread
 
     @property
     def queued(self) -> list[Stanza]:
@@ -385,6 +310,7 @@ class StreamProtocol(Protocol):
 
     def _hang_up(self) -> None:
         self._cease()
+        self._read_on()  # else the peer's goodbye would not be seen
         self._timer = self.clock.callLater(_GOODBYE, self._abort_transport)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -396,9 +322,9 @@ class StreamProtocol(Protocol):
 
     def _cease(self) -> None:
         self._cancel_timer()
+        self._forget()
         if not self.ended:
             self.ended = True
-            self._inbox.clear()
             self.on_over()
 
     def _abort_transport(self) -> None:

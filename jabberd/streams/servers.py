@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.internet.task import LoopingCall
 
+from jabberd.settings import Limits
 from jabberd.streams.acks import Kept
-from jabberd.streams.clients import unmapped
+from jabberd.streams.addresses import Addresses, ip
 from jabberd.streams.incoming import IncomingStream
 from jabberd.streams.protocol import Unwelcome
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress
 
+    from jabberd.measure import Traffic
     from jabberd.router import Router
     from jabberd.streams.proof import Pair
     from jabberd.streams.s2s import Terms
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerFactory", "Verifier"]
 
-log = Logger()
+_SWEEP: Final = 60.0  # seconds between two looks at who is silent
 
 
 class Verifier(Protocol):
@@ -38,32 +39,50 @@ class Verifier(Protocol):
 class ServerFactory(Factory):
     """Makes an `IncomingStream` for every server that connects.
 
-    :param per_address: connections from one IP address at a time.
+    :param addresses: who comes from where, if others than servers count as well.
     """
 
     noisy = False
 
-    def __init__(self, terms: Terms, router: Router, verifier: Verifier, per_address: int = 100) -> None:
+    def __init__(
+        self, terms: Terms, router: Router, verifier: Verifier, addresses: Addresses | None = None
+    ) -> None:
         self.streams: set[IncomingStream] = set()
         self.kept = Kept()
         self._terms = terms
         self._router = router
         self._verifier = verifier
-        self._per_address = per_address
-        self._connections: Counter[str] = Counter()
+        self.addresses = addresses or Addresses(terms.clock, Limits())
+        self._sweep = LoopingCall(self.sweep)
+        self._sweep.clock = terms.clock
 
-    def use(self, terms: Terms, per_address: int) -> None:
+    def use(self, terms: Terms) -> None:
         """Have other terms for the streams to come."""
-        self._terms, self._per_address = terms, per_address
+        self._terms = terms
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over all streams with servers."""
+        return self._terms.streams.traffic
+
+    # -- from Twisted -------------------------------------------------------------------------------
+
+    def doStart(self) -> None:
+        super().doStart()  # type: ignore[no-untyped-call]  # Twisted's
+        if not self._sweep.running:
+            self._sweep.start(_SWEEP, now=False)
+
+    def doStop(self) -> None:
+        super().doStop()  # type: ignore[no-untyped-call]  # Twisted's
+        if self.numPorts == 0 and self._sweep.running:
+            self._sweep.stop()
 
     def buildProtocol(self, addr: IAddress | None) -> IncomingStream | Unwelcome:
-        host = unmapped(getattr(addr, "host", "") or "")
-        if self._connections[host] >= self._per_address:
-            log.info("too many connections from {address}: one more refused", address=host)
+        address = ip(addr)
+        if not self.addresses.admit(address):
             return Unwelcome()
         stream = IncomingStream(self, self._terms)
-        stream.address = host
-        self._connections[host] += 1
+        stream.address = address
         self.streams.add(stream)
         return stream
 
@@ -84,9 +103,14 @@ class ServerFactory(Factory):
     def closed(self, stream: IncomingStream) -> None:
         """See `jabberd.streams.incoming.Door`."""
         self.streams.discard(stream)
-        self._connections[stream.address] -= 1
-        if self._connections[stream.address] <= 0:
-            del self._connections[stream.address]
+        self.addresses.leave(stream.address)
+
+    def sweep(self) -> None:
+        """End the streams of servers that have said nothing for long (RFC 6120 §4.6)."""
+        heard = self._terms.clock.seconds() - self._terms.streams.idle
+        for stream in list(self.streams):
+            if stream.heard <= heard and not stream.ended:
+                stream.close()
 
     def close_all(self, error: StreamError) -> None:
         """Tell every server why, and end its stream."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import execute
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 
-from jabberd import hosting, loader
+from jabberd import hosting, loader, settings
 from jabberd.admin import Admin
 from jabberd.certificates import issue, make_ca
 from jabberd.hosting import Host
@@ -21,7 +21,7 @@ from jabberd.jsm.manager import SessionManager
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.streams.certfiles import ServerCertificate
-from jabberd.streams.clients import ClientFactory, DoorSettings
+from jabberd.streams.clients import ClientFactory
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.tls import Contexts, security
 from jabberd.testing.outcome import done
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from jabberd import interfaces
     from jabberd.api import Module, Settings
-    from jabberd.jsm.manager import Limits
+    from jabberd.jsm.limits import Limits
 
 __all__ = ["Server", "trusting"]
 
@@ -50,6 +50,7 @@ class Server:
     :param classes: modules by name that cannot be found by name, such as those of a test.
     :param admins: bare JIDs that may administer every domain.
     :param tls: let nobody in without TLS; the certificates are of a CA of the tests' own.
+    :param door: what holds for clients together, as ``[limits]`` of a configuration has it.
     :ivar hosts: manager, accounts and modules of each domain.
     :ivar door: what clients connect to.
     """
@@ -65,7 +66,7 @@ class Server:
         policy: LoginPolicy | None = None,
         storage: interfaces.Storage | None = None,
         streams: StreamSettings | None = None,
-        door: DoorSettings | None = None,
+        door: settings.Limits | None = None,
         limits: Limits | None = None,
         admins: Iterable[str] = (),
     ) -> None:
@@ -77,7 +78,7 @@ class Server:
         self.door = ClientFactory(
             clock,
             streams or StreamSettings(),
-            door or DoorSettings(),
+            door or settings.Limits(),
             lambda domain: contexts.acceptor(domain) if contexts else None,
             lambda transport: security(cast("Any", transport), server=True),
         )

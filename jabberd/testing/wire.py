@@ -301,8 +301,10 @@ class Pipe:
 
     def turn(self) -> bool:
         """Run what is due on the clock, then carry one chunk each way.  Whether anything moved."""
+        now = self._clock.seconds()
+        moved = any(call.getTime() <= now for call in self._clock.getDelayedCalls())
         self._clock.advance(0)
-        moved = self._carry(self.client, self.server)
+        moved = self._carry(self.client, self.server) or moved
         return self._carry(self.server, self.client) or moved
 
     def _carry(self, one: Wire, other: Wire) -> bool:

@@ -22,3 +22,5 @@ DIALBACK: Final = "jabber:server:dialback"  # XEP-0220
 DIALBACK_FEATURE: Final = "urn:xmpp:features:dialback"  # XEP-0220 §2.4.2
 SM: Final = "urn:xmpp:sm:3"  # XEP-0198
 DELAY: Final = "urn:xmpp:delay"  # XEP-0203
+LIMITS: Final = "urn:xmpp:stream-limits:0"  # XEP-0478
+ERRORS: Final = "urn:xmpp:errors"  # XEP-0182: applications' own conditions

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred, fail
 
 from jabberd.interfaces import StorageError
 from jabberd.jsm import roster
-from jabberd.jsm.manager import Limits
+from jabberd.jsm.limits import Limits
+from jabberd.rates import Rate
 from jabberd.testing.client import condition
 from jabberd.xmpp.jid import JID
 from tests.jsm.conftest import befriend
@@ -514,3 +515,43 @@ def test_who_asks_again_for_what_he_has_is_told_so(romeo: Client, network: Netwo
         "<presence from='romeo@montague.lit/orchard' to='tybalt@evil.example'/>",
     )
     assert romeo.hears_nothing()
+
+
+# --- floods --------------------------------------------------------------------------------------
+
+
+def test_c12_an_account_asks_for_only_so_many_subscriptions(network: Network) -> None:
+    network.serve("montague.lit", limits=Limits(subscriptions=Rate(3, 60)))
+    tybalt = network.client("tybalt@montague.lit/street")
+    stranger = network.stranger("juliet@capulet.lit")
+    for number in range(3):
+        tybalt.send(f"<presence type='subscribe' to='girl{number}@montague.lit'/>")
+    tybalt.forget()
+    tybalt.send("<presence type='subscribe' to='juliet@capulet.lit' id='4'/>")
+    assert tybalt.receives(
+        "<presence type='error' id='4' from='juliet@capulet.lit' to='tybalt@montague.lit/street'>"
+        "<error type='wait'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
+        "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>"
+        "too many requests for a subscription</text>"
+        "<too-many-stanzas xmlns='urn:xmpp:errors'/></error></presence>"
+    )
+    assert stranger.hears_nothing()
+    network.client("romeo@montague.lit/orchard").send("<presence type='subscribe' to='juliet@capulet.lit'/>")
+    assert stranger.next().get("type") == "subscribe"  # others may
+    network.advance(20)
+    tybalt.send("<presence type='subscribe' to='juliet@capulet.lit'/>")
+    assert stranger.next().get("type") == "subscribe"
+
+
+def test_c12_one_domain_asks_for_only_so_many_subscriptions_and_learns_nothing(network: Network) -> None:
+    server = network.serve("montague.lit", limits=Limits(server_subscriptions=Rate(3, 60)))
+    romeo = network.client("romeo@montague.lit/orchard")
+    for number in range(5):
+        villain = network.stranger(f"bot{number}@evil.example")
+        villain.send("<presence type='subscribe' to='romeo@montague.lit'/>")
+        assert villain.hears_nothing()
+    assert [romeo.next().get("from") for _ in range(3)] == [f"bot{n}@evil.example" for n in range(3)]
+    assert romeo.hears_nothing()
+    network.stranger("juliet@capulet.lit").send("<presence type='subscribe' to='romeo@montague.lit'/>")
+    assert romeo.next().get("from") == "juliet@capulet.lit"
+    assert server.hosts["montague.lit"].manager.contacts.meters[1].refused == 2

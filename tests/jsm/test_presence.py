@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jabberd.api import BecameAvailable, BecameUnavailable, Module, on
-from jabberd.jsm.manager import Limits
+from jabberd.jsm.limits import Limits
+from jabberd.rates import Rate
 from jabberd.testing.client import condition
 from jabberd.xmpp.jid import JID
 from tests.jsm.conftest import befriend
@@ -479,3 +480,25 @@ def test_within_one_domain_presence_flows_the_same_way(romeo: Client, network: N
     assert benvolio.receives(shown(romeo, benvolio, AWAY))
     romeo.drop()
     assert benvolio.receives(shown(romeo, benvolio, type="unavailable"))
+
+
+# --- floods --------------------------------------------------------------------------------------
+
+
+def test_c12_an_account_changes_its_presence_only_so_often(network: Network) -> None:
+    network.serve("montague.lit", limits=Limits(presence=Rate(3, 60)))
+    tybalt = network.client("tybalt@montague.lit/street")
+    for _ in range(2):
+        tybalt.send("<presence><status>Peace?</status></presence>")
+    tybalt.forget()
+    tybalt.send("<presence id='4'><status>I hate the word.</status></presence>")
+    refusal = tybalt.next()
+    assert (refusal.get("type"), refusal.get("id")) == ("error", "4")
+    assert condition(refusal) == "unexpected-request"
+    assert refusal.find(".//{urn:xmpp:errors}too-many-stanzas") is not None
+    tybalt.send("<presence to='nurse@capulet.lit'/>")  # that is another limit's
+    tybalt.send("<presence type='unavailable'/>")  # to leave is always allowed
+    network.advance(20)
+    tybalt.forget()
+    tybalt.send("<presence/>")
+    assert tybalt.next().get("type") is None

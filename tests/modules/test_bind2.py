@@ -9,7 +9,7 @@ from lxml import etree
 from twisted.internet.defer import Deferred
 
 from jabberd.api import E, Element, Module, Session, Stanza, bound, inline
-from jabberd.jsm.manager import Limits
+from jabberd.jsm.limits import Limits
 from jabberd.testing.client import condition, read, written
 from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StreamError

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from twisted.internet.defer import Deferred, fail
 
+from jabberd import settings
 from jabberd.api import Account, Archive, Module, Stanza, undelivered
 from jabberd.interfaces import StorageError
 from jabberd.storage.memory import MemoryArchive, MemoryStorage
-from jabberd.streams.clients import DoorSettings
 from jabberd.testing import Network
 from tests.modules.test_sm import NS, enabled, message, resuming, waiting
 
@@ -261,7 +261,7 @@ def test_a_session_that_was_resumed_with_a_wrong_count_ends_in_its_time(
 
 
 def test_the_question_whether_a_silent_client_is_there_is_counted(network: Network) -> None:
-    network.serve("montague.lit", door=DoorSettings(silence=10, patience=10))
+    network.serve("montague.lit", door=settings.Limits(idle_timeout=10, answer_timeout=10))
     juliet = network.client("juliet@montague.lit/balcony")
     enabled(juliet)
     network.advance(12)

@@ -28,7 +28,7 @@ def unharmed(network: Network, log_lines: list[str]) -> Callable[..., None]:
         assert talk(benvolio, mercutio)
         assert talk(mercutio, benvolio)
         assert len(server.door.streams) == 2
-        assert sum(server.door._connections.values()) == 2
+        assert server.door.addresses.open == 2
         sessions = [s for account in server.hosts["montague.lit"].manager.accounts for s in account.sessions]
         assert sessions == ["street"] * 2
         assert len(log_lines) == lines, log_lines

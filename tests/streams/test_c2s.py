@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from twisted.internet.defer import Deferred, fail
 
 from jabberd.interfaces import LoginPolicy, StorageError
-from jabberd.jsm.manager import Limits as AccountLimits
+from jabberd.jsm.limits import Limits as AccountLimits
 from jabberd.testing.client import condition, read, written
 from jabberd.testing.outcome import done
 from jabberd.xmpp import ns

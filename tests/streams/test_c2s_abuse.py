@@ -8,9 +8,10 @@ import pytest
 from lxml import etree
 from twisted.internet.defer import Deferred
 
+from jabberd import settings
 from jabberd.api import ANYONE, DOMAIN, IQ, Module, answers
 from jabberd.interfaces import LoginPolicy
-from jabberd.streams.clients import DoorSettings
+from jabberd.rates import Rate
 from jabberd.streams.protocol import StreamSettings
 from jabberd.testing.client import condition, read, written
 from jabberd.testing.server import trusting
@@ -407,7 +408,7 @@ def test_b11_three_failures_end_the_stream(network: Network, unharmed: Callable[
     ],
 )
 def test_b11_failures_of_every_kind_count(network: Network, waste: str) -> None:
-    network.serve("montague.lit", door=DoorSettings(attempts=5))
+    network.serve("montague.lit", door=settings.Limits(login_attempts=5))
     client = connected(network)
     for _ in range(4):
         client.send(waste)
@@ -434,7 +435,7 @@ def right(network: Network, address: str, user: str = "romeo") -> str:
 
 
 def test_b11_who_guesses_too_often_is_locked_out_and_nobody_else(network: Network) -> None:
-    network.serve("montague.lit", door=DoorSettings(failures=10, forgiven=300))
+    network.serve("montague.lit", door=settings.Limits(login_failures=Rate(10, 300)))
     assert [wrong(network, "192.0.2.66") for _ in range(10)] == ["not-authorized"] * 10
     assert wrong(network, "192.0.2.66") == "temporary-auth-failure"
     assert right(network, "192.0.2.66") == "temporary-auth-failure"
@@ -506,7 +507,7 @@ def test_b13_the_eleventh_resource_is_one_too_many(network: Network, unharmed: C
         "<iq type='error' id='b1'><error type='wait'>"
         f"<resource-constraint xmlns='{ns.STANZA_ERRORS}'/>"
         f"<text xmlns='{ns.STANZA_ERRORS}' xml:lang='en'>*</text>"
-        "<resource-limit-exceeded xmlns='http://jabber.org/protocol/errors'/></error></iq>"
+        "<resource-limit-exceeded xmlns='urn:xmpp:errors'/></error></iq>"
     )
     clients[0].close()
     assert bind(late).get("type") == "result"

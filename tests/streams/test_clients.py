@@ -7,13 +7,12 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import UNIXAddress
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.logger import globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jabberd.streams import clients
-from jabberd.streams.clients import DoorSettings, unmapped
+from jabberd import settings
 from jabberd.streams.tls import Contexts
 from jabberd.testing import Client, Network
 from jabberd.testing.server import authority, certificate
@@ -37,7 +36,7 @@ PING = f"<iq type='get' id='*' from='montague.lit' to='{ROMEO}'><ping xmlns='urn
 def test_an_address_has_so_many_connections_at_a_time_and_others_have_theirs(
     network: Network, log_lines: list[str]
 ) -> None:
-    network.serve("montague.lit", door=DoorSettings(per_address=3))
+    network.serve("montague.lit", door=settings.Limits(connections=3))
     first, *_ = [network.connected(ROMEO, address="192.0.2.66") for _ in range(3)]
     refused = network.connected(ROMEO, address="192.0.2.66")
     refused.flush()
@@ -80,7 +79,7 @@ def test_a_client_can_begin_with_tls(network: Network) -> None:
 
 
 def test_connections_of_all_listeners_count_together(network: Network, log_lines: list[str]) -> None:
-    server = network.serve("montague.lit", tls=True, door=DoorSettings(per_address=2))
+    server = network.serve("montague.lit", tls=True, door=settings.Limits(connections=2))
     plain = network.connected(ROMEO, address="192.0.2.66")
     encrypted = direct(network, server, "192.0.2.66")
     for refused in (direct(network, server, "192.0.2.66"), network.connected(ROMEO, address="192.0.2.66")):
@@ -92,34 +91,14 @@ def test_connections_of_all_listeners_count_together(network: Network, log_lines
     encrypted.drop()
 
 
-def test_an_address_is_the_same_however_it_is_written(network: Network) -> None:
-    server = network.serve("montague.lit", door=DoorSettings(per_address=1))
-    network.connected(ROMEO, address="192.0.2.66")
-    mapped = server.door.buildProtocol(IPv6Address("TCP", "::ffff:192.0.2.66", 49152))
-    assert mapped not in server.door.streams
-    assert unmapped("2001:db8::1") == "2001:db8::1"
-    other = server.door.buildProtocol(IPv4Address("TCP", "192.0.2.67", 49152))
-    assert other in server.door.streams
-    server.door.closed(other)
-
-
 def test_connections_without_an_ip_address_count_as_one(network: Network) -> None:
-    server = network.serve("montague.lit")
+    server = network.serve("montague.lit", door=settings.Limits(connections=1))
     stream = server.door.buildProtocol(UNIXAddress("/run/proxy"))
-    assert server.door._connections == {"": 1}
+    refused = server.door.buildProtocol(UNIXAddress("/run/proxy"))
+    assert server.door.streams == {stream}
+    assert refused not in server.door.streams
     server.door.closed(stream)  # type: ignore[arg-type]  # it is one of its streams
-    assert server.door._connections == {}
-
-
-def test_only_so_many_failures_are_remembered(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "_MOST_REMEMBERED", 3)
-    door = network.serve("montague.lit", door=DoorSettings(failures=1)).door
-    for number in range(4):
-        door.failed(f"192.0.2.{number}", "romeo@montague.lit")
-        if number == 2:
-            door.failed("192.0.2.0", "romeo@montague.lit")  # again: it is no longer the oldest
-    tried = [door.may_try(f"192.0.2.{number}", "romeo@montague.lit") for number in range(4)]
-    assert tried == [False, True, False, False]
+    assert server.door.addresses.open == 0
 
 
 def test_who_never_shakes_hands_is_sent_away(network: Network) -> None:
@@ -152,7 +131,7 @@ def test_h1_nothing_is_left_of_streams_that_are_gone(network: Network) -> None:
 
 @pytest.fixture
 def romeo(network: Network) -> Client:
-    network.serve("montague.lit", door=DoorSettings(silence=300, patience=60))
+    network.serve("montague.lit", door=settings.Limits(idle_timeout=300, answer_timeout=60))
     return network.client(ROMEO)
 
 
@@ -197,7 +176,7 @@ def test_a_client_that_talks_is_not_asked(romeo: Client, network: Network) -> No
 
 
 def test_a_client_that_has_not_bound_is_left_to_the_time_limit_of_the_negotiation(network: Network) -> None:
-    network.serve("montague.lit", door=DoorSettings(silence=10, patience=10))
+    network.serve("montague.lit", door=settings.Limits(idle_timeout=10, answer_timeout=10))
     client = network.connected(ROMEO)
     client.open()
     network.advance(59)

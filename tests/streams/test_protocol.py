@@ -151,6 +151,7 @@ def test_reading_pauses_when_the_inbox_is_full_and_goes_on_when_it_is_empty() ->
     talk.say(messages("last"))
     assert talk.pipe.client.waiting == messages("last").encode()
     home.callback(None)
+    talk.pipe.flush()
     assert not talk.pipe.server.paused
     talk.pipe.flush()
     assert talk.handled[-2:] == ["63", "last"]
@@ -174,6 +175,7 @@ def test_a_thousand_questions_at_once_are_answered_like_one() -> None:
     talk.say("".join(f"<iq id='{name}'/>" for name in names))
     assert talk.handled == ["q0"]
     home.callback(None)
+    talk.pipe.flush()
     assert talk.handled == names
     assert talk.said == b""
 

@@ -8,8 +8,9 @@ import pytest
 from lxml import etree
 from twisted.internet.defer import Deferred
 
+from jabberd import settings
 from jabberd.interfaces import LoginPolicy
-from jabberd.streams.clients import DoorSettings
+from jabberd.rates import Rate
 from jabberd.testing.client import condition
 from jabberd.xmpp import ns
 from jabberd.xmpp.sasl import Challenge
@@ -280,7 +281,7 @@ def test_a_login_with_too_many_elements_ends_the_stream(
 
 
 def test_after_many_wrong_passwords_an_address_must_wait_in_both_profiles(network: Network) -> None:
-    network.serve("montague.lit", tls=True, door=DoorSettings(failures=1))
+    network.serve("montague.lit", tls=True, door=settings.Limits(login_failures=Rate(1, 300)))
     client = secured(network)
     client.send(authenticate("PLAIN", "\0romeo\0wrong"))
     assert client.receives(failure2("not-authorized"))

@@ -1,0 +1,76 @@
+"""``limits ...``: which limits are in force, and who is held back by them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from jabberd.api import operator
+from jabberd.jsm.limits import held_back, meters
+from jabberd.operating.options import options
+from jabberd.rates import HeldBack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jabberd.operating.reload import Reload
+    from jabberd.streams.protocol import StreamProtocol
+
+__all__ = ["LimitVerbs"]
+
+#: The options that limit what one peer or account may take.
+_LIMITS: Final = re.compile(r"limits\..*|federation\.queue.*|log\.budget|.*\.modules\.offline\..*")
+
+Rows = list[dict[str, object]]
+
+
+class LimitVerbs:
+    """``limits ...``."""
+
+    def __init__(self, reload: Reload) -> None:
+        self._reload = reload
+        self._parts = reload.parts
+
+    @operator("list the limits in force, with how often each was met since the start")
+    def show(self) -> Rows:
+        """``held`` counts who is held back now; ``met`` is empty where nobody counts."""
+        met, held = self._met(), Counter(each.limit for each in self._held())
+        return [
+            {"limit": name, "value": value, "held": held[key] or None, "met": met.get(key)}
+            for name, value in options(self._reload.config).items()
+            if _LIMITS.fullmatch(name)
+            for key in [name.removeprefix("limits.")]
+        ]
+
+    @operator("list who is held back at this moment, by which limit")
+    def held(self, most: int = 100) -> Rows:
+        """Addresses, accounts, domains and streams; of accounts those that are in memory."""
+        rows = [each._asdict() for each in self._held()]
+        return rows[:most]
+
+    def _held(self) -> Iterator[HeldBack]:
+        parts = self._parts
+        yield from parts.clients.addresses.held()
+        yield from _slowed("rate", parts.clients.streams)
+        yield from _slowed("server_rate", parts.servers.streams)
+        for host in parts.hosts.values():
+            yield from held_back(host.manager)
+
+    def _met(self) -> dict[str, int]:
+        parts = self._parts
+        addresses = parts.clients.addresses
+        met = {each.limit: each.refused for each in addresses.meters}
+        met["connections"] = addresses.refused["connections"]
+        met["rate"] = parts.clients.traffic.slowed
+        met["server_rate"] = parts.servers.traffic.slowed
+        for host in parts.hosts.values():
+            for meter in meters(host.manager):
+                met[meter.limit] = met.get(meter.limit, 0) + meter.refused
+        return met
+
+
+def _slowed(limit: str, streams: Iterable[StreamProtocol]) -> Iterator[HeldBack]:
+    for stream in streams:
+        if stream.slowed:
+            yield HeldBack(limit, str(stream), f"for {stream.slowed:.1f} s")

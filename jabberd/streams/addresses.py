@@ -1,0 +1,137 @@
+"""Who comes from where: what one IP address may do, on all listeners together.
+
+An IPv6 address stands for its /64 network, which is what one subscriber has (RFC 6177); an IPv4 address for
+itself, also where a listener for both shows it as ``::ffff:192.0.2.1``.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Final
+
+from twisted.logger import Logger
+
+from jabberd.rates import HeldBack, Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import IAddress, IReactorTime
+
+    from jabberd.settings import Limits
+
+__all__ = ["Addresses", "ip", "most_connections", "network"]
+
+log = Logger()
+
+_OTHER_FILES: Final = 256  # the storage, the log, links to other servers, questions to name servers
+
+
+class Addresses:
+    """The connections and the failures of each address.
+
+    :param most: connections that the process has room for, from everywhere.
+    :ivar open: how many connections there are.
+    :ivar refused: how often a connection was one too many, by the setting.
+    """
+
+    def __init__(self, clock: IReactorTime, limits: Limits, most: int | None = None) -> None:
+        self.open = 0
+        self.refused: Counter[str] = Counter()
+        self._clock = clock
+        self._most = most
+        self._connections: Counter[str] = Counter()
+        self._attempts = Meter("connection_attempts", limits.connection_attempts)
+        self._guesses = Meter("login_failures", limits.login_failures)
+        self._failures = Meter("address_failures", limits.address_failures)
+        self.use(limits)
+
+    def use(self, limits: Limits) -> None:
+        """Have other limits, for those who come from now on."""
+        self._limits = limits
+        self._attempts.rate = limits.connection_attempts
+        self._guesses.rate = limits.login_failures
+        self._failures.rate = limits.address_failures
+
+    @property
+    def meters(self) -> tuple[Meter, ...]:
+        """What counts over time."""
+        return self._attempts, self._guesses, self._failures
+
+    def admit(self, address: str) -> bool:
+        """Whether one more connection may come from there; if so, it counts until `leave`."""
+        subject = network(address)
+        why = self._objection(subject)
+        if why:
+            self.refused[why] += 1
+            log.info("refused a connection from {address}: {why}", address=subject, why=why)
+            return False
+        self._connections[subject] += 1
+        self.open += 1
+        return True
+
+    def _objection(self, subject: str) -> str:
+        if self._most is not None and self.open >= self._most:
+            return "files"
+        if self._connections[subject] >= self._limits.connections:
+            return "connections"
+        return "" if self._attempts.take(subject, self._clock.seconds()) else "connection_attempts"
+
+    def leave(self, address: str) -> None:
+        """A connection from there is gone."""
+        subject = network(address)
+        self.open -= 1
+        self._connections[subject] -= 1
+        if self._connections[subject] <= 0:
+            del self._connections[subject]
+
+    def may_try(self, address: str, account: str) -> bool:
+        """Whether that address may guess once more the password of that account."""
+        subject, now = network(address), self._clock.seconds()
+        meter = self._guesses if self._guesses.wait(_guess(account, subject), now) else self._failures
+        key = _guess(account, subject) if meter is self._guesses else subject
+        if not meter.wait(key, now):
+            return True
+        meter.refused += 1
+        return False
+
+    def failed(self, address: str, account: str) -> None:
+        """It guessed wrong."""
+        subject, now = network(address), self._clock.seconds()
+        self._guesses.count(_guess(account, subject), now)
+        self._failures.count(subject, now)
+
+    def held(self) -> Iterator[HeldBack]:
+        """Who is held back now."""
+        now, most = self._clock.seconds(), self._limits.connections
+        for subject, count in self._connections.items():
+            if count >= most:
+                yield HeldBack("connections", subject, f"{count} of {most}")
+        for meter in self.meters:
+            yield from meter.held(now)
+
+
+def ip(peer: IAddress | None) -> str:
+    """The IP address of a peer; empty if it has none, as on a Unix socket."""
+    address = getattr(peer, "host", "") or ""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def network(address: str) -> str:
+    """What is held to the limits of one address: itself, or the /64 of an IPv6 address."""
+    if ":" not in address:
+        return address
+    packed = IPv6Address(address.partition("%")[0]).packed
+    return f"{IPv6Address(packed[:8] + bytes(8))}/64"
+
+
+def _guess(account: str, subject: str) -> str:
+    return f"{account} from {subject}"
+
+
+def most_connections() -> int | None:
+    """How many connections this process has room for: files are left for all else that it opens."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if files == resource.RLIM_INFINITY else files - min(_OTHER_FILES, files // 4)
