@@ -12,6 +12,7 @@ this machine can reach it, knows no passwords, and writes every line into the lo
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -45,7 +46,7 @@ def manhole(config: Config, reactor: Any, admin: Admin, namespace: Mapping[str, 
     try:
         from jabberd.manhole import keys, ssh  # noqa: PLC0415  # not before it is wanted: it is large
     except ImportError as missing:
-        config.problem(("manhole",), f"{missing}; pip install 'jabberd[manhole]'")
+        config.problem(("manhole",), f"{missing}; {sys.executable} -m pip install 'twisted[conch]'")
         config.check()
         raise
     made: list[Service] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -89,7 +90,7 @@ def _postgresql(url: URL) -> tuple[Engine, Engine]:
         reading = create_engine(url, hide_parameters=True, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
     except ImportError as error:
         raise StorageError(
-            f"PostgreSQL needs psycopg ({reason(error)}); pip install 'jabberd[postgresql]'"
+            f"PostgreSQL needs psycopg ({reason(error)}); {sys.executable} -m pip install 'psycopg[binary]'"
         ) from None
     return writing, reading
 

@@ -154,4 +154,6 @@ def test_without_its_packages_it_says_what_to_install_and_without_it_they_are_no
         "    print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert re.fullmatch(r"m.toml:8: manhole: .*bcrypt.*; pip install 'jabberd\[manhole\]'\n", said)
+    assert re.fullmatch(
+        rf"m.toml:8: manhole: .*bcrypt.*; {sys.executable} -m pip install 'twisted\[conch\]'\n", said
+    )
