@@ -61,6 +61,12 @@ DEFAULT: Final = (
     "carbons",
     "caps",
     "pep",
+    "private",
+    "bookmarks",
+    "vcard",
+    "avatars",
+    "displayed",
+    "contact",
 )
 
 

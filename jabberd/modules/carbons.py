@@ -38,7 +38,7 @@ class Identifies(Protocol):
 class Carbons(Module, xep=280, version="1.0.1"):
     """Copies messages to the other clients of an account, where these asked for it."""
 
-    after = ("blocking", "archive")
+    after = ("displayed", "blocking", "archive")
     features = (NS,)
     account_features = (NS,)
     replaceable = False  # it knows who asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from msgspec import Meta
@@ -40,7 +40,7 @@ from jabberd.xmpp.element import E
 from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping
 
     from jabberd.api import JID
     from jabberd.modules.caps import EntityCapabilities
@@ -49,6 +49,22 @@ _USUAL: Final = Options()
 _MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
 _MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are known to one account
 _NOTHING: Final = frozenset[str]()
+
+
+@runtime_checkable
+class AnswersNode(Protocol):
+    """A module that answers for a node of every account by itself.
+
+    :ivar answered_node: its name.
+    """
+
+    answered_node: str
+
+    def answer_node(self, request: IQ, asked: Element) -> Awaitable[Element | None]:
+        """Do what is asked of it; ``asked`` stands in ``<pubsub/>`` and names the node.
+
+        :raises StanzaError: why not.
+        """
 
 
 class Pep(Module, xep=163, version="1.2.2"):
@@ -105,19 +121,27 @@ class Pep(Module, xep=163, version="1.2.2"):
         """Nobody listens yet."""
         self._listeners: WeakKeyDictionary[Account, dict[JID, frozenset[str]]] = WeakKeyDictionary()
         self._caps = cast("EntityCapabilities", self.domain.module("caps"))
-        self.pubsub = PubSub(
-            Store(
-                self.nodes,
-                self.items,
-                usual=_USUAL,
-                models=_MODELS,
-                auto_create=True,
-                limits=self._limits,
-                route=self.domain.route,
-                fire=self.domain.fire,
-                now=self.domain.clock.seconds,
-            )
+        self._store = Store(
+            self.nodes,
+            self.items,
+            usual=_USUAL,
+            models=_MODELS,
+            auto_create=True,
+            limits=self._limits,
+            route=self.domain.route,
+            fire=self.domain.fire,
+            now=self.domain.clock.seconds,
         )
+        self.pubsub = PubSub(self._store)
+
+    async def ready(self) -> None:
+        """See who answers for nodes."""
+        answering = [each for each in self.domain.modules if isinstance(each, AnswersNode)]
+        self._answering = {each.answered_node: each for each in answering}
+
+    def options(self, node: Node) -> Options:
+        """The options of a node."""
+        return self._store.options(node)
 
     def _limits(self) -> Limits:
         config = self.config
@@ -138,6 +162,10 @@ class Pep(Module, xep=163, version="1.2.2"):
         assert request.account is not None
         if request.account.anonymous:
             raise StanzaError("service-unavailable")  # nothing is kept of it
+        for asked in request.payload:
+            other = self._answering.get(asked.get("node", ""))
+            if other is not None:
+                return await other.answer_node(request, asked)
         venue = self.venue(request.account)
         try:
             return await self.pubsub.answer(venue, request.sender, request.type, request.payload)
@@ -155,8 +183,10 @@ class Pep(Module, xep=163, version="1.2.2"):
 
         :param options: those of the node, if it has to be made, such as ``access_model``.
         """
-        item = E(NS, "item", {"id": id}, payload)
-        await self.pubsub.items.publish(self.venue(account), node, account.jid, [item], submitted(options))
+        item = E(NS, "item", {"id": id or None}, payload)
+        await self.pubsub.items.publish(
+            self.venue(account), node, account.jid, [item], submitted(options) if options else None
+        )
 
     # -- who listens --------------------------------------------------------------------------------
 

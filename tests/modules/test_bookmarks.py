@@ -1,0 +1,153 @@
+"""Bookmarks: one list, read and written in three ways (XEP-0402 §6.3), and what is displayed (XEP-0490)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.testing import Network
+from jabberd.testing.client import condition
+from tests.modules.test_private import query
+from tests.pubsub.play import JULIET, befriend, events, items, listen, order, publish, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lxml.etree import _Element
+
+    from jabberd.testing.client import Client
+
+NEW, OLD = "urn:xmpp:bookmarks:1", "storage:bookmarks"
+MDS = "urn:xmpp:mds:displayed:0"
+ORCHARD = "orchard@rooms.montague.lit"
+STREET = "street@rooms.montague.lit"
+MODULES = ("disco", "caps", "pep", "private", "bookmarks", "displayed", "carbons")
+EXTENSIONS = f"<extensions xmlns='{NEW}'><state xmlns='urn:state' minimized='true'/></extensions>"
+PRIVATE = {"access_model": "whitelist", "max_items": "max", "send_last_published_item": "never"}
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    network.serve("capulet.lit", modules={name: {} for name in MODULES})
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def juliet(network: Network) -> Client:
+    return network.client(f"{JULIET}/balcony")
+
+
+def bookmark(juliet: Client, jid: str, inside: str = "", autojoin: str = "true") -> None:
+    payload = (
+        f"<conference xmlns='{NEW}' name='Here' autojoin='{autojoin}'><nick>J</nick>{inside}</conference>"
+    )
+    assert juliet.ask(publish(NEW, payload, jid, **PRIVATE)).get("type") == "result"
+
+
+def private(juliet: Client) -> _Element:
+    return juliet.ask(query("get", f"<storage xmlns='{OLD}'/>"))[0][0]
+
+
+def storage(*jids: str, more: str = "") -> str:
+    rooms = "".join(
+        f"<conference jid='{jid}' name='Here' autojoin='1'><nick>J</nick></conference>" for jid in jids
+    )
+    return f"<storage xmlns='{OLD}'>{rooms}{more}</storage>"
+
+
+def rooms(answer: _Element) -> list[tuple[str | None, ...]]:
+    """Of each bookmark in the old format: where, how it is called, whether it is joined, the nickname."""
+    return [
+        (each.get("jid"), each.get("name"), each.get("autojoin"), each.findtext(f"{{{OLD}}}nick"))
+        for each in answer.iter(f"{{{OLD}}}conference")
+    ]
+
+
+def test_what_is_published_is_seen_in_private_storage_and_in_the_old_node(juliet: Client) -> None:
+    assert rooms(private(juliet)) == []
+    bookmark(juliet, ORCHARD)
+    bookmark(juliet, STREET, autojoin="false")
+    expected = [(ORCHARD, "Here", "true", "J"), (STREET, "Here", "false", "J")]
+    assert rooms(private(juliet)) == expected
+    assert rooms(juliet.ask(items(OLD))) == expected
+
+
+@pytest.mark.parametrize("way", ["private", "node"])
+def test_what_old_clients_keep_is_published_and_retracted(network: Network, juliet: Client, way: str) -> None:
+    def keep(*jids: str, more: str = "") -> None:
+        kept = storage(*jids, more=more)
+        asked = query("set", kept) if way == "private" else publish(OLD, kept, "current", **PRIVATE)
+        assert juliet.ask(asked).get("type") == "result"
+
+    bookmark(juliet, ORCHARD, EXTENSIONS)
+    other = network.client(f"{JULIET}/garden", presence="")
+    listen(other, NEW)
+    events(other)
+    keep(ORCHARD, STREET, more="<url xmlns='storage:bookmarks' url='https://capulet.lit/' name='Home'/>")
+    [told] = events(other)
+    assert told.xpath(".//@id")[-1] == STREET  # nothing is told of what has not changed
+    kept = juliet.ask(items(NEW))
+    assert kept.xpath(".//@minimized") == ["true"]
+    assert kept.xpath(".//@id")[1:] == [ORCHARD, STREET]
+    assert private(juliet).xpath(".//@url") == ["https://capulet.lit/"]
+    keep(STREET)
+    [told] = events(other)
+    assert told.find(".//{*}retract") is not None
+    assert juliet.ask(items(NEW)).xpath(".//@id")[1:] == [STREET]
+    assert private(juliet).xpath(".//@url") == []
+
+
+def test_a_node_that_old_clients_made_is_the_owners_alone(network: Network, juliet: Client) -> None:
+    nurse = network.client("nurse@capulet.lit/chamber")
+    befriend(juliet, nurse)
+    juliet.ask(query("set", storage(ORCHARD)))
+    assert refusal(nurse.ask(items(NEW, JULIET))) == ("not-allowed", "closed-node")
+    assert condition(nurse.ask(items(OLD, JULIET))) == "item-not-found"
+    paris = network.client("paris@capulet.lit/hall")
+    assert condition(paris.ask(items(OLD, JULIET))) == "service-unavailable"
+
+
+def test_clients_that_listen_to_the_old_node_hear_of_changes(network: Network, juliet: Client) -> None:
+    old = network.client(f"{JULIET}/garden", presence="")
+    listen(old, OLD)
+    bookmark(juliet, ORCHARD)
+    [told] = events(old)
+    assert rooms(told) == [(ORCHARD, "Here", "true", "J")]
+    juliet.ask(order(f"<retract node='{NEW}'><item id='{ORCHARD}'/></retract>"))
+    [told] = events(old)
+    assert rooms(told) == []
+
+
+def test_what_makes_no_sense_in_the_old_format_is_passed_over(juliet: Client) -> None:
+    odd = f"<storage xmlns='{OLD}'><conference/><conference jid='@'/><conference jid='{ORCHARD}'/></storage>"
+    assert juliet.ask(query("set", odd)).get("type") == "result"
+    assert rooms(private(juliet)) == [(ORCHARD, None, None, None)]
+    assert condition(juliet.ask(order(f"<create node='{OLD}'/>"))) == "not-allowed"
+    assert condition(juliet.ask(publish(OLD, "<x xmlns='urn:x'/>"))) == "not-allowed"
+
+
+def test_what_was_read_is_taken_out_of_a_message_and_published(network: Network, juliet: Client) -> None:
+    nurse = network.client("nurse@capulet.lit/chamber")
+    other = network.client(f"{JULIET}/garden", presence="")
+    listen(other, MDS)
+    other.ask("<iq type='set'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+    other.forget()
+    id = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{JULIET}' id='1'/>"
+    displayed = f"<displayed xmlns='{MDS}'>{id}</displayed>"
+    juliet.send(f"<message to='nurse@capulet.lit' type='chat'><body>ay</body>{displayed}</message>")
+    assert nurse.receives(
+        f"<message from='{juliet.jid}' to='nurse@capulet.lit' type='chat'><body>ay</body></message>"
+    )
+    told, carbon = other.next(), other.next()
+    assert told.xpath(".//@id")[1:] == ["nurse@capulet.lit", "1"]
+    assert carbon.find(f".//{{{MDS}}}displayed") is None
+    juliet.send(
+        f"<message to='nurse@capulet.lit' type='chat'><body>no</body><displayed xmlns='{MDS}'/></message>"
+    )
+    assert nurse.next().findtext("{jabber:client}body") == "no"
+    closed = juliet.ask("<iq type='get'><pubsub xmlns='http://jabber.org/protocol/pubsub#owner'>"
+                        f"<configure node='{MDS}'/></pubsub></iq>")  # fmt: skip
+    assert "whitelist" in closed.xpath(".//*[@var='pubsub#access_model']/*/text()")
