@@ -255,12 +255,14 @@ class ArchiveRow:
     :ivar stamp: aware, in UTC.
     :ivar peer: the other side's bare JID.
     :ivar stanza: a whole stanza in ``jabber:client``, as `Stanza.to_bytes` gives it.
+    :ivar waiting: whether somebody has to take it.
     """
 
     id: int
     stamp: datetime
     peer: str
     stanza: bytes
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ DEFAULT: Final = (
     "administration",
     "sid",
     "carbons",
+    "archive",
     "caps",
     "pep",
     "private",

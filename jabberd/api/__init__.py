@@ -49,6 +49,7 @@ from jabberd.api.events import (
 )
 from jabberd.api.module import Module
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
+from jabberd.interfaces import ArchiveRow, Span
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
 from jabberd.typed import Mistake, checked
 from jabberd.xmpp.element import E, Element
@@ -72,6 +73,7 @@ __all__ = [
     "AccountDeleted",
     "Answer",
     "Archive",
+    "ArchiveRow",
     "BecameAvailable",
     "BecameUnavailable",
     "Domain",
@@ -95,6 +97,7 @@ __all__ = [
     "SessionOpened",
     "Settings",
     "Size",
+    "Span",
     "Stage",
     "Stanza",
     "StanzaError",

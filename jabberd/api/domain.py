@@ -173,6 +173,9 @@ class Domain(Protocol):
         It is theirs to lose, then, and needs no redelivery.
         """
 
+    async def registered(self) -> list[JID]:
+        """The bare JIDs of all accounts of the domain, sorted."""
+
     def account(self, jid: JID) -> Awaitable[Account]:
         """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
 

@@ -85,7 +85,7 @@ class SessionManager:
         self.held = Held()
         self.limits = limits or Limits()
         self._router = router
-        storage.keyed(ACCOUNTS, AccountRecord)
+        self._records = storage.keyed(ACCOUNTS, AccountRecord)
         self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
         self.contacts = Contacts(self, rosters)
@@ -146,6 +146,10 @@ class SessionManager:
             raise
         except Exception:  # noqa: BLE001  # as in `caught`
             self._undeliverable(Failure(), stanza)
+
+    async def registered(self) -> list[JID]:
+        """See `jabberd.api.Domain`."""
+        return [JID.parse(owner) for owner in await self._records.owners(self.jid)]
 
     def account(self, jid: JID) -> Deferred[Account]:
         """See `jabberd.api.Domain`."""

@@ -5,7 +5,8 @@ Each is delivered with a note of when it came (XEP-0203).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, runtime_checkable
 
 from msgspec import Meta
 from twisted.internet.defer import Deferred
@@ -30,8 +31,11 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twisted.python.failure import Failure
 
+    from jabberd.api import JID
     from jabberd.interfaces import ArchiveRow
 
 DELAY: Final = f"{{{ns.DELAY}}}delay"
@@ -39,9 +43,27 @@ BATCH: Final = 25  #: messages that are read, sent and removed at a time
 MOST_COUNTED: Final = 10_000  #: accounts whose number of messages is remembered
 
 
+@runtime_checkable
+class Waits(Protocol):
+    """A module in whose own store messages can wait, too: they are not stored twice."""
+
+    def wait(self, stanza: Stanza, account: Account) -> Deferred[None] | None:
+        """Store a message until it is `taken`; None: it does not belong there."""
+
+    async def waiting(self, account: Account, limit: int) -> list[ArchiveRow]:
+        """The oldest that wait, marked as such."""
+
+    def count_waiting(self, owner: JID) -> Deferred[int]:
+        """How many wait."""
+
+    def taken(self, account: Account, ids: Iterable[int]) -> Deferred[None]:
+        """These have another home."""
+
+
 class Offline(Module, xep=160, version="1.0.1"):
     """Stores messages for those who are offline, and delivers them in order once they are back."""
 
+    after = ("archive",)
     features = ("msgoffline",)
     replaceable = False  # two that deliver to one account would deliver twice
 
@@ -61,6 +83,10 @@ class Offline(Module, xep=160, version="1.0.1"):
         """Know nothing yet of how many messages there are."""
         self._counts: dict[str, Deferred[int]] = {}
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
+
+    async def ready(self) -> None:
+        """See where else messages may wait."""
+        self._others = [each for each in self.domain.modules if isinstance(each, Waits)]
 
     # -- while nobody is there ----------------------------------------------------------------------
 
@@ -84,25 +110,36 @@ class Offline(Module, xep=160, version="1.0.1"):
         return kept
 
     def _append(self, stanza: Stanza, account: Account) -> Deferred[None]:
-        peer = stanza.sender.bare if stanza.sender else ""
-        appended = self.messages.append(account.jid, peer, self.now(), stanza.to_standalone())
+        appended = self._wait(stanza, account)
         appended.addErrback(self._recount, account.jid)
         return appended.addCallback(self._appended, account)
 
-    def _appended(self, _: int, account: Account) -> None:
+    def _wait(self, stanza: Stanza, account: Account) -> Deferred[Any]:
+        for each in self._others:
+            waits = each.wait(stanza, account)
+            if waits is not None:
+                return waits
+        peer = stanza.sender.bare if stanza.sender else ""
+        return self.messages.append(account.jid, peer, self.now(), stanza.to_standalone())
+
+    def _appended(self, _: object, account: Account) -> None:
         if _receiver(account):  # came while the message was being stored
             delivered = Deferred.fromCoroutine(self._deliver(account))
             delivered.addErrback(lambda why: self.log.failure("messages were not delivered", why))
 
-    def _count(self, owner: str) -> Deferred[int]:
+    def _count(self, owner: JID) -> Deferred[int]:
         """How many messages wait: read once, and then kept up by `keep`."""
         counting = self._counts.get(owner)
         if counting is None:
             if len(self._counts) >= MOST_COUNTED:
                 del self._counts[next(iter(self._counts))]
-            counting = self._counts[owner] = self.messages.count(owner)
+            counting = self._counts[owner] = Deferred.fromCoroutine(self._counted(owner))
             counting.addErrback(self._uncounted, owner)
         return counting
+
+    async def _counted(self, owner: JID) -> int:
+        counts = [self.messages.count(owner), *(each.count_waiting(owner) for each in self._others)]
+        return sum([await count for count in counts])
 
     def _uncounted(self, why: Failure, owner: str) -> int:
         """Refuse those who wait for the count; the next one counts again."""
@@ -137,7 +174,7 @@ class Offline(Module, xep=160, version="1.0.1"):
 
     async def _empty(self, account: Account) -> None:
         """Send in order, no faster than the client reads, and remove only what has another home."""
-        while _receiver(account) and (rows := await self.messages.rows(account.jid, limit=BATCH)):
+        while _receiver(account) and (rows := await self._waiting(account)):
             sent: dict[int, Deferred[None] | None] = {}
             for row in rows:
                 session = _receiver(account)
@@ -148,8 +185,20 @@ class Offline(Module, xep=160, version="1.0.1"):
             for home in sent.values():
                 if home is not None:
                     await home
-            await self.messages.remove(account.jid, sent)
+            await self._taken(account, [row for row in rows if row.id in sent])
             self._counts.pop(account.jid, None)
+
+    async def _waiting(self, account: Account) -> list[ArchiveRow]:
+        """The oldest of all that wait, wherever they do."""
+        rows = await self.messages.rows(account.jid, limit=BATCH)
+        for each in self._others:
+            rows = sorted(rows + await each.waiting(account, BATCH), key=attrgetter("id"))
+        return rows[:BATCH]
+
+    async def _taken(self, account: Account, rows: list[ArchiveRow]) -> None:
+        for each in self._others:
+            await each.taken(account, [row.id for row in rows if row.waiting])
+        await self.messages.remove(account.jid, [row.id for row in rows if not row.waiting])
 
     def _delayed(self, row: ArchiveRow) -> Stanza:
         """With a note of when it came, unless it was delivered before and has one."""

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, select, text
 
 from jabberd.interfaces import ArchiveRow, Span
 from jabberd.storage.tables import archive
-from jabberd.storage.values import EPOCH, MICROSECOND, Ids
+from jabberd.storage.values import MICROSECOND, Ids
+from jabberd.xmpp.timestamp import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +36,7 @@ _ROW: Final = (
 REPLACE: Final = update(archive).where(*_ROW).values(stanza=bindparam("stanza"))
 MARK: Final = update(archive).where(*_ROW).values(waiting=bindparam("waiting"))
 REMOVE: Final = delete(archive).where(*_ROW)
-_SHOWN: Final = (archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza)
+_SHOWN: Final = (archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza, archive.c.waiting)
 
 
 class SqlArchive:
@@ -100,8 +101,8 @@ class SqlArchive:
     def _read(self, asked: Select[Any]) -> Deferred[list[ArchiveRow]]:
         def question(connection: Connection) -> list[ArchiveRow]:
             return [
-                ArchiveRow(id, EPOCH + stamp * MICROSECOND, peer, stanza)
-                for id, stamp, peer, stanza in connection.execute(asked)
+                ArchiveRow(id, EPOCH + stamp * MICROSECOND, peer, stanza, waiting=bool(waiting))
+                for id, stamp, peer, stanza, waiting in connection.execute(asked)
             ]
 
         return self._database.read(question)

@@ -129,8 +129,8 @@ class MemoryArchive:
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")
-        row = ArchiveRow(id, stamp.astimezone(UTC), bare, stanza)
-        self._rows[owner][id] = _Kept(row, resource, waiting)
+        row = ArchiveRow(id, stamp.astimezone(UTC), bare, stanza, waiting)
+        self._rows[owner][id] = _Kept(row, resource)
         return succeed(id)
 
     def rows(
@@ -156,14 +156,16 @@ class MemoryArchive:
         return [kept.row for _, kept in found if kept.belongs_to(span)]
 
     def replace(self, owner: str, id: int, stanza: bytes) -> Deferred[None]:
-        return self._change(owner, [id], lambda kept: kept._replace(row=replace(kept.row, stanza=stanza)))
+        return self._change(owner, [id], lambda row: replace(row, stanza=stanza))
 
     def mark(self, owner: str, ids: Iterable[int], *, waiting: bool) -> Deferred[None]:
-        return self._change(owner, ids, lambda kept: kept._replace(waiting=waiting))
+        return self._change(owner, ids, lambda row: replace(row, waiting=waiting))
 
-    def _change(self, owner: str, ids: Iterable[int], change: Callable[[_Kept], _Kept]) -> Deferred[None]:
+    def _change(
+        self, owner: str, ids: Iterable[int], change: Callable[[ArchiveRow], ArchiveRow]
+    ) -> Deferred[None]:
         rows = self._rows.get(owner, {})
-        rows.update({id: change(rows[id]) for id in ids if id in rows})
+        rows.update({id: rows[id]._replace(row=change(rows[id].row)) for id in ids if id in rows})
         return succeed(None)
 
     def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
@@ -179,7 +181,6 @@ class MemoryArchive:
 class _Kept(NamedTuple):
     row: ArchiveRow
     resource: str
-    waiting: bool
 
     def belongs_to(self, span: Span) -> bool:
         row = self.row
@@ -188,7 +189,7 @@ class _Kept(NamedTuple):
             span.after < row.id < span.before
             and (not span.peer or peer == span.peer)
             and (span.ids is None or row.id in span.ids)
-            and (self.waiting or not span.waiting)
+            and (row.waiting or not span.waiting)
         )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar, cast
 
 from msgspec import MsgspecError
 from msgspec.json import Decoder, Encoder
 
 from jabberd.interfaces import StorageError
+from jabberd.xmpp.timestamp import EPOCH
 
 T = TypeVar("T")
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jabberd.xmpp.stanza import Stanza
+from jabberd.xmpp.timestamp import to_microseconds
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,9 +24,9 @@ def forwarded(message: bytes, stamp: datetime | None = None) -> bytes:
     """
     if stamp is None:
         return b"<forwarded xmlns='urn:xmpp:forward:0'>" + message + b"</forwarded>"
-    moment = stamp.replace(tzinfo=None).isoformat(timespec="microseconds").encode()
     return (
-        b"<forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='%sZ'/>" % moment
+        b"<forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='%s'/>"
+        % to_microseconds(stamp).encode()
         + message
         + b"</forwarded>"
     )

@@ -12,7 +12,9 @@ from jabberd.xmpp.element import E
 if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["delayed", "from_stamp", "to_stamp"]
+__all__ = ["EPOCH", "delayed", "from_stamp", "to_microseconds", "to_stamp"]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _DELAY: Final = f"{{{ns.DELAY}}}delay"
@@ -26,6 +28,11 @@ def to_stamp(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone is no moment")
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def to_microseconds(moment: datetime) -> str:
+    """A moment in UTC with all it has, such as ``2002-09-10T23:08:25.000000Z``."""
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def from_stamp(text: str) -> datetime:

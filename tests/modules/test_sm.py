@@ -60,12 +60,18 @@ def heard(body: str) -> str:
 
 
 @pytest.fixture
-def romeo(network: Network) -> Client:
+def verona(network: Network) -> None:
+    """A server that adds nothing to messages."""
+    network.serve("montague.lit", modules={"sm": {}, "offline": {}})
+
+
+@pytest.fixture
+def romeo(network: Network, verona: None) -> Client:
     return network.client("romeo@montague.lit/orchard")
 
 
 @pytest.fixture
-def juliet(network: Network) -> Client:
+def juliet(network: Network, verona: None) -> Client:
     return network.client("juliet@montague.lit/balcony")
 
 

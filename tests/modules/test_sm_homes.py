@@ -57,7 +57,7 @@ class FragileStorage(MemoryStorage):
 @pytest.fixture
 def storage(network: Network) -> FragileStorage:
     storage = FragileStorage()
-    network.serve("montague.lit", storage=storage)
+    network.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
     return storage
 
 
