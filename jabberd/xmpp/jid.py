@@ -8,7 +8,8 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import idna
-from precis_i18n import get_profile
+
+from jabberd.xmpp.precis import USERNAME, opaque_string, username
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,6 @@ LIMIT: Final = 1023
 _LONGEST_INPUT: Final = 2 * LIMIT
 #: Longer texts are prepared each time, so that a flood of them cannot fill the cache with megabytes.
 _LONGEST_CACHED: Final = 255
-
-_USERNAME: Final = get_profile("UsernameCaseMapped")
-_OPAQUE: Final = get_profile("OpaqueString")
 
 # For ASCII the profiles come down to these: most addresses need nothing else.
 _ASCII_LOCALPART: Final = re.compile(r"[!#-%(-.0-9;=?A-Z\[-~]{1,1023}")
@@ -157,7 +155,7 @@ def prepare_localpart(text: str) -> str:
     """
     if _ASCII_LOCALPART.fullmatch(text):
         return text.lower()
-    prepared = _enforce(_USERNAME.enforce, text, "localpart")
+    prepared = _enforce(username, text, "localpart")
     if not _EXCLUDED.isdisjoint(prepared):  # judged last: width mapping makes '@' of U+FF20
         raise InvalidJID("localpart: has a character that RFC 7622 §3.3.1 excludes")
     return prepared
@@ -170,7 +168,7 @@ def prepare_resourcepart(text: str) -> str:
     """
     if _ASCII_RESOURCEPART.fullmatch(text):
         return text
-    return _enforce(_OPAQUE.enforce, text, "resourcepart")
+    return _enforce(opaque_string, text, "resourcepart")
 
 
 def prepare_domainpart(text: str) -> str:
@@ -207,8 +205,10 @@ def _ipv6_literal(text: str) -> str:
 
 def _u_labels(text: str) -> str:
     """Map as RFC 5895 §2 says (case, width, NFC, the ideographic full stop), then IDNA2008 by the label."""
-    lowered = _USERNAME.width_mapping_rule(text.lower())
-    mapped = _USERNAME.normalization_rule(lowered).replace("\u3002", ".")
+    lowered = USERNAME.width_mapping_rule(text.lower())
+    mapped = USERNAME.normalization_rule(lowered).replace("\u3002", ".")
+    if len(mapped.encode()) > LIMIT:  # each label costs the square of its length
+        return mapped
     labels = [idna.ulabel(label) for label in mapped.split(".")]
     for label in labels:
         idna.alabel(label)  # refuses what would be longer than 63 octets in DNS

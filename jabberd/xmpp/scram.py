@@ -10,9 +10,8 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from precis_i18n import get_profile
-
 from jabberd.xmpp.errors import SASLFailure
+from jabberd.xmpp.precis import opaque_string
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +38,6 @@ ITERATIONS: Final = 10_000
 #: RFC 7677 §4.
 MINIMUM_ITERATIONS: Final = 4096
 _SALT_OCTETS: Final = 16
-
-_OPAQUE: Final = get_profile("OpaqueString")
 
 
 class InvalidPassword(ValueError):  # noqa: N818  # reads like InvalidJID
@@ -79,7 +76,7 @@ def prepare_password(text: str) -> str:
     :raises InvalidPassword: if the text cannot be a password; the message does not repeat it.
     """
     try:
-        prepared = _OPAQUE.enforce(text)
+        prepared = opaque_string(text)
         prepared.encode()
     except ValueError:
         raise InvalidPassword("a password is not empty and has no control characters") from None

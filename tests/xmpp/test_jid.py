@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jabberd.xmpp import jid as module
 from jabberd.xmpp.jid import (
     JID,
     InvalidJID,
@@ -17,6 +16,7 @@ from jabberd.xmpp.jid import (
     prepare_localpart,
     prepare_resourcepart,
 )
+from jabberd.xmpp.precis import opaque_string, username
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,9 +268,9 @@ def test_any_text_is_an_address_or_an_invalid_one(text: str) -> None:
 
 @given(st.text(st.characters(max_codepoint=127), max_size=30))
 def test_the_short_way_for_ascii_gives_what_the_profiles_give(text: str) -> None:
-    for prepare, profile in ((prepare_localpart, module._USERNAME), (prepare_resourcepart, module._OPAQUE)):
+    for prepare, profile in ((prepare_localpart, username), (prepare_resourcepart, opaque_string)):
         try:
             prepared = prepare(text)
         except InvalidJID:
             continue
-        assert prepared == profile.enforce(text)
+        assert prepared == profile(text)
