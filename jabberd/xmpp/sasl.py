@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from abc import ABC, abstractmethod
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -230,7 +230,10 @@ def decode_base64(text: str) -> bytes | None:
         return b""
     if not re.fullmatch(BASE64, text):
         raise SASLFailure("incorrect-encoding")
-    return b64decode(text)
+    data = b64decode(text)
+    if b64encode(data).decode() != text:  # §13.9.1: what would be left of the last character is zero
+        raise SASLFailure("incorrect-encoding")
+    return data
 
 
 def _authorized(authcid: str, authzid: str, domain: str) -> str:

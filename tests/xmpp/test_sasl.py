@@ -314,6 +314,8 @@ def test_b5_a_mechanism_that_was_not_offered_on_this_stream_is_invalid(
         "*",
         "\u00e9",
         "==",
+        "AB==",  # RFC 6120 §13.9.1: padding bits are zero
+        "AAB=",
     ],
 )
 def test_b6_bad_base64_is_incorrect_encoding(text: str) -> None:
