@@ -379,7 +379,10 @@ class SessionManager:
 
     def _to_domain(self, stanza: Stanza, to: JID) -> Deferred[None] | None:
         """What is addressed to the domain itself (RFC 6120 §10.5.2)."""
-        if stanza.type in ("error", "result") or stanza.name == "presence":
+        if stanza.name == "presence":
+            self.presence.of_domain(stanza)
+            return None
+        if stanza.type in ("error", "result"):
             if stanza.name == "iq":
                 self.questions.answered(stanza)
             return None

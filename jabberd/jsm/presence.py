@@ -176,6 +176,17 @@ class Presence:
     def _answer(self, sender: JID, asker: JID, type: str, id: str) -> None:
         self._manager.route(Stanza.of("presence", sender=sender, to=asker.bare, type=type, id=id))
 
+    def of_domain(self, stanza: Stanza) -> None:
+        """The domain itself is there, and hides it from nobody (RFC 6120 §10.5.1)."""
+        asker, to = stanza.sender, stanza.to
+        if asker is None or to is None or to.resourcepart:
+            return
+        if stanza.type == "subscribe":
+            self._answer(to, asker, "subscribed", stanza.id)
+            self._answer(to, asker, "", "")
+        elif stanza.type == "probe":
+            self._answer(to, asker, "", stanza.id)
+
     def show(self, account: Account, contact: JID, presence: str) -> None:
         """Tell one contact of every available resource: its presence, or that it is ``unavailable``."""
         for session in account.available:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -123,7 +124,11 @@ class Session:
         if stanza.type in ("error", "result"):
             return
         refusal = stanza.error(error)
-        refusal.attrs.setdefault("from", self.account.jid)
+        to = None
+        with suppress(StanzaError):  # what is no address cannot say so itself
+            to = stanza.to
+        if to is None:
+            refusal.attrs["from"] = self.account.jid
         refusal.attrs["to"] = self.jid
         if self.manager.watch is not None:
             self.manager.watch(self.account.jid, "refused", stanza, error.condition)

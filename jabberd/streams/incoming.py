@@ -337,7 +337,7 @@ class IncomingStream(ManagedStream):
 
     def _take_in(self, stanza: Stanza) -> Deferred[None] | None:
         if not self.pairs:
-            raise self._too_early()
+            raise StreamError("not-authorized")  # RFC 6120 §4.3.5
         if not (stanza.attrs.get("to") and stanza.attrs.get("from")):
             raise StreamError("improper-addressing")  # RFC 6120 §8.1.1.2, §8.1.2.2
         try:
@@ -359,11 +359,6 @@ class IncomingStream(ManagedStream):
             except StanzaError as error:
                 return self.door.bounce(stanza, error)
         return self._lanes.take(stanza)
-
-    def _too_early(self) -> StreamError:
-        if self._offer and self._offer.must_encrypt:
-            return StreamError("policy-violation", "start TLS first")
-        return StreamError("not-authorized")
 
     def _not_proved(self, sender: JID) -> StreamError:
         """RFC 6120 §8.1.2.2, rule 2; and §8.1.1.2, rule 2, where the sender is proved to another domain."""

@@ -172,6 +172,35 @@ def test_where_a_client_is_nobody_learns(romeo: Client, network: Network) -> Non
     assert "192.0.2" not in "".join(map(written, heard))
 
 
+@pytest.mark.parametrize(
+    "stanza", ["<message {}/>", "<presence {}/>", "<iq type='get' {}><x xmlns='urn:x'/></iq>"]
+)
+@pytest.mark.parametrize("to", ["@@", "juliet@", "juliet@capulet.lit/", "a@b@c"])
+def test_an_error_is_never_from_what_is_no_address(romeo: Client, stanza: str, to: str) -> None:
+    """§8.3.1: some clients lose their connection over it."""
+    romeo.send(stanza.format(f"id='1' to='{to}'"))
+    error = romeo.next()
+    assert condition(error) == "jid-malformed"
+    assert (error.get("from"), error.get("to")) == ("romeo@montague.lit", ROMEO)
+
+
+@pytest.mark.rfc6120("10.5.1-1")
+def test_the_domain_itself_shows_that_it_is_there(romeo: Client, network: Network) -> None:
+    romeo.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")
+    romeo.send("<presence type='subscribe' to='montague.lit' id='s1'/>")
+    romeo.next()  # a push
+    assert romeo.receives("<presence type='subscribed' from='montague.lit' to='romeo@montague.lit' id='s1'/>")
+    romeo.next()
+    assert romeo.receives("<presence from='montague.lit' to='romeo@montague.lit'/>")
+    tybalt = network.stranger("tybalt@evil.example")
+    tybalt.send("<presence type='probe' to='montague.lit' id='p1'/>")
+    assert tybalt.receives("<presence from='montague.lit' to='tybalt@evil.example' id='p1'/>")
+    for type in ("", "unavailable", "error", "subscribed", "unsubscribe", "unsubscribed"):
+        tybalt.send("<presence {} to='montague.lit'/>".format(type and f"type='{type}'"))
+    tybalt.send("<presence type='probe' to='montague.lit/resource'/>")
+    assert tybalt.hears_nothing()
+
+
 @pytest.mark.rfc6121("9-1")
 @pytest.mark.parametrize("to", ["xmpp:juliet@capulet.lit", "im:juliet@capulet.lit", "xmpp:capulet.lit"])
 def test_an_address_is_no_uri(romeo: Client, to: str) -> None:

@@ -134,6 +134,33 @@ def test_after_binding_there_are_no_features_and_no_restart(network: Network) ->
     assert client.hears_nothing()
 
 
+# --- domains of other scripts ---------------------------------------------------------------------
+
+SPELLINGS = [
+    "bücher.example",
+    "BÜCHER.example",
+    "bu\u0308cher.example",
+    "xn--bcher-kva.example",
+    "XN--BCHER-KVA.EXAMPLE.",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_domain_is_found_by_every_spelling(network: Network, spelling: str) -> None:
+    """RFC 7622 §3.2: U-labels, A-labels, case and normalization are all the same."""
+    network.serve("bücher.example", "montague.lit")
+    client = network.connected("romeo@bücher.example/orchard")
+    client.send(f"{HEAD}to='{spelling}' version='1.0'>")
+    assert client.header["from"] == "bücher.example"
+    client.forget()
+    client.login()
+    client.open("bücher.example")
+    client.bind()
+    client.send(f"<message to='Romeo@{spelling}/orchard' id='m1'/>")
+    got = client.next()
+    assert (got.get("id"), got.get("from")) == ("m1", "romeo@bücher.example/orchard")
+
+
 # --- the end of a stream --------------------------------------------------------------------------
 
 THEIR_ERROR = f"<stream:error><reset xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>"

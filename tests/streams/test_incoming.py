@@ -153,7 +153,7 @@ def test_a_proved_peer_may_be_silent(world: World) -> None:
 
 
 @pytest.mark.rfc6120("5.3.1-1")
-@pytest.mark.parametrize("said", [AUTH, result(), message(), f"<db:verify id='1'>{'k'}</db:verify>"])
+@pytest.mark.parametrize("said", [AUTH, result(), f"<db:verify id='1'>{'k'}</db:verify>"])
 def test_D8_a_peer_that_skips_starttls(world: World, said: str) -> None:
     montague = world.serve("montague.lit", EITHER)
     peer = connect(world, montague)
@@ -510,6 +510,15 @@ def test_the_language_of_the_stream_holds_for_its_stanzas(world: World) -> None:
     peer = proved(world, montague)
     peer.say(message() + "<message from='a@evil.example' to='b@montague.lit' xml:lang='it'/>")
     assert [stanza.lang for stanza in montague.heard] == ["en", "it"]
+
+
+@pytest.mark.rfc6120("4.3.5-2")
+def test_D1_a_stanza_before_tls(world: World) -> None:
+    montague = world.serve("montague.lit", EITHER)
+    peer = connect(world, montague)
+    assert "<required/>" in peer.open()
+    assert ended_with(peer, peer.say(message()), "not-authorized")
+    assert montague.heard == []
 
 
 @pytest.mark.rfc6120("4.7.1-3", "13.12-1")
