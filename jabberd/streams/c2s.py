@@ -278,9 +278,16 @@ class C2SStream(StreamProtocol):
 
     async def authenticated(self, success: sasl.Success) -> None:
         """See `jabberd.streams.exchange`."""
+        assert self.host is not None
         login, self._login = self._login, None
+        jid = JID.of(success.username, self.host.jid)
+        mistaken = self._to not in (None, jid) and success.mechanism != "ANONYMOUS"
+        if mistaken and self.security.encrypted:  # RFC 6120 §6.4.6; in the clear it may be anybody's word
+            exchange = self._sasl if login is None else self._sasl2
+            exchange.refuse(SASLFailure("invalid-authzid", "that is not the 'from' of your stream"))
+            return
         if login is not None:
-            await self._log_in(login, success)
+            await self._log_in(login, success, jid)
             return
         self.client = Identity(success.username, success.mechanism)
         self.settings.traffic.logins["success"] += 1
@@ -288,14 +295,10 @@ class C2SStream(StreamProtocol):
         self.say(E(ns.SASL, "success", None, text))
         self.restart()
 
-    async def _log_in(self, login: Login, success: sasl.Success) -> None:
+    async def _log_in(self, login: Login, success: sasl.Success, jid: JID) -> None:
         """Do all that the client asked for, and then tell it; there is no new stream (XEP-0388 §2.6.1)."""
         assert self.host is not None
         login.identified(success)
-        jid = JID.of(success.username, self.host.jid)
-        if self._to not in (None, jid) and not login.client.anonymous:
-            self._sasl2.refuse(SASLFailure("invalid-authzid", "that is not the 'from' of your stream"))
-            return
         self.client = login.client
         self.settings.traffic.logins["success"] += 1
         self.hold_back()

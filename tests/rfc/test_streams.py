@@ -10,6 +10,7 @@ from lxml import etree
 from jabberd.testing.client import condition
 from jabberd.testing.server import trusting
 from jabberd.xmpp import ns
+from jabberd.xmpp.sasl import Challenge
 from tests.streams.said import (
     BIND,
     HEAD,
@@ -18,6 +19,7 @@ from tests.streams.said import (
     auth,
     bind,
     connected,
+    decoded,
     encrypted,
     mechanisms,
     ready,
@@ -252,6 +254,21 @@ def test_each_failure_has_a_condition_that_the_rfc_defines(network: Network) -> 
         assert etree.QName(refused[0]).namespace == ns.SASL
         defined.discard(condition(refused))
     assert defined == set()
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_the_from_of_a_protected_stream_is_who_logs_in(network: Network, tls: bool) -> None:
+    """RFC 6120 §6.4.6: in the clear anybody may have written it."""
+    network.serve("montague.lit", tls=tls)
+    client = encrypted(network) if tls else network.connected(ROMEO)
+    client._restart()
+    client.send(f"{HEAD}to='montague.lit' version='1.0' from='juliet@montague.lit'>")
+    client.next()
+    client.send(auth("SCRAM-SHA-1", (made := HandMade("SHA-1", password="secret")).first()))
+    client.send(response(made.final(Challenge(decoded(client.next())))))
+    answer = client.next()
+    assert etree.QName(answer).localname == ("failure" if tls else "success")
+    assert not tls or condition(answer) == "invalid-authzid"
 
 
 @pytest.mark.rfc6120("6.4.6-1")

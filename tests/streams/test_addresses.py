@@ -62,6 +62,7 @@ def test_another_address_of_the_same_ipv6_network_is_no_way_around_a_limit() -> 
 # --- connections ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("13.12-2")
 def test_only_so_many_connections_are_open_at_a_time(log_lines: list[str]) -> None:
     door, _ = addresses(connections=2)
     assert [door.admit(EVIL) for _ in range(3)] == [True, True, False]
@@ -73,6 +74,7 @@ def test_only_so_many_connections_are_open_at_a_time(log_lines: list[str]) -> No
     assert door.open == 3
 
 
+@pytest.mark.rfc6120("13.12-6")
 def test_only_so_many_connections_are_made_in_a_time() -> None:
     door, clock = addresses(connection_attempts=Rate(3, 60))
     for _ in range(3):

@@ -45,7 +45,7 @@ FRIAR = make_ca(name="Friar Laurence")
 EVIL = make_ca(name="Friar Laurence")
 
 
-def certified(*accounts: str, ca: Issued = FRIAR, **how: Any) -> Issued:
+def certified(*accounts: str, ca: Issued | None = FRIAR, **how: Any) -> Issued:
     """What a client shows."""
     return issue(
         ca, "a client", dns=False, srv=False, eku=how.pop("eku", (CLIENT_AUTH,)), accounts=accounts, **how
@@ -81,6 +81,7 @@ def handshaken(network: Network, issued: Issued | None, jid: str = ROMEO) -> Cli
 # --- as it should go ------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("13.7.1.4-1", "13.7.2.2.1-1", "13.8.4-1")
 @pytest.mark.parametrize("authzid", ["", "romeo@montague.lit", "ROMEO@Montague.LIT"])
 @pytest.mark.parametrize(
     "eku", [(CLIENT_AUTH,), (), (SERVER_AUTH, CLIENT_AUTH), (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)]
@@ -138,11 +139,13 @@ def test_of_several_accounts_only_those_that_exist_count(network: Network, veron
 # --- as it should not ------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("13.7.2.2.1-2", "13.7.2.2.2-1", "13.7.2.2.3-1")
 @pytest.mark.parametrize(
     ("shown", "why"),
     [
         (certified("romeo@montague.lit", ca=EVIL), "unknown authority (CN=Friar Laurence)"),
         (certified("romeo@montague.lit", ca=make_ca(name="Friar John")), "unknown authority (CN=Friar John)"),
+        (certified("romeo@montague.lit", ca=None), "it is signed by itself"),
         (certified("romeo@montague.lit", expired=True), "expired"),
         (certified("romeo@montague.lit", eku=(SERVER_AUTH,)), "it is not for TLS servers or clients"),
         (certified("romeo@capulet.lit"), "names no account of montague.lit"),
