@@ -52,7 +52,7 @@ from jabberd.api.stores import Archive, Keyed, Ordered, Resident
 from jabberd.interfaces import ArchiveRow, Span
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
 from jabberd.typed import Mistake, checked
-from jabberd.xmpp.element import E, Element
+from jabberd.xmpp.element import E, Element, Sealed
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
@@ -91,6 +91,7 @@ __all__ = [
     "PresenceSent",
     "Refused",
     "Resident",
+    "Sealed",
     "Secret",
     "Session",
     "SessionClosed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jabberd.xmpp.element import Element
+from jabberd.xmpp.element import Element, Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -234,4 +234,4 @@ class IQ:
         return self.stanza.type
 
 
-Answer = Element | None  # RFC 6120 §8.2.3: a result has at most one child
+Answer = Element | Sealed | None  # RFC 6120 §8.2.3: a result has at most one child

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jabberd.jsm.roster import RosterItem
     from jabberd.jsm.session import Session
     from jabberd.jsm.subscription import Transition
-    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.element import Sealed
     from jabberd.xmpp.jid import JID
 
 
@@ -50,7 +50,7 @@ class Contacts:
 
     # -- what clients ask ---------------------------------------------------------------------------
 
-    def get(self, request: IQ) -> Element | None:
+    def get(self, request: IQ) -> Sealed | None:
         """A roster get (§2.2), with versioning (§2.6): an empty result, then pushes of what changed."""
         account, session = self._asker(request)
         session.interested = True
@@ -191,13 +191,13 @@ class Contacts:
         if step.push and item is not None:
             self._push(account, roster.push(item))
 
-    def _push(self, account: Account, query: Element) -> None:
+    def _push(self, account: Account, query: Sealed) -> None:
         for session in list(account.sessions.values()):
             if session.interested:
                 self._push_to(session, query)
 
     @staticmethod
-    def _push_to(session: Session, query: Element) -> None:
+    def _push_to(session: Session, query: Sealed) -> None:
         session.send(Stanza.of("iq", query, to=session.jid, type="set", id=f"push{secrets.token_hex(4)}"))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.jsm.subscription import State, Subscription
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import E, Element
+from jabberd.xmpp.element import Element, Sealed, escape_attribute, escape_text
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.stanza import Stanza
@@ -146,35 +146,39 @@ def _groups(item: Element, limits: Limits) -> tuple[str, ...]:
 # -- what clients are told ------------------------------------------------------------------------
 
 
-def item_element(item: RosterItem) -> Element:
+def item_xml(item: RosterItem) -> str:
     """The ``<item/>`` of a roster result or push (§2.1.2)."""
-    attrs = {
-        "jid": item.jid,
-        "name": item.name or None,
-        "subscription": item.subscription,
-        "ask": "subscribe" if item.ask else None,
-        "approved": "true" if item.approved else None,
-    }
-    return E(ns.ROSTER, "item", attrs, *(E(ns.ROSTER, "group", None, group) for group in item.groups))
+    name = f" name='{escape_attribute(item.name)}'" if item.name else ""
+    ask = " ask='subscribe'" if item.ask else ""
+    approved = " approved='true'" if item.approved else ""
+    start = (
+        f"<item jid='{escape_attribute(item.jid)}'{name} subscription='{item.subscription}'{ask}{approved}"
+    )
+    if not item.groups:
+        return f"{start}/>"
+    groups = "</group><group>".join(map(escape_text, item.groups))
+    return f"{start}><group>{groups}</group></item>"
 
 
-def result(rows: Rows) -> Element:
+def result(rows: Rows) -> Sealed:
     """The ``<query/>`` of a roster result: the whole roster with its version (§2.1.4)."""
-    return _query(version(rows), map(item_element, listed(rows)))
+    return _query(version(rows), map(item_xml, listed(rows)))
 
 
-def push(item: RosterItem) -> Element:
+def push(item: RosterItem) -> Sealed:
     """The ``<query/>`` of a roster push for a contact that was added or has changed (§2.1.6)."""
-    return _query(item.version, [item_element(item)])
+    return _query(item.version, [item_xml(item)])
 
 
-def removal_push(jid: str, version: int) -> Element:
+def removal_push(jid: str, version: int) -> Sealed:
     """The ``<query/>`` of a roster push for a contact that was removed (§2.5.2)."""
-    return _query(version, [E(ns.ROSTER, "item", {"jid": jid, "subscription": "remove"})])
+    return _query(version, [f"<item jid='{escape_attribute(jid)}' subscription='remove'/>"])
 
 
-def _query(version: int, items: Iterable[Element]) -> Element:
-    return E(ns.ROSTER, "query", {"ver": str(version)}, *items)
+def _query(version: int, items: Iterable[str]) -> Sealed:
+    """Written at once: a roster is the largest answer that every login asks for."""
+    query = f"<query xmlns='{ns.ROSTER}' ver='{version}'>{''.join(items)}</query>"
+    return Sealed(f"{{{ns.ROSTER}}}query", query.encode())
 
 
 def listed(rows: Rows) -> list[RosterItem]:

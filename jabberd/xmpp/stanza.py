@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import Boundaries, Limits, end_of
-from jabberd.xmpp.element import NOT_IN_XML, Element, attributes, content_of, parse_content, serialize_content
+from jabberd.xmpp.element import (
+    NOT_IN_XML,
+    Element,
+    Sealed,
+    attributes,
+    content_of,
+    parse_content,
+    serialize_content,
+)
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 
@@ -62,7 +70,7 @@ class Stanza:
     def of(
         cls,
         name: str,
-        *children: Element,
+        *children: Element | Sealed,
         to: JID | None = None,
         sender: JID | None = None,
         type: str = "",
@@ -202,7 +210,7 @@ class Stanza:
         inside.forget()
         return [*out, ("", self.payload[at:])]
 
-    def reply(self, *children: Element) -> Stanza:
+    def reply(self, *children: Element | Sealed) -> Stanza:
         """The result of an iq, back to its sender (RFC 6120 §8.2.3)."""
         return self._answer("result", children)
 
@@ -213,7 +221,7 @@ class Stanza:
         """
         return self._answer("error", (error_element(error, by),))
 
-    def _answer(self, type: str, children: tuple[Element, ...]) -> Stanza:
+    def _answer(self, type: str, children: tuple[Element | Sealed, ...]) -> Stanza:
         attrs = {"type": type}
         for theirs, ours in (("to", "from"), ("from", "to"), ("id", "id")):
             if theirs in self.attrs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from jabberd.jsm.roster import LAST_REMOVAL, Changes, Limits, RosterItem, Roster
 from jabberd.jsm.subscription import STANZAS, State, inbound, outbound
 from jabberd.storage.values import Values
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import E, parse, serialize
+from jabberd.xmpp.element import NOT_IN_XML, E, Sealed, parse, serialize
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
@@ -53,8 +54,12 @@ def apply(rows: Rows, changes: Changes) -> Rows:
     return left | {jid: item for jid, item in changes.items() if item is not None}
 
 
-def written(element: Element) -> str:
-    return serialize(element).decode()
+def written(element: Element | Sealed) -> str:
+    return serialize(parse(element.data) if isinstance(element, Sealed) else element).decode()
+
+
+def shown(item: RosterItem) -> Element:
+    return parse(roster.push(item).data)[0]
 
 
 # -- roster sets ----------------------------------------------------------------------------------
@@ -135,9 +140,14 @@ def test_an_item_shows_what_clients_may_know() -> None:
 
 
 def test_a_plain_item_shows_no_more_than_it_has() -> None:
-    assert written(roster.item_element(RosterItem(NURSE))) == (
-        "<item xmlns='jabber:iq:roster' jid='nurse@capulet.lit' subscription='none'/>"
-    )
+    assert roster.item_xml(RosterItem(NURSE)) == "<item jid='nurse@capulet.lit' subscription='none'/>"
+
+
+@given(name=st.text(), groups=st.lists(st.text(min_size=1)))
+def test_a_name_and_groups_come_out_as_they_went_in(name: str, groups: list[str]) -> None:
+    kept = [re.sub(f"[{NOT_IN_XML}]", "\ufffd", text) for text in (name, *groups)]
+    item = shown(RosterItem(NURSE, name, tuple(groups)))
+    assert [item.get("name", ""), *(group.text or "" for group in item)] == kept
 
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
@@ -149,12 +159,12 @@ def test_a_1_an_item_never_shows_that_a_request_is_pending(state: State) -> None
         pending_in=WAITING if state.pending_in else "",
     )
     assert item.state is state
-    shown = roster.item_element(item)
-    assert (shown.get("subscription"), shown.get("ask")) == (
+    seen_by_clients = shown(item)
+    assert (seen_by_clients.get("subscription"), seen_by_clients.get("ask")) == (
         state.subscription,
         "subscribe" if state.ask else None,
     )
-    assert written(shown) == written(roster.item_element(replace(item, pending_in="")))
+    assert roster.item_xml(item) == roster.item_xml(replace(item, pending_in=""))
 
 
 def test_a_removal_is_pushed_with_the_jid_alone() -> None:
@@ -368,7 +378,7 @@ def happen(rows: Rows, event: str, contact: str) -> Rows:
 
 
 def seen(rows: Rows) -> dict[str, str]:
-    return {item.jid: written(roster.item_element(item)) for item in roster.listed(rows)}
+    return {item.jid: roster.item_xml(item) for item in roster.listed(rows)}
 
 
 @pytest.mark.rfc6121("2.1.1-1", "2.6.3-1")
@@ -391,7 +401,7 @@ def test_a_client_that_comes_back_at_any_version_ends_with_the_true_roster(
     for ver, cache in caches.items():
         missed = roster.changed_since(rows, str(ver))
         if missed is not None:
-            cache |= {item.jid: written(roster.item_element(item)) for item in missed}
+            cache |= {item.jid: roster.item_xml(item) for item in missed}
             assert len({item.version for item in missed}) == len(missed)
             assert cache == seen(rows)
 
