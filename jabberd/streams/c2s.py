@@ -162,10 +162,11 @@ class C2SStream(StreamProtocol):
             return None
 
     def _features(self, host: SessionHost) -> list[Element]:
-        if self.session is not None:
-            return [*host.stream_features]
+        """What is offered, with the limits that hold from now on (XEP-0478)."""
+        settings = self.settings
         if self.client is not None:
-            return [E(ns.BIND, "bind"), *host.stream_features]
+            bind = [E(ns.BIND, "bind")] if self.session is None else []
+            return [*bind, *host.stream_features, stream.limits(settings.after.size, settings.idle)]
         policy = host.policy
         offer: list[Element] = []
         if not self.security.encrypted and self.door.creator(host.jid):
@@ -180,6 +181,7 @@ class C2SStream(StreamProtocol):
                 hashes=policy.hashes,
             )
             offer += self._mechanisms()
+            offer.append(stream.limits(settings.before.size, settings.idle))
         if self.security.encrypted:  # XEP-0388 §3
             offer.append(sasl2.feature(self._offered, host.inline(self.security)))
         return offer

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from jabberd.streams.acks import Kept
     from jabberd.streams.proof import Policy
+    from jabberd.xmpp.element import Element
     from jabberd.xmpp.errors import SASLFailure
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Header, Nonza
@@ -153,7 +154,13 @@ class IncomingStream(ManagedStream):
         if self.version != stream.VERSION:
             raise StreamError("unsupported-version")
         self._offer = self._make_offer(policy)
-        self.write(stream.features(self._offer.features()))
+        self.write(stream.features([*self._offer.features(), *self._limits()]))
+
+    def _limits(self) -> list[Element]:
+        """Those that hold for stanzas (XEP-0478): behind dialback there are no other features."""
+        if self._offer is None or self._offer.must_encrypt:
+            return []
+        return [stream.limits(self.settings.after.size, self.settings.idle)]
 
     def _make_offer(self, policy: Policy) -> Offer:
         encrypted = self.security.encrypted

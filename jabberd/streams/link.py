@@ -199,7 +199,7 @@ class Link:
         home = parcel.home
         if goes and stream is not None:
             self._used = parcel.at
-            stream.send(parcel)
+            self._put_on(stream, parcel)
         else:
             self._enqueue(parcel)
         return home
@@ -228,7 +228,16 @@ class Link:
         while self._queue and self.stream is not None and self.stream.room(self._queue[0].size):
             parcel = self._queue.popleft()
             self._size -= parcel.size
-            self.stream.send(parcel)
+            self._put_on(self.stream, parcel)
+
+    def _put_on(self, stream: OutgoingStream, parcel: Parcel) -> None:
+        """Send it; what is larger than the peer takes goes back, and costs nobody the stream."""
+        most = stream.too_large(parcel.stanza)
+        if most:
+            said = f"{self.pair.theirs} takes stanzas of at most {most} bytes"
+            self._board.give_back(parcel, StanzaError("policy-violation", said))
+        else:
+            stream.send(parcel)
 
     def settled(self, parcel: Parcel) -> None:
         """See `jabberd.streams.parcel.Carrier`."""

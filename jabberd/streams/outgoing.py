@@ -343,6 +343,11 @@ class OutgoingStream(ManagedStream):
 
     # -- sending ------------------------------------------------------------------------------------
 
+    def too_large(self, stanza: Stanza) -> int:
+        """How many bytes the peer takes at most, if the stanza is larger; else 0 (XEP-0478 §4)."""
+        most = self._offered.most
+        return most if most is not None and len(stanza.to_scope(ns.SERVER)) > most else 0
+
     def pauseProducing(self) -> None:
         super().pauseProducing()
         self._stalled.start(self._patience)

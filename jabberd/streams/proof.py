@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from jabberd.xmpp import ns
+from jabberd.xmpp import ns, stream
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError, XMPPError
 
@@ -155,12 +155,16 @@ def offer(policy: Policy, *, encrypted: bool, can_encrypt: bool, vouched: bool, 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What a peer's stream features hold (RFC 6120 §4.3.2)."""
+    """What a peer's stream features hold (RFC 6120 §4.3.2).
+
+    :ivar most: bytes of the largest stanza that it takes; None if it does not say.
+    """
 
     starttls: bool = False
     external: bool = False
     dialback: bool = False
     sm: bool = False
+    most: int | None = None
 
     @classmethod
     def read(cls, features: Element) -> Offered:
@@ -170,6 +174,7 @@ class Offered:
             external=any(each.text == "EXTERNAL" for each in features.iter(f"{{{ns.SASL}}}mechanism")),
             dialback=features.find(f"{{{ns.DIALBACK_FEATURE}}}dialback") is not None,
             sm=features.find(f"{{{ns.SM}}}sm") is not None,
+            most=stream.most_bytes(features),
         )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jabberd.xmpp.errors import SASLFailure, StreamError
     from jabberd.xmpp.parser import Nonza
 
+_NUMBER: Final = re.compile("[0-9]{1,10}")
 CLOSE: Final = b"</stream:stream>"
 #: The version of XMPP that this server speaks (RFC 6120 §4.7.5).
 VERSION: Final = "1.0"
@@ -58,6 +59,25 @@ def features(offered: list[Element]) -> bytes:
     """``<stream:features/>`` (RFC 6120 §4.3.2)."""
     inside = b"".join(serialize(element, "") for element in offered)
     return b"<stream:features>" + inside + b"</stream:features>" if inside else b"<stream:features/>"
+
+
+def limits(most: int, idle: float) -> Element:
+    """The feature that says what is borne on this stream (XEP-0478 §3.1).
+
+    :param most: bytes of one first-level element.
+    :param idle: seconds of silence.
+    """
+    said = {"max-bytes": most, "idle-seconds": int(idle)}
+    return E(ns.LIMITS, "limits", None, *(E(ns.LIMITS, name, None, str(n)) for name, n in said.items()))
+
+
+def most_bytes(features: Element) -> int | None:
+    """How large a stanza the peer takes, by its features; None if it does not say (XEP-0478 §3.1).
+
+    Less than 10,000 bytes no server may ask for (RFC 6120 §13.12): that is about what comes before stanzas.
+    """
+    said = features.findtext(f"{{{ns.LIMITS}}}limits/{{{ns.LIMITS}}}max-bytes", "").strip()
+    return max(int(said), 10_000) if _NUMBER.fullmatch(said) else None
 
 
 def error(why: StreamError) -> bytes:
