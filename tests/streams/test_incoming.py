@@ -156,6 +156,7 @@ def test_a_proved_peer_that_says_nothing_for_long_is_let_go_of_in_peace(world: W
         world.advance(599, step=60)
         talking.say(" ")
         montague.factory.sweep()
+        world.internet.flush()
     assert silent.closed
     assert silent.heard.endswith("</stream:stream>")
     assert "<stream:error>" not in silent.heard
