@@ -76,7 +76,7 @@ class RuleVerbs:
         self._rules.table[domain, pattern] = allowed
         ended = self._end_what_is_denied()
         return f"{domain} {'talks' if allowed else 'does not talk'} to {pattern}" + (
-            f"; {ended} links ended" if ended else ""
+            f"; {ended} link{'' if ended == 1 else 's'} ended" if ended else ""
         )
 
     def _end_what_is_denied(self) -> int:

@@ -18,6 +18,8 @@ ZONE: dict[str, list[object]] = {
     "_xmpps-client._tcp.montague.lit": [srv("xmpp.montague.lit", 5223, 1)],
     "_xmpp-server._tcp.montague.lit": [srv("xmpp.montague.lit", 5269)],
     "xmpp.montague.lit": HERE,
+    "_xmpp-client._tcp.example.org": [srv("xmpp.example.org", 5222)],
+    "xmpp.example.org": HERE,
     "_xmpp-server._tcp.capulet.lit": [srv("xmpp.montague.lit", 5269)],
 }
 
