@@ -25,7 +25,7 @@ from slixmpp import JID
 from twisted.conch.ssh.keys import Key
 
 from jabberd.certificates import issue, make_ca
-from tests.interop.actor import PASSWORD, Actor
+from tests.interop.actor import PASSWORD, PATIENCE, Actor
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class Stage:
         self._ours: ExitStack | None = None
         self._theirs: ExitStack | None = None
         self._people: dict[str, Actor] = {}
+        self._gone: list[Actor] = []  # slixmpp's tasks live as long as they do
         self._talk: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -297,6 +298,16 @@ class Stage:
         """It was edited, and nobody told the server."""
         self.write(("login_attempts = 3", "login_attempts = 5"))
 
+    def limited(self) -> None:
+        """Limits are tight, somebody tries Romeo's passwords, and somebody opens one connection too many."""
+        self.write(("login_attempts = 3", 'connections = 3\nlogin_failures = "3 per 300 s"'))
+        self.play("jabberctl --config jabberd.toml config reload")
+        for _ in range(3):
+            self._run(self._guess("romeo@example.org/alley"))
+        for _ in range(2):
+            self._ends.enter_context(socket.create_connection(("127.0.0.1", self.server.port("c2s"))))
+        time.sleep(0.5)
+
     def original(self) -> None:
         """The configuration is what it was, and the server follows it."""
         self.write()
@@ -381,8 +392,8 @@ class Stage:
     def leave(self, *jids: str) -> None:
         """Some leave, or all."""
         for jid in jids or [*self._people]:
-            actor = self._people.pop(jid)
-            self._run(_left(actor))
+            self._gone.append(self._people.pop(jid))
+            self._run(_left(self._gone[-1]))
 
     def _enter(self, jid: str, server: Running, **presence: Any) -> None:
         async def enter() -> Actor:
@@ -395,6 +406,18 @@ class Stage:
 
         self._people[jid] = self._run(enter())
         time.sleep(0.3)
+
+    async def _guess(self, jid: str) -> None:
+        """Log in with a wrong password."""
+        failed = asyncio.Event()
+        actor = Actor(jid, self.server.port("c2s"), self.folder / "ca" / "ca.crt", register=False)
+        self._gone.append(actor)
+        actor.password = "rosaline"
+        actor.add_event_handler("failed_auth", lambda _: failed.set())
+        actor.connect("127.0.0.1", self.server.port("c2s"))
+        async with asyncio.timeout(PATIENCE):
+            await failed.wait()
+        await actor.disconnect(wait=0.5)
 
     def _say(self, sender: str, to: str, text: str) -> None:
         async def say() -> None:
