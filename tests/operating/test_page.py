@@ -55,9 +55,9 @@ def parts(page: str) -> Iterator[str | Printed]:
             continue
         for command in COMMAND.finditer(part["block"]):
             begin, end = (part.start("block") + each for each in command.span("said"))
-            if command["words"].startswith(TYPED) and ">>>" not in command["said"]:
-                if command["said"] or not command["words"].startswith("twistd "):
-                    yield Printed(command["words"], command["said"], (begin, end))
+            shows = command["said"] or not command["words"].startswith("twistd ")
+            if shows and command["words"].startswith(TYPED) and ">>>" not in command["said"]:
+                yield Printed(command["words"], command["said"], (begin, end))
 
 
 def shape(text: str) -> list[str]:
