@@ -117,7 +117,7 @@ def test_a_deny_ends_the_links_that_there_are_and_no_others(world: World) -> Non
 def test_what_waits_for_a_link_goes_back_when_it_is_denied(world: World) -> None:
     montague = world.serve(OURS)
     montague.message(ROMEO, JULIET)
-    assert Operator(montague)(f"deny {OURS} *").endswith("; 1 links ended")
+    assert Operator(montague)(f"deny {OURS} *").endswith("; 1 link ended")
     assert montague.errors[0][0] == "m1"
     assert world.clock.getDelayedCalls() == []
 
