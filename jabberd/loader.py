@@ -60,6 +60,7 @@ DEFAULT: Final = (
     "sid",
     "carbons",
     "archive",
+    "csi",
     "caps",
     "pep",
     "private",

@@ -46,6 +46,7 @@ from jabberd.api.events import (
     PresenceSent,
     SessionClosed,
     SessionOpened,
+    SessionResumed,
 )
 from jabberd.api.module import Module
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
@@ -96,6 +97,7 @@ __all__ = [
     "Session",
     "SessionClosed",
     "SessionOpened",
+    "SessionResumed",
     "Settings",
     "Size",
     "Span",

@@ -19,6 +19,14 @@ class SessionOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """The client of a session whose stream was lost is back on another one (XEP-0198 §5)."""
+
+    account: Account
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class SessionClosed:
     """A session has ended; ``status`` is what its last presence said, if it said goodbye."""
 

@@ -8,6 +8,7 @@ from jabberd.api import (
     ACCOUNT,
     IQ,
     Account,
+    Element,
     Module,
     Session,
     SessionClosed,
@@ -16,6 +17,7 @@ from jabberd.api import (
     StanzaError,
     answers,
     filters,
+    inline,
     on,
 )
 from jabberd.xmpp.content import ROOM, invites, treatment
@@ -61,8 +63,9 @@ class Carbons(Module, xep=280, version="1.0.1"):
         """Send it none any more (§5)."""
         self._enabled.discard(_asking(request))
 
-    def turn_on(self, session: Session) -> None:
-        """Send copies to this session from now on."""
+    @inline(NS, "enable")
+    def turn_on(self, session: Session, request: Element | None = None) -> None:
+        """Send copies to this session from now on, also where it is just being bound (XEP-0386 §4)."""
         self._enabled.add(session)
 
     @on(SessionClosed)

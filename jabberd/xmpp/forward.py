@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jabberd.xmpp import ns
 from jabberd.xmpp.stanza import Stanza
 from jabberd.xmpp.timestamp import to_microseconds
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from jabberd.xmpp.jid import JID
 
-__all__ = ["NS", "forwarded", "wrapped"]
+__all__ = ["NS", "forwarded", "unwrapped", "wrapped"]
 
 NS = "urn:xmpp:forward:0"
 
@@ -38,3 +39,12 @@ def wrapped(name: str, child: bytes, *, sender: JID, to: JID, type: str = "") ->
     if type:
         attrs["type"] = type
     return Stanza("message", attrs, (name,), child)
+
+
+def unwrapped(stanza: Stanza, name: str) -> Stanza | None:
+    """The message that is forwarded in the child of that Clark name; None if there is none."""
+    around = stanza.child(name)
+    found = None if around is None else around.find(f"{{{NS}}}forwarded/{{{ns.CLIENT}}}message")
+    if found is None:
+        return None
+    return Stanza.of("message", *found, type=found.get("type", ""))

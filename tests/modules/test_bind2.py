@@ -58,6 +58,7 @@ def test_what_can_be_done_inline_is_advertised(network: Network) -> None:
     assert written(advertised(network)[-1]) == written(
         read(
             f"<inline xmlns='{ns.SASL2}'><sm xmlns='{SM}'/><bind xmlns='urn:xmpp:bind:0'><inline>"
+            f"<feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:csi:0'/>"
             f"<feature var='{SM}'/></inline></bind></inline>"
         )
     )
@@ -68,7 +69,7 @@ def test_a_resource_is_bound_with_the_login(network: Network) -> None:
     client.send(authenticate("PLAIN", PLAIN, BIND.format("")))
     assert client.receives(
         f"<success xmlns='{ns.SASL2}'><authorization-identifier>*</authorization-identifier>"
-        "<bound xmlns='urn:xmpp:bind:0'/></success>"
+        "<bound xmlns='urn:xmpp:bind:0'><metadata xmlns='urn:xmpp:mam:2'/></bound></success>"
     )
     features = client.next()
     assert features.find(f"{{{ns.BIND}}}bind") is None

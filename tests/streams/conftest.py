@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     Witnesses = Callable[[], None]
 
+#: What nobody archives comes as it was said.
+_PASSING = "<no-permanent-store xmlns='urn:xmpp:hints'/>"
+
 
 @pytest.fixture
 def unharmed(network: Network, log_lines: list[str]) -> Callable[..., None]:
@@ -39,7 +42,7 @@ def unharmed(network: Network, log_lines: list[str]) -> Callable[..., None]:
 
 
 def talk(one: Client, other: Client) -> bool:
-    one.send(f"<message to='{other.jid}' type='chat'><body>still here?</body></message>")
+    one.send(f"<message to='{other.jid}' type='chat'><body>still here?</body>{_PASSING}</message>")
     return other.receives(
-        f"<message from='{one.jid}' to='{other.jid}' type='chat'><body>still here?</body></message>"
+        f"<message from='{one.jid}' to='{other.jid}' type='chat'><body>still here?</body>{_PASSING}</message>"
     )

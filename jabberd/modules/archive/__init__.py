@@ -32,6 +32,7 @@ from jabberd.api import (
     Stanza,
     StanzaError,
     answers,
+    bound,
     filters,
     operator,
 )
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 STANZA_ID: Final = "{urn:xmpp:sid:0}stanza-id"
 _SWEEP: Final = 6 * 3600.0  # seconds between two looks at what is too old
 _DAY: Final = 86400
+_TOGETHER: Final = 500  # rows that are changed at once
 
 
 class MessageArchive(Module, xep=313, version="1.1.3"):
@@ -192,6 +194,19 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         """Where the archive begins and ends (§5)."""
         assert request.account is not None
         return await pages.metadata(self.messages, request.account.jid)
+
+    @bound
+    async def begin(self, session: Session) -> Element | None:
+        """Tell a client that is just being bound where the archive ends; it will read it (XEP-0386 §4).
+
+        What is archived does not wait for it then.
+        """
+        account = session.account
+        if account.anonymous:
+            return None
+        while ids := await self.messages.ids(account.jid, Span(waiting=True), limit=_TOGETHER):
+            await self.taken(account, ids)
+        return await pages.metadata(self.messages, account.jid)
 
     @answers.set(NS, "query", to=ACCOUNT)
     async def query(self, request: IQ) -> Element:

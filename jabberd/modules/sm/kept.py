@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 
-from jabberd.api import E
+from jabberd.api import E, SessionResumed
 from jabberd.modules.sm.sent import Sent
 from jabberd.xmpp.errors import StreamError
 
@@ -215,6 +215,7 @@ class Acknowledged:
                 self._outlet.send(sent.stanza)
         self._asked = False
         self._ask()
+        self._module.domain.fire(SessionResumed(self.session.account, self.session))
 
     def ended(self) -> None:
         """See `jabberd.interfaces.Keeper`: what was not acknowledged goes elsewhere."""
