@@ -46,7 +46,7 @@ class Server:
     """A server and its domains.
 
     :param default: the way to other domains.
-    :param modules: for each module's name its settings; the default ones if not given.
+    :param modules: for each module's name its settings; if not given the default ones but the archive.
     :param classes: modules by name that cannot be found by name, such as those of a test.
     :param admins: bare JIDs that may administer every domain.
     :param tls: let nobody in without TLS; the certificates are of a CA of the tests' own.
@@ -84,7 +84,8 @@ class Server:
         )
         if contexts is not None:
             contexts.asks = lambda domain: self.hosts[domain].manager.policy.named is not None
-        configured = {key: {} for key in loader.DEFAULT} if modules is None else modules
+        usual = [name for name in loader.DEFAULT if name != "archive"]  # which adds an id to every message
+        configured = {key: {} for key in usual} if modules is None else modules
         for name in map(JID.parse, domains):
             accounts = Accounts(name, self._records, execute, b"not for the stage", iterations=_ITERATIONS)
             manager = SessionManager(
