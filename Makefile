@@ -10,7 +10,7 @@ $(shell rm -f .venv/.has-*)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults guard bench bench-peers lint types docs clean
+.PHONY: help demo run test faults guard bench bench-peers crowd lint types docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -31,6 +31,10 @@ faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, US
 
 bench: .venv/.has-bench ## measure what the server costs: two minutes, a table and a picture in var/bench
 	@$(BIN)/python benchmarks/bench.py --output var/bench $(ARGS)
+
+crowd: .venv/.has-bench ## 5000 idle and 500 chatting sessions for ten minutes (FOR=600 IDLE=5000 CHATTING=500)
+	@$(BIN)/python benchmarks/crowd.py --for $(or $(FOR),600) --idle $(or $(IDLE),5000) \
+	--chatting $(or $(CHATTING),500) --output var/bench
 
 bench-peers: .venv/.has-bench ## the same beside Prosody, ejabberd and jabberd2, where they are installed
 	@$(BIN)/python benchmarks/bench.py --peers --output var/bench $(ARGS)

@@ -63,6 +63,12 @@ authorities = ["certs/ca.crt"]
 url = "sqlite:jabberd.db"
 [limits]
 connections = 100000
+connection_attempts = "1000000 per s"
+rate = "1000 MiB"
+server_rate = "1000 MiB"
+presence = "1000000 per s"
+subscriptions = "1000000 per s"
+server_subscriptions = "1000000 per s"
 [log]
 level = "warn"
 """

@@ -145,9 +145,7 @@ def test_h4_who_sends_more_than_the_rate_allows_is_not_read_from(tmp_path: Path)
         villain.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         flood = UNANSWERED.encode() * 400_000
         poured = villain.pour(flood, 4.0)
-        assert (
-            poured < 2_500_000
-        )  # what the kernel buffers, and 64 KiB a second; without the rate 5.7 million
+        assert poured < 2_500_000  # what the kernel buffers, and 64 KiB a second; without the rate 5.7 MB
         assert juliet.seconds() < 0.25
         assert memory(scene.server) - before < 8 << 20
 
