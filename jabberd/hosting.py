@@ -46,11 +46,15 @@ _KEPT = ("localhost", "secret")  # owner and key of what `secret_of` keeps
 
 @dataclass
 class Host:
-    """A hosted domain: its session manager, accounts and modules."""
+    """A hosted domain: its session manager, accounts and modules.
+
+    :ivar service: the module that serves it, if it has no accounts.
+    """
 
     manager: manager.SessionManager
     accounts: Accounts
     modules: loader.Modules
+    service: str = ""
 
 
 def host_domains(
@@ -62,7 +66,10 @@ def host_domains(
     :raises ConfigError: modules or their settings are wrong.
     """
     settings = config.settings
-    modules = {name: module_settings(config, name, each.modules) for name, each in settings.domains.items()}
+    modules = {
+        name: module_settings(config, name, each.modules, each.service)
+        for name, each in settings.domains.items()
+    }
     config.check()
     hosts: dict[str, Host] = {}
     for name in settings.domains:
@@ -87,7 +94,8 @@ def host_domain(
     """
     accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
     jsm = manager.SessionManager(name, router, storage, clock, accounts)
-    host = Host(jsm, accounts, _loaded(config, jsm, modules))
+    service = config.settings.domains[name].service
+    host = Host(jsm, accounts, _loaded(config, jsm, modules, service), service)
     jsm.registry = host.modules.registry
     settle(host, config.settings)
     return host
@@ -123,7 +131,8 @@ def verb_groups(
     :param abroad: see `Explanation`.
     """
     for name, host in hosts.items():
-        yield "accounts", name, AccountVerbs(host.manager, host.accounts)
+        if host.manager.has_accounts:
+            yield "accounts", name, AccountVerbs(host.manager, host.accounts)
         for module in host.manager.modules:
             yield module.noun or module.name, name, module
     managers = {name: host.manager for name, host in hosts.items()}
@@ -131,6 +140,11 @@ def verb_groups(
     yield "", "", Announcement(managers)
     yield "", "", Tracing(managers)
     yield "", "", Explanation(managers, abroad)
+
+
+def open_hosts(hosts: Mapping[str, Host]) -> dict[str, manager.SessionManager]:
+    """The domains that clients may log in to."""
+    return {name: host.manager for name, host in hosts.items() if host.manager.has_accounts}
 
 
 def let_operate(hosts: Mapping[str, Host], admin: Admin, admins: Mapping[str, frozenset[JID]]) -> None:
@@ -210,13 +224,16 @@ def settings_of(config: Config) -> ServerSettings:
         raise
 
 
-def module_settings(config: Config, name: str, switches: Mapping[str, bool]) -> dict[str, Settings]:
+def module_settings(
+    config: Config, name: str, switches: Mapping[str, bool], service: str = ""
+) -> dict[str, Settings]:
     """The settings of a domain's modules; mistakes are noted in the config.
 
     :param switches: by name, whether a module is wanted.
+    :param service: the module that serves the domain, if one does.
     """
     chosen: dict[str, Settings] = {}
-    for module in loader.chosen(switches):
+    for module in loader.chosen(switches, service):
         keys = ("domains", name, "modules", module)
         try:
             settings = config.validate(keys, loader.module_class(module).Config)
@@ -228,17 +245,21 @@ def module_settings(config: Config, name: str, switches: Mapping[str, bool]) -> 
     return chosen
 
 
-def _loaded(config: Config, jsm: manager.SessionManager, modules: dict[str, Settings]) -> loader.Modules:
+def _loaded(
+    config: Config, jsm: manager.SessionManager, modules: dict[str, Settings], service: str
+) -> loader.Modules:
     """The modules of a domain, made.
 
     :raises ConfigError: they cannot work together.
     """
     try:
-        return loader.Modules(jsm, modules)
+        loaded = loader.Modules(jsm, modules)
+        loader.check_service(loaded, service)
     except loader.LoadError as error:
         config.problem(("domains", jsm.jid, "modules", error.module), error.said)
         config.check()
         raise
+    return loaded
 
 
 def _policy(name: JID, domain: Domain, trust: Trust | None) -> LoginPolicy:

@@ -72,9 +72,17 @@ DEFAULT: Final = (
 )
 
 
-def chosen(switches: Mapping[str, bool]) -> list[str]:
-    """The names of a domain's modules: those of `DEFAULT` and those switched on, less those switched off."""
-    return [name for name in dict.fromkeys((*DEFAULT, *switches)) if switches.get(name, True)]
+#: The same for a domain without accounts, which a module serves.
+SERVICE_DEFAULT: Final = ("disco", "ping", "version", "time")
+
+
+def chosen(switches: Mapping[str, bool], service: str = "") -> list[str]:
+    """The names of a domain's modules: the default ones and those switched on, less those switched off.
+
+    :param service: the module that serves the domain, if it has no accounts.
+    """
+    usual = (*SERVICE_DEFAULT, service) if service else DEFAULT
+    return [name for name in dict.fromkeys((*usual, *switches)) if switches.get(name, True)]
 
 
 def available() -> list[str]:
@@ -189,6 +197,19 @@ class Modules:
                 await module.stop()
             except Exception:  # noqa: BLE001  # the others have something to end, too
                 log.failure("module {name} did not stop as it should", name=module.name)
+
+
+def check_service(loaded: Modules, service: str) -> None:
+    """See that a domain is served by the module that shall serve it, and by no other.
+
+    :raises LoadError: it is not.
+    """
+    serves = loaded.registry.serves
+    if serves is None and service:
+        raise LoadError(service, "serves no domain; it is no service")
+    found: str = "" if serves is None else serves.__self__.name  # type: ignore[attr-defined]  # it is bound
+    if found != service:
+        raise LoadError(found, f'serves a whole domain; write service = "{found}" for a domain of its own')
 
 
 def in_order(classes: Mapping[str, type[Module]]) -> list[str]:

@@ -19,6 +19,7 @@ from jabberd.api.declarations import (
     InlineDeclared,
     ListenerDeclared,
     NonzaDeclared,
+    ServesDeclared,
     Target,
     UndeliveredDeclared,
 )
@@ -102,6 +103,7 @@ class Registry:
         """
         self.modules = {module.name: module for module in modules}
         self.undelivered: Callable[[Stanza, Account], Deferred[None] | None] | None = None
+        self.serves: Callable[[Stanza], Awaitable[None] | None] | None = None
         self.nonzas: dict[str, Callable[..., Deferred[None] | None]] = {}
         self.unbound: dict[str, Callable[..., Any]] = {}
         self.login: dict[str, Callable[..., Any]] = {}
@@ -133,6 +135,9 @@ class Registry:
             (self.login if declared.at is LOGIN else self.binding)[declared.name] = method
         elif isinstance(declared, BoundDeclared):
             self.bound.append(method)
+        elif isinstance(declared, ServesDeclared):
+            self._claim("all stanzas of its domain", module)
+            self.serves = method
         elif isinstance(declared, UndeliveredDeclared):
             self._claim("undelivered messages", module)
             self.undelivered = method

@@ -35,6 +35,11 @@ class Router:
         """The domainparts that have a route of their own, sorted."""
         return tuple(sorted(self._routes))
 
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """The routes of their own that domains have."""
+        return self._routes
+
     def add(self, domain: str, route: Route) -> None:
         """From now on this route takes what is addressed to the domain (by its domainpart)."""
         self._routes = {**self._routes, domain: route}

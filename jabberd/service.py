@@ -154,14 +154,19 @@ class Hosts(Service):
     async def _start(self) -> None:
         for name, host in self.hosts.items():
             await host.modules.start()
-            self._clients.hosts = {**self._clients.hosts, name: host.manager}
+            if host.manager.has_accounts:
+                self._clients.hosts = {**self._clients.hosts, name: host.manager}
         for host in self.hosts.values():
             await self._federation.read_back(host.manager.jid)
         notify.ready(self._listeners.bound)
 
     def serving(self) -> dict[str, bool]:
-        """By domain, whether clients may come."""
-        return {name: bool(self.running) and name in self._clients.hosts for name in self.hosts}
+        """By domain, whether clients may come, or (where they cannot) whether it is served."""
+        open = self._clients.hosts
+        return {
+            name: bool(self.running) and (name in open or not host.manager.has_accounts)
+            for name, host in self.hosts.items()
+        }
 
     def _not_started(self, why: Any) -> None:
         log.failure("a module did not start; the server ends", why)
@@ -357,7 +362,7 @@ def _examined(config: Config) -> tuple[Shown, Trust, dict[str, Trust]]:
     shown = Shown(hosting.certificates(config, settings), settings.tls.minimum)
     trust, client_trust = terms.trust(config), terms.client_trust(config)
     for name, domain in settings.domains.items():
-        hosting.module_settings(config, name, domain.modules)
+        hosting.module_settings(config, name, domain.modules, domain.service)
     config.check()
     return shown, trust, client_trust
 

@@ -354,6 +354,7 @@ class Domain(Settings):
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
     :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
+    :ivar service: the module that serves it, instead of accounts: ``pubsub``.
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """
 
@@ -365,6 +366,7 @@ class Domain(Settings):
     certificates: FilePath | None = None
     client_authorities: tuple[FilePath, ...] | None = None
     admins: tuple[AccountName, ...] = ()
+    service: str = ""
     modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 
 

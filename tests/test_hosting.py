@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import execute
+from twisted.internet.task import Clock
 
 from jabberd import hosting
 from jabberd.config import Config, ConfigError
+from jabberd.router import Router
+from jabberd.storage import open_storage
+from jabberd.testing import Network
 
 IN_THE_CLEAR = """\
 [[listeners]]
@@ -45,3 +50,41 @@ def test_a_listener_with_direct_tls_and_no_certificate_is_told_with_its_line(kin
 
 def test_without_direct_tls_a_domain_in_the_clear_needs_no_certificate() -> None:
     assert certificates(IN_THE_CLEAR.replace("KIND", "s2s").replace("direct_tls = true\n", "")) == {}
+
+
+# -- domains without accounts -----------------------------------------------------------------------
+
+
+def hosted(service: str) -> dict[str, hosting.Host]:
+    """What becomes of a domain below another, with these lines in its table."""
+    source = IN_THE_CLEAR.replace("KIND", "s2s") + f"[domains.'post.montague.lit']\n{service}\n"
+    config = Config("montague.toml", source, Path("/nowhere"))
+    storage = open_storage("memory", None)
+    return hosting.host_domains(config, storage, Router(Network()), Clock(), execute, b"secret" * 8)
+
+
+def test_a_domain_may_be_served_by_a_module_and_then_has_no_accounts() -> None:
+    hosts = hosted("service = 'pubsub'")
+    modules = [each.name for each in hosts["post.montague.lit"].manager.modules]
+    assert sorted(modules) == ["disco", "ping", "pubsub", "time", "version"]
+    assert [*hosting.open_hosts(hosts)] == ["montague.lit"]
+    assert [*hosts["montague.lit"].manager.services] == ["post.montague.lit"]
+    nouns = [(noun, domain) for noun, domain, _ in hosting.verb_groups(hosts)]
+    assert ("accounts", "montague.lit") in nouns
+    assert ("accounts", "post.montague.lit") not in nouns
+
+
+@pytest.mark.parametrize(
+    ("service", "told"),
+    [
+        ("service = 'posts'", "there is no such module"),
+        ("service = 'ping'", "serves no domain; it is no service"),
+        (
+            "modules = {pubsub = true}",
+            'serves a whole domain; write service = "pubsub" for a domain of its own',
+        ),
+    ],
+)
+def test_what_serves_a_domain_has_to_be_a_service(service: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        hosted(service)

@@ -35,6 +35,7 @@ from jabberd.api.declarations import (
     nonza,
     on,
     operator,
+    serves,
     undelivered,
 )
 from jabberd.api.domain import IQ, Account, Answer, Domain, Login, Session
@@ -112,5 +113,6 @@ __all__ = [
     "nonza",
     "on",
     "operator",
+    "serves",
     "undelivered",
 ]

@@ -95,6 +95,11 @@ class ListenerDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class ServesDeclared:
+    """The method that takes the stanzas for a domain without accounts."""
+
+
+@dataclass(frozen=True, slots=True)
 class UndeliveredDeclared:
     """The method that takes messages for accounts with nobody to deliver them to."""
 
@@ -131,6 +136,7 @@ Declared = (
     AnswerDeclared
     | FilterDeclared
     | ListenerDeclared
+    | ServesDeclared
     | UndeliveredDeclared
     | NonzaDeclared
     | InlineDeclared
@@ -194,6 +200,15 @@ class filters:  # noqa: N801  # reads as a word: @filters(Stage.REFUSE, "message
 def on(event: type) -> Callable[[F], F]:
     """Declare that a method, plain or ``async``, is told of every event of that class."""
     return _declare(ListenerDeclared(event))
+
+
+def serves(method: F) -> F:
+    """Declare the one method of a domain without accounts that takes what is addressed to it.
+
+    ``method(stanza) -> Awaitable[None] | None``: every stanza for the domain or an address at it, but for
+    the questions to the domain itself.  A `StanzaError`, raised or later, is the answer to the sender.
+    """
+    return _declare(ServesDeclared())(method)
 
 
 def undelivered(method: F) -> F:

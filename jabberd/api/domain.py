@@ -180,6 +180,14 @@ class Domain(Protocol):
         """The account of a bare JID at this domain, loaded; it may not exist (`Account.exists`)."""
 
     @property
+    def has_accounts(self) -> bool:
+        """Whether clients log in here; False where a module `serves` the domain."""
+
+    @property
+    def services(self) -> Iterable[JID]:
+        """The domains below this one that are hosted here and have no accounts."""
+
+    @property
     def online(self) -> Iterable[Account]:
         """The accounts that have sessions now."""
 

@@ -6,7 +6,6 @@ client streams, and `api.Domain` for modules.
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -14,12 +13,13 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER, Keyed, Ordered, SessionClosed, Stage
+from jabberd.api import Keyed, Ordered, SessionClosed, Stage
 from jabberd.api.domain import Operators
 from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
 from jabberd.jsm import login as logins
 from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
+from jabberd.jsm.answers import Answers
 from jabberd.jsm.contacts import Contacts
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.jsm.delivery import Plan
@@ -28,12 +28,11 @@ from jabberd.jsm.limits import Limits
 from jabberd.jsm.presence import Presence
 from jabberd.jsm.questions import Questions
 from jabberd.jsm.session import Session
-from jabberd.registry import BoundAnswer, Registry
+from jabberd.registry import Registry
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID
-from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -91,10 +90,7 @@ class SessionManager:
         self.contacts = Contacts(self, rosters)
         self.presence = Presence(self)
         self.questions = Questions(clock, self.route)
-        self._own_answers = {
-            ("get", _ROSTER): BoundAnswer(self.contacts.get, OWNER),
-            ("set", _ROSTER): BoundAnswer(self.contacts.set, OWNER),
-        }
+        self._answers = Answers(self)
 
     def use(self, limits: Limits) -> None:
         """Have other limits from now on."""
@@ -154,6 +150,22 @@ class SessionManager:
     def account(self, jid: JID) -> Deferred[Account]:
         """See `jabberd.api.Domain`."""
         return self.accounts.load(jid.bare)
+
+    @property
+    def has_accounts(self) -> bool:
+        """See `jabberd.api.Domain`."""
+        return self.registry.serves is None
+
+    @property
+    def services(self) -> Iterable[JID]:
+        """See `jabberd.api.Domain`."""
+        below = f".{self.jid}"
+        routes = self._router.routes.items()
+        return [
+            route.jid
+            for name, route in routes
+            if name.endswith(below) and isinstance(route, SessionManager) and not route.has_accounts
+        ]
 
     @property
     def online(self) -> Iterable[Account]:
@@ -277,8 +289,10 @@ class SessionManager:
         if account is not None:
             home = self.held.settled(self._deliver(account, stanza, to))
             return None if home is None else home.addErrback(self._undeliverable, stanza)
+        if self.registry.serves is not None:
+            return self._answers.to_service(self.registry.serves, stanza, to)
         if not to.localpart:
-            return self._to_domain(stanza, to)
+            return self._answers.to_domain(stanza, to)
         return self.caught(stanza, self._delivered(stanza, to))
 
     async def _delivered(self, stanza: Stanza, to: JID) -> None:
@@ -340,7 +354,7 @@ class SessionManager:
     def _act(self, plan: Plan, account: Account, stanza: Stanza) -> Deferred[None] | None:
         """Follow a plan that delivers to nobody."""
         if plan is Plan.ANSWER:
-            return self._ask(stanza, account)
+            return self._answers.ask(stanza, account)
         if plan is Plan.SUBSCRIPTION:
             assert stanza.sender is not None  # the stream saw to it
             return self.caught(stanza, self.contacts.inbound(account, stanza, stanza.sender.bare))
@@ -374,52 +388,6 @@ class SessionManager:
             return True
         directed = session.directed
         return account.trusts(sender) or sender in directed or sender.bare in directed
-
-    # -- questions ----------------------------------------------------------------------------------
-
-    def _to_domain(self, stanza: Stanza, to: JID) -> Deferred[None] | None:
-        """What is addressed to the domain itself (RFC 6120 §10.5.2)."""
-        if stanza.name == "presence":
-            self.presence.of_domain(stanza)
-            return None
-        if stanza.type in ("error", "result"):
-            if stanza.name == "iq":
-                self.questions.answered(stanza)
-            return None
-        if stanza.name == "message" or to.resourcepart:
-            raise StanzaError("service-unavailable")
-        return self._ask(stanza, None)
-
-    def _ask(self, stanza: Stanza, account: Account | None) -> Deferred[None] | None:
-        """Have a question answered: by a core feature or a module that declared it."""
-        check_iq(stanza)  # other servers' have not been
-        sender = stanza.sender
-        bound = self._bound(stanza, account)
-        if bound is None or sender is None or not self._may_ask(bound, sender, account):
-            raise delivery.refusal(stanza)
-        answer = bound.method(IQ(stanza, sender, account, stanza.element()[0]))
-        if inspect.isawaitable(answer):
-            return self.caught(stanza, self._answered(stanza, answer))
-        return self._reply(stanza, answer)
-
-    def _bound(self, stanza: Stanza, account: Account | None) -> BoundAnswer | None:
-        payload = stanza.children[0]
-        if account is not None and (stanza.type, payload) in self._own_answers:
-            return self._own_answers[stanza.type, payload]
-        return self.registry.answer(stanza.type, payload, DOMAIN if account is None else ACCOUNT)
-
-    def _may_ask(self, bound: BoundAnswer, sender: JID, account: Account | None) -> bool:
-        if bound.by is ANYONE or (account is not None and sender.bare == account.jid):
-            return True
-        if bound.by is LOCAL:
-            return sender.domainpart == self.jid
-        return bound.by is not OWNER and account is not None and account.trusts(sender)
-
-    async def _answered(self, stanza: Stanza, answer: Any) -> None:
-        self._reply(stanza, await answer)
-
-    def _reply(self, stanza: Stanza, answer: api.Answer) -> Deferred[None] | None:
-        return self.route(stanza.reply() if answer is None else stanza.reply(answer))
 
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
@@ -21,7 +23,7 @@ from jabberd.api import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable
 
     from jabberd.api import JID, Account
 
@@ -29,18 +31,22 @@ INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
 
 
+#: What is told of a node; None: nothing.
+Told = Iterable[Element] | None
+
+
 @runtime_checkable
 class Nodes(Protocol):
     """A module that describes nodes of the domain, where `Disco` does not know them."""
 
-    def node_info(self, node: str, asker: JID) -> Iterable[Element] | None:
+    def node_info(self, node: str, asker: JID) -> Told | Awaitable[Told]:
         """Identities and features of a node (§3.2); None: it is not this module's.
 
         :raises StanzaError: that is not for the asker.
         """
 
-    def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
-        """What belongs to a node (§4.2); None as above."""
+    def node_items(self, node: str, asker: JID) -> Told | Awaitable[Told]:
+        """What belongs to a node, or to the domain itself if that is empty (§4.2); None as above."""
 
 
 @runtime_checkable
@@ -90,17 +96,20 @@ class Disco(Module, xep=30, version="2.5.0"):
     config: Config
 
     @answers.get(INFO, "query", to=DOMAIN, by=ANYONE)
-    def domain_info(self, request: IQ) -> Element:
+    async def domain_info(self, request: IQ) -> Element:
         """What the domain is (§3.1), or a module's node."""
         if node := request.payload.get("node"):
-            return _node(INFO, node, (each.node_info(node, request.sender) for each in self._nodes()))
+            return _node(
+                INFO, node, [await _now(each.node_info(node, request.sender)) for each in self._nodes()]
+            )
         return _described(request, INFO, *self.about_domain())
 
     def about_domain(self) -> list[Element]:
-        """An instant messaging server with the features of all its modules, and what they tell in forms."""
+        """What it is, with the features of all its modules, and what they tell in forms."""
         modules = [*self.domain.modules]
         name = self.config.name or None
-        identities = [("server", "im"), *(each for module in modules for each in module.identities)]
+        server = [("server", "im")] if self.domain.has_accounts else []
+        identities = [*server, *(each for module in modules for each in module.identities)]
         forms = [form for each in modules if isinstance(each, Extends) for form in each.extensions()]
         return [
             *(E(INFO, "identity", {"category": c, "type": t, "name": name}) for c, t in identities),
@@ -109,11 +118,15 @@ class Disco(Module, xep=30, version="2.5.0"):
         ]
 
     @answers.get(ITEMS, "query", to=DOMAIN, by=ANYONE)
-    def domain_items(self, request: IQ) -> Element:
-        """Its services (§4.1), or what belongs to a module's node."""
-        if node := request.payload.get("node"):
-            return _node(ITEMS, node, (each.node_items(node, request.sender) for each in self._nodes()))
-        return _described(request, ITEMS, *(_item(jid, name) for jid, name in self.config.items.items()))
+    async def domain_items(self, request: IQ) -> Element:
+        """Its services (§4.1) and what modules have of it, or what belongs to a module's node."""
+        node = request.payload.get("node", "")
+        found = [await _now(each.node_items(node, request.sender)) for each in self._nodes()]
+        if node:
+            return _node(ITEMS, node, found)
+        services = dict.fromkeys(self.domain.services) | self.config.items
+        more = [item for items in found for item in items or ()]
+        return _described(request, ITEMS, *(_item(jid, name) for jid, name in services.items()), *more)
 
     @answers.get(INFO, "query", to=ACCOUNT, by=SUBSCRIBER)
     async def account_info(self, request: IQ) -> Element:
@@ -163,6 +176,10 @@ def _node(namespace: str, node: str, found: Iterable[Iterable[Element] | None]) 
         if about is not None:
             return E(namespace, "query", {"node": node}, *about)
     raise StanzaError("item-not-found")
+
+
+async def _now(told: Told | Awaitable[Told]) -> Told:
+    return await told if inspect.isawaitable(told) else told
 
 
 def _features(features: Iterable[str]) -> Iterable[Element]:

@@ -89,6 +89,7 @@ class Pep(Module, xep=163, version="1.2.2"):
                 "auto-create",
                 "auto-subscribe",
                 "filtered-notifications",
+                "last-published",
                 "presence-notifications",
                 "presence-subscribe",
                 "pubsub-on-a-jid",

@@ -40,7 +40,7 @@ def options(config: Config) -> dict[str, str | None]:
     for name, domain in config.settings.domains.items():
         table = _below("domains", name)
         found[table] = "hosted"
-        for module, settings in hosting.module_settings(config, name, domain.modules).items():
+        for module, settings in hosting.module_settings(config, name, domain.modules, domain.service).items():
             key = _below(f"{table}.modules", module)
             found |= {key: "True", **dict(_leaves(key, settings))}
     config.check()

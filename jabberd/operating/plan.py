@@ -39,12 +39,18 @@ class Plan:
         self._started: list[Change | Host] = []
         domains = self.settings.domains
         modules = {
-            name: hosting.module_settings(config, name, each.modules) for name, each in domains.items()
+            name: hosting.module_settings(config, name, each.modules, each.service)
+            for name, each in domains.items()
         }
         config.check()
         for name in domains:
             if name not in parts.hosts:
                 self._coming[name] = parts.host(config, name, modules[name])
+                continue
+            if domains[name].service != parts.hosts[name].service:
+                config.problem(
+                    ("domains", name, "service"), "cannot change while the server runs; restart it"
+                )
                 continue
             fresh = [module for domain, module in anew if domain == name]
             try:
@@ -108,7 +114,7 @@ class Plan:
         for host in parts.hosts.values():
             hosting.settle(host, self.settings, self._client_trust)
         parts.let_operate(self.settings)
-        parts.clients.hosts = {name: host.manager for name, host in parts.hosts.items()}
+        parts.clients.hosts = hosting.open_hosts(parts.hosts)
 
     async def finish(self) -> None:
         """Stop what is not needed any more."""

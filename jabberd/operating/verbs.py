@@ -18,6 +18,8 @@ from jabberd.operating.examine import examined
 from jabberd.operating.limits import LimitVerbs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jabberd.operating.reload import Reload
 
 __all__ = ["operating_verbs"]
@@ -138,6 +140,9 @@ class ModuleVerbs:
     def __init__(self, reload: Reload) -> None:
         self._reload = reload
 
+    def _chosen(self, domain: JID, switches: Mapping[str, bool]) -> list[str]:
+        return loader.chosen(switches, self._reload.config.settings.domains[domain].service)
+
     @operator("list the modules of a domain, or of all")
     def list(self, domain: JID | None = None) -> Rows:
         """``replaceable`` says whether it can be unloaded, and its code reloaded, without a restart."""
@@ -163,7 +168,7 @@ class ModuleVerbs:
             raise Refused(f"{module} is loaded already")
         named = self._reload.read().modules().get(domain, {})
         await self._switch(domain, module, self._settings(domain, module) or True)
-        return f"{module} is loaded; {_file('module', known=module in loader.chosen(named))}"
+        return f"{module} is loaded; {_file('module', known=module in self._chosen(domain, named))}"
 
     @operator("switch a module off")
     async def unload(self, domain: JID, module: str) -> str:
@@ -171,7 +176,7 @@ class ModuleVerbs:
         self._known(domain, module)
         named = self._reload.read().modules().get(domain, {})
         await self._switch(domain, module, False)
-        return f"{module} is unloaded; {_file('module', known=module not in loader.chosen(named))}"
+        return f"{module} is unloaded; {_file('module', known=module not in self._chosen(domain, named))}"
 
     @operator("load the code of a module again, where it holds no sessions")
     async def reload(self, domain: JID, module: str) -> str:

@@ -32,7 +32,6 @@ FEATURES: Final = (
             "delete-nodes",
             "instant-nodes",
             "item-ids",
-            "last-published",
             "manage-subscriptions",
             "member-affiliation",
             "meta-data",

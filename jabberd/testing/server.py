@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import execute
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
@@ -41,12 +41,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "trusting"]
 
+T = TypeVar("T")
+
 
 class Server:
     """A server and its domains.
 
     :param default: the way to other domains.
     :param modules: for each module's name its settings; if not given the default ones but the archive.
+    :param services: by name the domains that are served by a module, with the modules of each.
     :param classes: modules by name that cannot be found by name, such as those of a test.
     :param admins: bare JIDs that may administer every domain.
     :param tls: let nobody in without TLS; the certificates are of a CA of the tests' own.
@@ -61,6 +64,7 @@ class Server:
         default: interfaces.Route,
         *domains: str,
         modules: Mapping[str, Settings | Mapping[str, object]] | None = None,
+        services: Mapping[str, Mapping[str, Settings | Mapping[str, object]]] | None = None,
         classes: Mapping[str, type[Module]] | None = None,
         tls: bool = False,
         policy: LoginPolicy | None = None,
@@ -84,9 +88,9 @@ class Server:
         )
         if contexts is not None:
             contexts.asks = lambda domain: self.hosts[domain].manager.policy.named is not None
-        usual = [name for name in loader.DEFAULT if name != "archive"]  # which adds an id to every message
-        configured = {key: {} for key in usual} if modules is None else modules
-        for name in map(JID.parse, domains):
+        named = [name for name in loader.DEFAULT if name != "archive"]  # which adds an id to every message
+        usual = {key: {} for key in named} if modules is None else modules
+        for name, configured in ({JID(name): usual for name in domains} | _parsed(services or {})).items():
             accounts = Accounts(name, self._records, execute, b"not for the stage", iterations=_ITERATIONS)
             manager = SessionManager(
                 name,
@@ -101,7 +105,7 @@ class Server:
         trusted = frozenset(map(JID.parse, admins))
         admin = Admin(lambda: hosting.verb_groups(self.hosts))
         hosting.let_operate(self.hosts, admin, dict.fromkeys(self.hosts, trusted))
-        self.door.hosts = {name: host.manager for name, host in self.hosts.items()}
+        self.door.hosts = hosting.open_hosts(self.hosts)
         self.door.doStart()
 
     def _start(self, host: Host) -> None:
@@ -138,6 +142,10 @@ class Server:
         ]
         assert not sessions, f"sessions are left: {sessions}"
         assert not self.door.streams, f"streams are left: {self.door.streams}"
+
+
+def _parsed(services: Mapping[str, T]) -> dict[JID, T]:
+    return {JID(name): modules for name, modules in services.items()}
 
 
 @cache

@@ -51,12 +51,17 @@ def config(tmp_path: Path) -> Path:
     development_certificates(tmp_path / "certs", ("montague.lit",))
     config = tmp_path / "montague.toml"
     config.write_text(CONFIG)
+    accounts(config)
+    return config
+
+
+def accounts(config: Path) -> None:
+    """Make accounts for Romeo and Juliet."""
     for account in (ROMEO, JULIET):
         command = [JABBERCTL, "--config", config, "--password-stdin", "accounts", "create", account]
         subprocess.run(
             [*map(str, command)], input=PASSWORD, text=True, check=True, capture_output=True, timeout=30
         )
-    return config
 
 
 @pytest.fixture

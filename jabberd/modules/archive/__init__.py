@@ -59,7 +59,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     """Archives an account's messages as it wants (XEP-0441), and answers questions about them."""
 
     requires = ("sid",)
-    after = ("blocking",)
+    after = ("displayed", "blocking")
     features = (NS,)
     account_features = (NS, f"{NS}#extended", f"{NS}#groupchat-field")
 

@@ -1,0 +1,225 @@
+"""A publish-subscribe service at a domain of its own (XEP-0060)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.testing import Network
+from jabberd.testing.client import condition
+from tests.pubsub.play import (
+    EVENT,
+    PUBSUB,
+    TUNE,
+    ask,
+    events,
+    form,
+    items,
+    order,
+    refusal,
+    titles,
+    tune,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lxml.etree import _Element
+
+    from jabberd.testing.client import Client
+
+NEWS = "news.capulet.lit"
+JULIET, ROMEO = "juliet@capulet.lit", "romeo@montague.lit"
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    service = {"disco": {}, "ping": {}, "pubsub": {"nodes": 3}}
+    network.serve(
+        "capulet.lit", modules={"disco": {}}, services={NEWS: service}, admins=["nurse@capulet.lit"]
+    )
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def juliet(network: Network) -> Client:
+    return network.client(f"{JULIET}/balcony")
+
+
+@pytest.fixture
+def romeo(network: Network) -> Client:
+    return network.client(f"{ROMEO}/orchard")
+
+
+def create(client: Client, node: str = "n", **options: str) -> _Element:
+    return client.ask(order(f"<create node='{node}'/><configure>{form(**options)}</configure>", NEWS))
+
+
+def publish(client: Client, title: str, id: str = "1", node: str = "n") -> _Element:
+    return client.ask(order(f"<publish node='{node}'><item id='{id}'>{tune(title)}</item></publish>", NEWS))
+
+
+def subscribe(client: Client, node: str = "n") -> _Element:
+    return client.ask(order(f"<subscribe node='{node}' jid='{client.jid.bare}'/>", NEWS))
+
+
+def about(client: Client, what: str, node: str = "", to: str = NEWS) -> _Element:
+    node = f" node='{node}'" if node else ""
+    return client.ask(
+        f"<iq type='get' to='{to}'><query xmlns='http://jabber.org/protocol/disco#{what}'{node}/></iq>"
+    )
+
+
+def test_the_people_of_the_domain_make_nodes_and_anybody_subscribes(juliet: Client, romeo: Client) -> None:
+    assert condition(create(romeo)) == "forbidden"
+    assert create(juliet).get("type") == "result"
+    publish(juliet, "first")
+    assert subscribe(romeo).xpath(".//@subscription") == ["subscribed"]
+    assert titles(romeo) == ["first"]
+    publish(juliet, "second", "2")
+    [told] = events(romeo)
+    assert (told.get("from"), told.get("to")) == (NEWS, ROMEO)
+    assert romeo.ask(items("n", NEWS)).xpath(".//@id")[1:] == ["1", "2"]
+    assert condition(publish(romeo, "forged")) == "forbidden"
+
+
+def test_a_node_has_to_be_made_before_anything_is_published(juliet: Client) -> None:
+    assert condition(publish(juliet, "first")) == "item-not-found"
+
+
+def test_there_are_so_many_nodes(juliet: Client) -> None:
+    answers = [create(juliet, f"n{number}") for number in range(4)]
+    assert [each.get("type") for each in answers] == ["result"] * 3 + ["error"]
+
+
+def test_access_models_that_need_a_roster_are_refused(juliet: Client) -> None:
+    for model in ("presence", "roster"):
+        assert refusal(create(juliet, access_model=model)) == ("not-acceptable", "unsupported-access-model")
+
+
+def test_a_node_keeps_one_owner_at_least(juliet: Client) -> None:
+    create(juliet)
+    resign = f"<affiliation jid='{JULIET}' affiliation='none'/>"
+    answer = juliet.ask(order(f"<affiliations node='n'>{resign}</affiliations>", NEWS, "#owner"))
+    assert condition(answer) == "not-acceptable"
+    heir = f"<affiliation jid='{ROMEO}' affiliation='owner'/>"
+    answer = juliet.ask(order(f"<affiliations node='n'>{resign}{heir}</affiliations>", NEWS, "#owner"))
+    assert answer.get("type") == "result"
+    assert condition(publish(juliet, "mine no more")) == "forbidden"
+
+
+def test_admins_of_the_domain_own_every_node(network: Network, juliet: Client) -> None:
+    create(juliet)
+    nurse = network.client("nurse@capulet.lit/chamber")
+    assert nurse.ask(order("<delete node='n'/>", NEWS, "#owner")).get("type") == "result"
+
+
+def test_the_domain_tells_what_it_is_and_what_it_has(network: Network, juliet: Client, romeo: Client) -> None:
+    create(juliet, title="News")
+    create(juliet, "closed", access_model="whitelist")
+    publish(juliet, "first")
+    answer = about(romeo, "info")
+    assert answer.xpath(".//@category") == ["pubsub"]
+    assert f"{PUBSUB}#access-authorize" in answer.xpath(".//@var")
+    assert about(romeo, "items").xpath(".//@node") == ["n"]
+    assert about(romeo, "items").xpath(".//@name") == ["News"]
+    assert about(juliet, "items").xpath(".//@node") == ["n", "closed"]
+    assert about(romeo, "items", "n").xpath(".//@name") == ["1"]
+    assert "News" in "".join(about(romeo, "info", "n").itertext())
+    assert condition(about(romeo, "info", "closed")) == "item-not-found"
+    assert condition(about(romeo, "items", "closed")) == "item-not-found"
+
+
+def test_the_domain_above_lists_it(network: Network) -> None:
+    service: dict[str, dict[str, object]] = {"disco": {}, "pubsub": {}}
+    named = {"disco": {"items": {"rooms.verona.lit": "Rooms"}}}
+    network.serve("verona.lit", "notverona.lit", modules=named, services={"news.verona.lit": service})
+    benvolio = network.client("benvolio@verona.lit/street")
+    listed = ["news.verona.lit", "rooms.verona.lit"]
+    assert about(benvolio, "items", to="verona.lit").xpath(".//@jid") == listed
+    assert about(benvolio, "items", to="notverona.lit").xpath(".//@jid") == ["rooms.verona.lit"]
+
+
+# -- approval ---------------------------------------------------------------------------------------
+
+
+def decide(juliet: Client, question: _Element, allow: str, type: str = "submit") -> None:
+    """Answer the form that asks an owner."""
+    values = {each.get("var"): each[-1].text for each in question.iter("{jabber:x:data}field")}
+    values["pubsub#allow"] = allow
+    fields = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in values.items())
+    answer = f"<x xmlns='jabber:x:data' type='{type}'>{fields}</x>"
+    juliet.send(f"<message to='{NEWS}' id='{question.get('id')}'>{answer}</message>")
+
+
+def asked(juliet: Client, romeo: Client) -> _Element:
+    """Romeo wants to subscribe, and Juliet is asked."""
+    create(juliet, access_model="authorize")
+    publish(juliet, "first")
+    assert subscribe(romeo).xpath(".//@subscription") == ["pending"]
+    assert refusal(subscribe(romeo)) == ("not-authorized", "pending-subscription")
+    assert refusal(romeo.ask(items("n", NEWS))) == ("not-authorized", "not-subscribed")
+    return juliet.next()
+
+
+def test_an_owner_agrees(juliet: Client, romeo: Client) -> None:
+    decide(juliet, asked(juliet, romeo), "1")
+    told, last = events(romeo)
+    assert told.xpath(".//@subscription") == ["subscribed"]
+    assert last.findtext(f".//{{{TUNE}}}title") == "first"
+    assert romeo.ask(items("n", NEWS)).get("type") == "result"
+
+
+def test_an_owner_denies(juliet: Client, romeo: Client) -> None:
+    decide(juliet, asked(juliet, romeo), "0")
+    [told] = events(romeo)
+    assert told.xpath(".//@subscription") == ["none"]
+    assert juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner")).xpath(".//@jid") == []
+
+
+def test_an_owner_who_cancels_decides_nothing(juliet: Client, romeo: Client) -> None:
+    question = asked(juliet, romeo)
+    decide(juliet, question, "1", "cancel")
+    assert events(romeo) == []
+    decide(juliet, question, "1")
+    assert len(events(romeo)) == 2
+
+
+def test_nobody_else_decides(juliet: Client, romeo: Client) -> None:
+    decide(romeo, asked(juliet, romeo), "1")
+    assert condition(romeo.next()) == "forbidden"
+    assert refusal(romeo.ask(items("n", NEWS))) == ("not-authorized", "not-subscribed")
+
+
+# -- a domain without accounts ------------------------------------------------------------------------
+
+
+def test_nobody_logs_in_and_nobody_lives_there(network: Network, juliet: Client) -> None:
+    assert [*network.server(NEWS).door.hosts] == ["capulet.lit"]
+    juliet.send(f"<message to='somebody@{NEWS}'><body>hi</body></message>")
+    assert condition(juliet.next()) == "service-unavailable"
+    juliet.send(f"<message to='{NEWS}'><body>hi</body></message>")
+    assert condition(juliet.next()) == "service-unavailable"
+    juliet.send(f"<message to='{NEWS}' type='error'><body>hi</body></message>")
+    juliet.send(f"<presence to='{NEWS}'/>")
+    juliet.send(f"<presence to='{NEWS}' type='subscribe'/>")
+    juliet.forget()
+    assert condition(juliet.ask(f"<iq type='get' to='x@{NEWS}'><ping xmlns='urn:xmpp:ping'/></iq>")) != ""
+    assert (
+        juliet.ask(f"<iq type='get' to='{NEWS}'><ping xmlns='urn:xmpp:ping'/></iq>").get("type") == "result"
+    )
+    assert juliet.hears_nothing()
+
+
+def test_notifications_say_what_they_are_about(juliet: Client, romeo: Client) -> None:
+    create(juliet, notify_sub="1", deliver_payloads="0")
+    subscribe(romeo)
+    [told] = events(juliet)
+    assert told.xpath(".//@jid") == [ROMEO]
+    publish(juliet, "first")
+    [told] = events(romeo)
+    assert told.xpath(".//@id")[-1] == "1"
+    assert told.find(f".//{{{EVENT}}}item/*") is None
