@@ -83,14 +83,17 @@ def played(play: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None
 def client(server: Running, jid: str, *nodes: str) -> Any:  # slixmpp's types are its own
     """A client that listens to these nodes."""
     authority = server.log.parent / "certs" / "ca.crt"
-    actor: Any = Actor(jid, server.port("c2s"), authority, register=False)
+    return equipped(Actor(jid, server.port("c2s"), authority, register=False), *nodes)
+
+
+def equipped(actor: Any, *nodes: str) -> Any:
+    """The same client with all that it needs to publish, and to listen to these nodes."""
     for plugin in PLUGINS:
         actor.register_plugin(plugin)
+    actor.heard = asyncio.Queue()
     for node in nodes:
         actor.plugin["xep_0163"].add_interest(node)
         actor.plugin["xep_0060"].map_node_event(node, node)
-    actor.heard = asyncio.Queue()
-    for node in nodes:
         for kind in ("publish", "retract"):
             actor.add_event_handler(f"{node}_{kind}", actor.heard.put_nowait)
     return actor
