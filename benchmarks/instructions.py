@@ -1,5 +1,7 @@
 """How many machine instructions one chat message costs, from bytes in to bytes out, without TLS.
 
+Once with the default modules, the archive in memory, and once without the archive.
+
     python benchmarks/instructions.py            # count, and compare with the stored figure
     python benchmarks/instructions.py --record   # count, and store the figure for this build
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 MESSAGES = 1000
 WARM_UP = 300  # messages, after which all caches are filled
 SLACK = 0.05  #: how much more than the stored figure is taken for a change of the machine, not of the code
+KINDS = ("chat", "archived")
 STORED = Path(__file__).with_suffix(".json")
 
 #: The message of `load`: what a common client sends.
@@ -64,9 +67,9 @@ class Counter:
         return lambda *_: None
 
 
-def play() -> None:
+def play(kind: str) -> None:
     """Two sessions chat; tell valgrind when to count."""
-    romeo, juliet = _sessions()
+    romeo, juliet = _sessions(kind)
     _chat(romeo, juliet, WARM_UP)
     gc.collect()
     gc.freeze()
@@ -79,12 +82,14 @@ def play() -> None:
         raise SystemExit(f"{delivered} messages were delivered, not {WARM_UP + MESSAGES}")
 
 
-def _sessions() -> list[Any]:
+def _sessions(kind: str) -> list[Any]:
     """The server's side of two logged-in streams, each writing to a `Counter`."""
-    from jabberd.testing import Network  # noqa: PLC0415  # only where it is counted
+    from jabberd.loader import DEFAULT  # noqa: PLC0415  # only where it is counted
+    from jabberd.testing import Network  # noqa: PLC0415
 
     network = Network()
-    door = network.serve("montague.lit").door
+    modules: dict[str, Any] = {name: {} for name in DEFAULT if kind == "archived" or name != "archive"}
+    door = network.serve("montague.lit", modules=modules).door
     made: list[Any] = []
     build_protocol = door.buildProtocol
 
@@ -116,8 +121,8 @@ def control(*arguments: str) -> None:
 # -- in the process that asks ----------------------------------------------------------------------------
 
 
-def counted() -> float:
-    """Instructions per message."""
+def counted(kind: str) -> int:
+    """Instructions per message of that kind, one of `KINDS`."""
     with tempfile.TemporaryDirectory(prefix="jabberd-count-") as folder:
         output = Path(folder) / "callgrind.out"
         command = [
@@ -129,9 +134,10 @@ def counted() -> float:
             sys.executable,
             __file__,
             "--play",
+            kind,
         ]
         subprocess.run(command, check=True, timeout=600, env=os.environ | {"PYTHONHASHSEED": "0"})
-        return _total(output) / MESSAGES
+        return round(_total(output) / MESSAGES)
 
 
 def _total(output: Path) -> int:
@@ -141,47 +147,49 @@ def _total(output: Path) -> int:
     return int(found[1])
 
 
-def stored() -> dict[str, int]:
-    """Instructions per message, for each build that was ever counted."""
+def stored() -> dict[str, dict[str, int]]:
+    """Instructions per message of each kind, for each build that was ever counted."""
     return dict(json.loads(STORED.read_text())) if STORED.exists() else {}
 
 
-def verdict(count: float, figures: Mapping[str, int], name: str) -> str | None:
+def verdict(count: int, figures: Mapping[str, int], kind: str) -> str | None:
     """Return what is wrong with that count, if anything is.
 
-    :param figures: what `stored` gives.
-    :param name: of the build that was counted.
+    :param figures: what `stored` has for the build.
     """
-    if name not in figures:
+    if kind not in figures:
         return None
-    change = count / figures[name] - 1
+    change = count / figures[kind] - 1
     if change > SLACK:
         return (
-            f"a chat message costs {change:.1%} more instructions than the stored figure ({figures[name]:,}):"
+            f"a message ({kind}) costs {change:.1%} more instructions than is stored ({figures[kind]:,}):"
             " profile it, or store the new figure with --record and say why in the commit"
         )
     if change < -SLACK:
-        return f"a chat message costs {-change:.1%} less than the stored figure: store it with --record"
+        return f"a message ({kind}) costs {-change:.1%} less than the stored figure: store it with --record"
     return None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--record", action="store_true", help="store the figure for this build")
-    parser.add_argument("--play", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--play", choices=KINDS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.play:
-        play()
+        play(args.play)
         return
     if shutil.which("valgrind") is None:
         raise SystemExit("valgrind is not installed: on Debian, apt-get install valgrind")
-    count, figures = counted(), stored()
-    print(f"{count:,.0f} instructions per message  [{build()}]")
-    wrong = None if args.record else verdict(count, figures, build())
-    if wrong:
-        raise SystemExit(wrong)
-    if args.record or build() not in figures:
-        STORED.write_text(json.dumps(figures | {build(): round(count)}, indent=2, sort_keys=True) + "\n")
+    counts, figures = {kind: counted(kind) for kind in KINDS}, stored()
+    for kind, count in counts.items():
+        print(f"{kind:10}{count:10,} instructions per message")
+    known = figures.get(build(), {})
+    wrong = [] if args.record else [verdict(count, known, kind) for kind, count in counts.items()]
+    if any(wrong):
+        raise SystemExit("\n".join(filter(None, wrong)))
+    if args.record or not known:
+        figures[build()] = counts
+        STORED.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

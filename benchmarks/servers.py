@@ -177,7 +177,7 @@ class Server:
 
 class Jabberd(Server):
     name = "jabberd"
-    does = frozenset({"sm", "scram", "federation"})
+    does = frozenset({"sm", "carbons", "scram", "archive", "federation"})
 
     def commands(self) -> list[list[str]]:
         hosts = "\n".join(f'"{name}" = "127.0.0.1:{port}"' for name, port in self.hosts.items())
@@ -189,7 +189,7 @@ class Jabberd(Server):
         return [[twistd, "--nodaemon", "jabberd", "--config", "jabberd.toml"]]
 
     def _modules(self) -> str:
-        return ""
+        return "" if self.archived else f'[domains."{self.domain}".modules]\narchive = false'
 
     def accounts(self, names: list[str]) -> None:
         storage = open_storage(f"sqlite:///{self.folder}/jabberd.db", None)

@@ -18,25 +18,26 @@ def guard() -> dict[str, Any]:
 
 
 @pytest.mark.process
-def test_a_chat_message_costs_as_many_instructions_as_is_stored_for_this_build(
-    guard: dict[str, Any],
+@pytest.mark.parametrize("kind", ["chat", "archived"])
+def test_a_message_costs_as_many_instructions_as_is_stored_for_this_build(
+    guard: dict[str, Any], kind: str
 ) -> None:
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind is not installed: on Debian, apt-get install valgrind")
-    count = guard["counted"]()
+    count = guard["counted"](kind)
     assert count > 10_000  # something was counted
-    assert guard["verdict"](count, guard["stored"](), guard["build"]()) is None
+    assert guard["verdict"](count, guard["stored"]().get(guard["build"](), {}), kind) is None
 
 
 @pytest.mark.parametrize("count", [951, 1000, 1049])
 def test_less_than_five_percent_more_or_less_are_no_news(guard: dict[str, Any], count: int) -> None:
-    assert guard["verdict"](count, {"a build": 1000}, "a build") is None
+    assert guard["verdict"](count, {"chat": 1000}, "chat") is None
 
 
 def test_what_got_dearer_or_cheaper_is_told(guard: dict[str, Any]) -> None:
-    assert "costs 6.0% more instructions" in guard["verdict"](1060, {"a build": 1000}, "a build")
-    assert "costs 6.0% less" in guard["verdict"](940, {"a build": 1000}, "a build")
+    assert "costs 6.0% more instructions" in guard["verdict"](1060, {"chat": 1000}, "chat")
+    assert "costs 6.0% less" in guard["verdict"](940, {"chat": 1000}, "chat")
 
 
 def test_a_build_that_was_never_counted_has_nothing_to_be_compared_with(guard: dict[str, Any]) -> None:
-    assert guard["verdict"](1, {"a build": 1000}, "another") is None
+    assert guard["verdict"](1, {}, "chat") is None
