@@ -326,6 +326,9 @@ class Archive(Protocol):
     def count(self, owner: str, span: Span | None = None) -> Deferred[int]:
         """How many rows the owner has in that span, or at all; this costs as much as there are."""
 
+    def size(self, owner: str, span: Span | None = None) -> Deferred[tuple[int, int]]:
+        """What `count` says, and how many bytes the stanzas of those rows take."""
+
     def replace(self, owner: str, id: int, stanza: bytes) -> Deferred[None]:
         """Put another stanza into a row, if it is there."""
 

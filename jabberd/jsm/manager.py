@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -141,7 +141,7 @@ class SessionManager:
         except StorageError:
             raise
         except Exception:  # noqa: BLE001  # as in `caught`
-            self._undeliverable(Failure(), stanza)
+            await self._undeliverable(Failure(), stanza)
 
     async def registered(self) -> list[JID]:
         """See `jabberd.api.Domain`."""
@@ -300,12 +300,14 @@ class SessionManager:
         if home is not None:
             await home
 
-    def _undeliverable(self, why: Failure, stanza: Stanza) -> None:
+    def _undeliverable(self, why: Failure, stanza: Stanza) -> Deferred[None]:
+        """Send it back; its home is that of its bounce."""
         error = why.value
         if not isinstance(error, StanzaError):
             log.failure("cannot deliver a {name} to {to!r}", why, name=stanza.name, to=stanza.to)
-            error = StanzaError("internal-server-error")
-        self._router.bounce(stanza, error)
+            passing = isinstance(error, StorageError)  # it may well be better soon
+            error = StanzaError("resource-constraint" if passing else "internal-server-error")
+        return self._router.bounce(stanza, error) or succeed(None)
 
     def _deliver(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
         if self.watch is None:

@@ -151,8 +151,16 @@ class Session:
         """See `jabberd.interfaces.Session`."""
         if self.keeper is None:
             self._end(unsent)
-        elif goodbye or not self.keeper.lost(stream):
-            self._end()  # the keeper knows what was not sent
+            return
+        known = {id(stanza) for stanza in self.outlet.queued} if unsent else set()
+        early = [
+            each for each in unsent if id(each[0]) not in known
+        ]  # it was to be sent before there was one
+        if goodbye or not self.keeper.lost(stream):
+            self._end(early)
+        else:
+            for stanza, _ in early:
+                self.outlet.send(stanza)
 
     def _end(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
         if not self.closed:

@@ -5,6 +5,7 @@ Each is delivered with a note of when it came (XEP-0203).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from jabberd.api import (
     Module,
     Session,
     Settings,
+    Size,
     Stage,
     Stanza,
     StanzaError,
@@ -27,6 +29,7 @@ from jabberd.api import (
     on,
     undelivered,
 )
+from jabberd.interfaces import StorageError
 from jabberd.xmpp import ns
 from jabberd.xmpp.timestamp import to_stamp
 
@@ -40,7 +43,15 @@ if TYPE_CHECKING:
 
 DELAY: Final = f"{{{ns.DELAY}}}delay"
 BATCH: Final = 25  #: messages that are read, sent and removed at a time
-MOST_COUNTED: Final = 10_000  #: accounts whose number of messages is remembered
+MOST_COUNTED: Final = 10_000  #: accounts of which is remembered how much waits
+
+
+@dataclass(slots=True)
+class _Load:
+    """What waits for one account: how many messages, how many bytes."""
+
+    count: int
+    size: int
 
 
 @runtime_checkable
@@ -53,8 +64,8 @@ class Waits(Protocol):
     async def waiting(self, account: Account, limit: int) -> list[ArchiveRow]:
         """The oldest that wait, marked as such."""
 
-    def count_waiting(self, owner: JID) -> Deferred[int]:
-        """How many wait."""
+    def size_waiting(self, owner: JID) -> Deferred[tuple[int, int]]:
+        """How many wait, and how many bytes they take."""
 
     def taken(self, account: Account, ids: Iterable[int]) -> Deferred[None]:
         """These have another home."""
@@ -70,18 +81,19 @@ class Offline(Module, xep=160, version="1.0.1"):
     class Config(Settings):
         """What may be stored.
 
-        :ivar limit: the most messages that wait for one account; more are refused.
+        :ivar limit: the most messages that wait for one account, ``size`` together; more are refused.
         """
 
         limit: Annotated[int, Meta(ge=1)] = 500
+        size: Size = 10 << 20
 
     config: Config
 
     messages = Archive("offline")
 
     async def start(self) -> None:
-        """Know nothing yet of how many messages there are."""
-        self._counts: dict[str, Deferred[int]] = {}
+        """Know nothing yet of what waits."""
+        self._loads: dict[str, Deferred[_Load | None]] = {}
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
 
     async def ready(self) -> None:
@@ -95,18 +107,24 @@ class Offline(Module, xep=160, version="1.0.1"):
         """Store a message; fires when it is durable.
 
         The messages of one account are stored in the order in which they came, also while its older
-        ones are still being counted.  Fails with ``service-unavailable`` if too many wait (§2).
+        ones are still being counted.  Fails with ``service-unavailable`` if too much waits (§2), with
+        `StorageError` if it cannot be stored or the storage does not tell how much waits.
         """
         kept: Deferred[None] = Deferred()
+        size = len(stanza.payload)
 
-        def store(count: int) -> int:
-            if count >= self.config.limit:
+        def store(load: _Load | None) -> _Load | None:
+            if load is None:
+                kept.errback(StorageError("what waits cannot be counted"))
+            elif load.count >= self.config.limit or load.size + size > self.config.size:
                 kept.errback(StanzaError("service-unavailable"))
-                return count
-            self._append(stanza, account).chainDeferred(kept)
-            return count + 1
+            else:
+                load.count += 1
+                load.size += size
+                self._append(stanza, account).chainDeferred(kept)
+            return load
 
-        self._count(account.jid).addCallback(store)
+        self._load(account.jid).addCallback(store)
         return kept
 
     def _append(self, stanza: Stanza, account: Account) -> Deferred[None]:
@@ -127,28 +145,31 @@ class Offline(Module, xep=160, version="1.0.1"):
             delivered = Deferred.fromCoroutine(self._deliver(account))
             delivered.addErrback(lambda why: self.log.failure("messages were not delivered", why))
 
-    def _count(self, owner: JID) -> Deferred[int]:
-        """How many messages wait: read once, and then kept up by `keep`."""
-        counting = self._counts.get(owner)
-        if counting is None:
-            if len(self._counts) >= MOST_COUNTED:
-                del self._counts[next(iter(self._counts))]
-            counting = self._counts[owner] = Deferred.fromCoroutine(self._counted(owner))
-            counting.addErrback(self._uncounted, owner)
-        return counting
+    def _load(self, owner: JID) -> Deferred[_Load | None]:
+        """How much waits: read once, and then kept up by `keep`; None: that cannot be told just now."""
+        loading = self._loads.get(owner)
+        if loading is None:
+            if len(self._loads) >= MOST_COUNTED:
+                del self._loads[next(iter(self._loads))]
+            loading = self._loads[owner] = Deferred()
+            Deferred.fromCoroutine(self._counted(owner)).chainDeferred(loading)
+        return loading
 
-    async def _counted(self, owner: JID) -> int:
-        counts = [self.messages.count(owner), *(each.count_waiting(owner) for each in self._others)]
-        return sum([await count for count in counts])
-
-    def _uncounted(self, why: Failure, owner: str) -> int:
-        """Refuse those who wait for the count; the next one counts again."""
-        self.log.failure("the messages of {owner!r} cannot be counted", why, owner=owner)
-        del self._counts[owner]
-        return self.config.limit
+    async def _counted(self, owner: JID) -> _Load | None:
+        load = _Load(0, 0)
+        try:
+            for found in [self.messages.size(owner), *(each.size_waiting(owner) for each in self._others)]:
+                count, size = await found
+                load.count += count
+                load.size += size
+        except StorageError:
+            self.log.failure("the messages of {owner!r} cannot be counted", owner=owner)
+            self._loads.pop(owner, None)  # the next one counts again
+            return None
+        return load
 
     def _recount(self, why: Failure, owner: str) -> Failure:
-        self._counts.pop(owner, None)
+        self._loads.pop(owner, None)
         return why
 
     # -- when somebody is back ----------------------------------------------------------------------
@@ -186,7 +207,7 @@ class Offline(Module, xep=160, version="1.0.1"):
                 if home is not None:
                     await home
             await self._taken(account, [row for row in rows if row.id in sent])
-            self._counts.pop(account.jid, None)
+            self._loads.pop(account.jid, None)
 
     async def _waiting(self, account: Account) -> list[ArchiveRow]:
         """The oldest of all that wait, wherever they do."""

@@ -98,6 +98,16 @@ class SqlArchive:
         asked = self._within(select(func.count()).select_from(archive), owner, span or ALL)
         return self._database.read(lambda connection: connection.scalar(asked) or 0)
 
+    def size(self, owner: str, span: Span | None = None) -> Deferred[tuple[int, int]]:
+        size = func.coalesce(func.sum(func.length(archive.c.stanza)), 0)
+        asked = self._within(select(func.count(), size), owner, span or ALL)
+
+        def question(connection: Connection) -> tuple[int, int]:
+            count, size = connection.execute(asked).one()
+            return int(count), int(size)
+
+        return self._database.read(question)
+
     def _read(self, asked: Select[Any]) -> Deferred[list[ArchiveRow]]:
         def question(connection: Connection) -> list[ArchiveRow]:
             return [

@@ -151,6 +151,10 @@ class MemoryArchive:
     def count(self, owner: str, span: Span | None = None) -> Deferred[int]:
         return succeed(len(self._within(owner, span or Span())))
 
+    def size(self, owner: str, span: Span | None = None) -> Deferred[tuple[int, int]]:
+        rows = self._within(owner, span or Span())
+        return succeed((len(rows), sum(len(row.stanza) for row in rows)))
+
     def _within(self, owner: str, span: Span) -> list[ArchiveRow]:
         found = sorted(self._rows.get(owner, {}).items())
         return [kept.row for _, kept in found if kept.belongs_to(span)]

@@ -237,10 +237,10 @@ def test_a_change_that_cannot_be_stored_is_undone_and_not_pushed(
         return fail(StorageError("the disk is full"))
 
     monkeypatch.setattr(type(keyed), "change", change)
-    assert set(romeo, NURSE.replace("Nurse", "Angelica")) == "internal-server-error"
-    assert set(romeo, "<item jid='nurse@capulet.lit' subscription='remove'/>") == "internal-server-error"
+    assert set(romeo, NURSE.replace("Nurse", "Angelica")) == "resource-constraint"
+    assert set(romeo, "<item jid='nurse@capulet.lit' subscription='remove'/>") == "resource-constraint"
     romeo.send("<presence type='subscribe' to='juliet@capulet.lit' id='p1'/>")
-    assert condition(romeo.next()) == "internal-server-error"
+    assert condition(romeo.next()) == "resource-constraint"
     assert romeo.hears_nothing()
     assert juliet.hears_nothing()
     assert get(romeo) == [("nurse@capulet.lit", "none", "Nurse", "Servants")]

@@ -350,7 +350,7 @@ def test_a_failing_storage_is_an_error_for_the_sender_and_the_stream_lives(
     storage.broken = True
     for stanza in STANZAS:
         romeo.send(stanza.format("benvolio@montague.lit"))
-        assert refused(romeo) == "internal-server-error"
+        assert refused(romeo) == "resource-constraint"
     romeo.send("<message to='benvolio@montague.lit' type='error'/>")
     assert romeo.hears_nothing()
     assert len(logged_errors.take(StorageError)) == 4

@@ -286,22 +286,33 @@ def test_a_message_that_cannot_be_stored_is_bounced(
         broken.setattr(archive, "append", lambda *_: fail(StorageError("the disk is full")))
         write(stage, "hi!")
     assert len(logged_errors.take(StorageError)) == 1
-    assert b"<internal-server-error" in stage.abroad[0].payload
+    assert b"<resource-constraint" in stage.abroad[0].payload
     write(stage, "hi again!")
     assert bodies(enter(stage)) == ["hi again!"]
 
 
-def test_what_cannot_be_counted_is_refused_and_counted_again_the_next_time(
+def test_what_cannot_be_counted_is_put_off_and_counted_again_the_next_time(
     stage: Rehearsal, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive: Any = stage.domain.module("offline").stores["messages"]
     with monkeypatch.context() as broken:
-        broken.setattr(archive, "count", lambda *_: fail(StorageError("the database is away")))
+        broken.setattr(archive, "size", lambda *_: fail(StorageError("the database is away")))
         write(stage, "hi!")
-    assert len(logged_errors.take(StorageError)) == 1
-    assert b"<service-unavailable" in stage.abroad[0].payload
+    assert len(logged_errors.take(StorageError)) == 2
+    assert b"type='wait'><resource-constraint" in stage.abroad[0].payload
     write(stage, "hi again!")
     assert bodies(enter(stage)) == ["hi again!"]
+
+
+def test_what_waits_is_bounded_in_bytes(stage: Rehearsal) -> None:
+    stage.domain.module("offline").config = offline.Offline.Config(size=700)
+    for _ in range(4):
+        write(stage, "x" * 150)
+    assert len(stage.abroad) == 2
+    assert b"<service-unavailable" in stage.abroad[0].payload
+    romeo = enter(stage)
+    assert bodies(romeo) == ["x" * 150] * 2
+    romeo.leave()
 
 
 # -- forged notes -----------------------------------------------------------------------------------

@@ -159,6 +159,24 @@ def test_f3_a_queue_over_its_cap_ends_the_session_and_its_messages_wait(network:
     assert waiting(network) == ["one", "two", "three"]
 
 
+@pytest.mark.parametrize("how", ["", " resume='true'"])
+def test_what_had_not_left_when_acknowledgements_began_is_not_lost(network: Network, how: str) -> None:
+    network.serve("montague.lit", modules={"sm": {}, "offline": {}})
+    romeo = network.client("romeo@montague.lit/orchard")
+    juliet = network.client("juliet@montague.lit/balcony")
+    juliet.transport.pauseProducing()
+    said = [f"{number}{'x' * 50_000}" for number in range(8)]
+    for body in said:
+        romeo.send(message(body))
+    juliet.send(f"<enable xmlns='{NS}'{how}/>")
+    romeo.send(message("last"))
+    juliet.drop()
+    network.advance(601)
+    left = waiting(network)
+    assert len(left) > 4
+    assert sorted(left) == sorted([*said, "last"][-len(left) :])
+
+
 def test_f3_so_does_a_queue_with_too_many_bytes_which_count_until_they_are_acknowledged(
     network: Network,
 ) -> None:

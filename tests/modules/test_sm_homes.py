@@ -94,6 +94,8 @@ def test_a_message_that_cannot_be_stored_comes_back_before_it_is_acknowledged(
     romeo.send(message("hi") + f"<r xmlns='{NS}'/>")
     assert romeo.next().get("type") == "error"
     romeo.forget()
+    assert handled(romeo) == "0"
+    network.advance(1)  # now the error is in the spool: the sender will hear of it
     assert handled(romeo) == "1"
     assert len(logged_errors.take(StorageError)) == 1
 

@@ -103,6 +103,9 @@ def test_rows_wait_until_somebody_has_taken_them(archive: Archive, ids: list[int
     pump.wait(archive.mark(ROMEO, [new, 1], waiting=False))
     assert said(pump.wait(archive.rows(ROMEO, span=Span(waiting=True)))) == "3"
     assert pump.wait(archive.count(ROMEO)) == 8
+    rows = pump.wait(archive.rows(ROMEO))
+    assert pump.wait(archive.size(ROMEO)) == (8, sum(len(row.stanza) for row in rows))
+    assert pump.wait(archive.size("nobody@montague.lit")) == (0, 0)
 
 
 def test_nobody_marks_or_replaces_the_rows_of_another_owner(

@@ -174,9 +174,9 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
             for row in rows
         ]
 
-    def count_waiting(self, owner: JID) -> Deferred[int]:
-        """How many wait."""
-        return self.messages.count(owner, Span(waiting=True))
+    def size_waiting(self, owner: JID) -> Deferred[tuple[int, int]]:
+        """How many wait, and how many bytes they take."""
+        return self.messages.size(owner, Span(waiting=True))
 
     def taken(self, account: Account, ids: Iterable[int]) -> Deferred[None]:
         """Somebody has got these."""
