@@ -51,7 +51,7 @@ from jabberd.api.events import (
 )
 from jabberd.api.module import Module
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
-from jabberd.interfaces import ArchiveRow, Span
+from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
 from jabberd.typed import Mistake, checked
 from jabberd.xmpp.element import E, Element, Sealed
@@ -105,6 +105,7 @@ __all__ = [
     "Stage",
     "Stanza",
     "StanzaError",
+    "StorageError",
     "answers",
     "bound",
     "checked",

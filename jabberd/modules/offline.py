@@ -25,11 +25,11 @@ from jabberd.api import (
     Stage,
     Stanza,
     StanzaError,
+    StorageError,
     filters,
     on,
     undelivered,
 )
-from jabberd.interfaces import StorageError
 from jabberd.xmpp import ns
 from jabberd.xmpp.timestamp import to_stamp
 

@@ -122,7 +122,7 @@ def test_what_cannot_be_archived_for_somebody_absent_comes_back(
 ) -> None:
     monkeypatch.setattr(MemoryArchive, "append", lambda *_, **__: fail(StorageError("full")))
     says(network, JULIET, "hi")
-    assert condition(network.stranger(JULIET).next()) == "internal-server-error"
+    assert condition(network.stranger(JULIET).next()) == "resource-constraint"
     assert logged_errors.take(StorageError)
 
 

@@ -305,7 +305,7 @@ def test_what_cannot_be_counted_is_put_off_and_counted_again_the_next_time(
 
 
 def test_what_waits_is_bounded_in_bytes(stage: Rehearsal) -> None:
-    stage.domain.module("offline").config = offline.Offline.Config(size=700)
+    stage.domain.module("offline").config = offline.Offline.Config(size=400)
     for _ in range(4):
         write(stage, "x" * 150)
     assert len(stage.abroad) == 2
