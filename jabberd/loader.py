@@ -60,6 +60,8 @@ DEFAULT: Final = (
     "sid",
     "carbons",
     "archive",
+    "blocking",
+    "reports",
     "csi",
     "caps",
     "pep",

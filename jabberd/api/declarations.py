@@ -47,7 +47,8 @@ class Stage(enum.IntEnum):
     ``filter(stanza, session)``.  REFUSE: it is for an account of ours; ``filter(stanza, account)``.
     REWRITE: it is known to whom it goes; ``filter(stanza, account)``.  COPY: the same, to send
     copies to others; ``filter(stanza, account, recipients)``, with a list of sessions.  SENDING: it
-    is about to be put on a session's stream; ``filter(stanza, session)``.
+    is about to be put on a session's stream; ``filter(stanza, session)``.  TELLING, off this road: an
+    account of ours tells others something by itself, such as its presence; ``filter(stanza, account)``.
     """
 
     SAID = 1
@@ -55,6 +56,7 @@ class Stage(enum.IntEnum):
     REWRITE = 3
     COPY = 4
     SENDING = 5
+    TELLING = 6
 
 
 class Moment(enum.Enum):

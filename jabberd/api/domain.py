@@ -133,6 +133,12 @@ class Contacts(Protocol):
     def show(self, account: Account, contact: JID) -> None:
         """Tell a contact of the account's presence, as far as it may know."""
 
+    def hide(self, account: Account, contact: JID) -> None:
+        """Tell a contact that the account is unavailable, as far as it may know that it is there."""
+
+    def watchers(self, account: Account) -> list[JID]:
+        """Who may know that the account is there: its subscribers, and whom a session showed itself to."""
+
 
 class Domain(Protocol):
     """The domain that a module serves."""
@@ -144,6 +150,9 @@ class Domain(Protocol):
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
+
+    def tell(self, stanza: Stanza) -> Deferred[None] | None:
+        """Send what an account tells others by itself, unless a filter of stage TELLING objects."""
 
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """Ask an iq of the module's own, from the domain or an account, and get the result.

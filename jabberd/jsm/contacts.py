@@ -9,6 +9,7 @@ from jabberd.jsm import roster, subscription
 from jabberd.jsm.presence import too_many
 from jabberd.rates import Meter
 from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jabberd.jsm.session import Session
     from jabberd.jsm.subscription import Transition
     from jabberd.xmpp.element import Sealed
-    from jabberd.xmpp.jid import JID
 
 
 class Contacts:
@@ -91,7 +91,7 @@ class Contacts:
         for type, step in subscription.removal(state):
             if step.presence:
                 self._manager.presence.show(account, contact, step.presence)
-            self._manager.route(Stanza.of("presence", sender=account.jid, to=contact, type=type))
+            self._manager.tell(Stanza.of("presence", sender=account.jid, to=contact, type=type))
 
     # -- what modules change -------------------------------------------------------------------------
 
@@ -121,6 +121,17 @@ class Contacts:
         """See `jabberd.api.domain.Contacts`."""
         if account.trusts(contact):
             self._manager.presence.show(cast("Account", account), contact, "available")
+
+    def hide(self, account: api.Account, contact: JID) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        self._manager.presence.hide(cast("Account", account), contact)
+
+    def watchers(self, account: api.Account) -> list[JID]:
+        """See `jabberd.api.domain.Contacts`."""
+        ours = cast("Account", account)
+        subscribers = [JID.parse(item.jid) for item in ours.roster.values() if item.state.shows_user]
+        directed = [jid for session in ours.sessions.values() for jid in session.directed]
+        return list(dict.fromkeys((*subscribers, *directed)))
 
     def _asker(self, request: IQ) -> tuple[Account, Session]:
         account = self._manager.accounts.get(request.sender.bare)

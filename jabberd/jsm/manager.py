@@ -115,6 +115,15 @@ class SessionManager:
             self.watch.routed(stanza)
         return self._router.route(stanza)
 
+    def tell(self, stanza: Stanza) -> Deferred[None] | None:
+        """See `jabberd.api.Domain`."""
+        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        if filters is not None and stanza.sender is not None:
+            account = self.accounts.get(stanza.sender.bare)
+            if account is not None and filters.run(stanza, account) is None:
+                return None
+        return self.route(stanza)
+
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """See `jabberd.api.Domain`."""
         return self.questions.ask(question, seconds)

@@ -94,7 +94,7 @@ class Presence:
         for item in list(account.roster.values()):
             if item.subscription in ("to", "both"):
                 probe = Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type="probe")
-                self._manager.route(probe)
+                self._manager.tell(probe)
         for request in roster.requests(account.roster):
             session.send(_restored(request))
 
@@ -113,7 +113,7 @@ class Presence:
                 session.send(stanza.stamped(session.jid, account.jid))  # §4.5.2: "as well"
         for jid in directed:
             if not (was_available and account.trusts(jid)):
-                self._manager.route(stanza.stamped(session.jid, jid))
+                self._manager.tell(stanza.stamped(session.jid, jid))
         if was_available:
             session.goodbye = stanza.element().findtext(_STATUS, "") if stanza.payload else ""
             self._manager.fire(BecameUnavailable(account, session, session.goodbye))
@@ -124,7 +124,7 @@ class Presence:
         assert sender is not None  # it was stamped
         for item in list(account.roster.values()):
             if item.subscription in ("from", "both"):
-                self._manager.route(stanza.stamped(sender, JID.parse(item.jid)))
+                self._manager.tell(stanza.stamped(sender, JID.parse(item.jid)))
         for other in account.available:
             other.send(stanza.stamped(sender, account.jid))
 
@@ -194,7 +194,15 @@ class Presence:
             stanza = session.presence
             if presence == "unavailable":
                 stanza = Stanza.of("presence", type="unavailable")
-            self._manager.route(stanza.stamped(session.jid, contact))
+            self._manager.tell(stanza.stamped(session.jid, contact))
+
+    def hide(self, account: Account, contact: JID) -> None:
+        """Tell one contact that every resource is unavailable that it may know of (§4.6)."""
+        for session in account.sessions.values():
+            known = session.presence is not None and account.trusts(contact)
+            if known or contact in session.directed:
+                session.directed.discard(contact)
+                self._manager.route(Stanza.of("presence", sender=session.jid, to=contact, type="unavailable"))
 
 
 def _was_shown_to(session: Session, asker: JID) -> bool:

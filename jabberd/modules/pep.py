@@ -129,7 +129,7 @@ class Pep(Module, xep=163, version="1.2.2"):
             models=_MODELS,
             auto_create=True,
             limits=self._limits,
-            route=self.domain.route,
+            route=self.domain.tell,
             fire=self.domain.fire,
             now=self.domain.clock.seconds,
         )
