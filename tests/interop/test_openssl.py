@@ -261,7 +261,7 @@ def test_the_salt_of_who_does_not_exist_is_the_same_every_time_and_looks_like_an
     (tmp_path / "ca.crt").write_bytes(ca.certificate_pem())
     config = tmp_path / "montague.toml"
     config.write_text(CONFIG)
-    told = []
+    told: list[dict[str, dict[str, str]]] = []
     for _ in range(2):
         with running(config) as server:
             command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "--password-stdin"]
