@@ -168,7 +168,7 @@ def _plain(value: object) -> str | int | None:
 
 
 class Lines:
-    """Writes events as lines, but no more of one kind than a disk can bear.
+    """Writes events as lines, but no more of one kind than a disk can bear; a quarter of it of one address.
 
     A kind is a namespace and a format, so that what one attacker makes the server say hides nothing else.
     What `twisted.logger.FileLogObserver` calls to format events.
@@ -181,23 +181,28 @@ class Lines:
         self._write = write
         self._budget = budget
         self._spent: Counter[tuple[str, str]] = Counter()
+        self._spent_on: Counter[tuple[str, str, str]] = Counter()  # by address, too
         self._suppressed: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, event: LogEvent) -> str | None:
         kind = (event.get("log_namespace", ""), event.get("log_format") or "")
         if kind not in self._spent and len(self._spent) >= _MOST_KINDS:
             kind = ("", "")
-        if self._spent[kind] >= self._budget:
+        peer = (*kind, getattr(event.get("stream"), "address", ""))
+        if self._spent[kind] >= self._budget or self._spent_on[peer] >= self._budget / 4:
             self._suppressed[kind] += 1
             return None
         line = self._write(event)
         self._spent[kind] += len(line)
+        if peer[2]:
+            self._spent_on[peer] += len(line)
         return line
 
     def next_minute(self) -> None:
         """Begin a new minute, and log what was suppressed in the last one."""
         suppressed, self._suppressed = self._suppressed, Counter()
         self._spent = Counter()
+        self._spent_on = Counter()
         for (namespace, like), count in suppressed.items():
             log.warn("suppressed {count} of {what}: {like!r}", count=count, what=namespace, like=like)
 

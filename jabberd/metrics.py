@@ -26,7 +26,7 @@ from jabberd.measure import Histogram
 from jabberd.web import Page, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
     from twisted.web.server import Request
@@ -86,6 +86,7 @@ class Sources:
 
     :ivar traffic: by kind of stream.
     :ivar verbs: seconds that operators' verbs took.
+    :ivar limits: how often each limit was met, of those that are counted.
     :ivar lag: see `Lag.late`.
     """
 
@@ -98,6 +99,7 @@ class Sources:
     traffic: Mapping[str, Traffic]
     verbs: Histogram
     lag: Histogram
+    limits: Callable[[], Mapping[str, int]]
 
 
 class Figures(Collector):
@@ -184,6 +186,8 @@ class Figures(Collector):
     def _operation(self) -> Iterator[Metric]:
         sources = self._sources
         expiry = {(name,): each.expires.timestamp() for name, each in sources.certificates.items()}
+        met = {(name,): count for name, count in sources.limits().items()}
+        yield _counter("limits_met", "How often a peer was held back, by limit.", met, "limit")
         yield _histogram("verb", "Verbs of operators.", {(): sources.verbs}, unit="seconds")
         yield _histogram("reactor_lag", "How late timers fire.", {(): sources.lag}, unit="seconds")
         yield _gauge("certificate_expiry_timestamp_seconds", "Ends of certificates.", expiry, "domain")

@@ -25,6 +25,7 @@ from jabberd.logs import LogVerbs
 from jabberd.manhole import manhole
 from jabberd.measure import Traffic
 from jabberd.operating import terms
+from jabberd.operating.limits import LimitVerbs
 from jabberd.operating.parts import Parts
 from jabberd.operating.reload import Hangup, Reload
 from jabberd.operating.shown import Shown
@@ -341,6 +342,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
             storage=storage,
             traffic={"c2s": clients.traffic, "s2s": federation.terms.streams.traffic},
             verbs=admin.seconds,
+            limits=LimitVerbs(reload).met,
         )
         services.append(lag)
         factories |= pages

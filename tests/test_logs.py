@@ -425,3 +425,35 @@ def test_how_much_of_one_kind_is_logged_in_a_minute_can_be_set() -> None:
         Logger("jabberd.streams.c2s").info("refused")
     globalLogPublisher.removeObserver(observer)
     assert out.getvalue().count("refused") == 2
+
+
+class Stream:
+    """What an event of a stream holds."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+
+def test_one_peer_cannot_hide_what_others_do(bounded: tuple[Lines, Callable[[], list[str]]]) -> None:
+    lines, said = bounded
+    attacked = Logger("jabberd.streams.c2s")
+    for _ in range(2_000):
+        attacked.info("{account!r} refused", account="x" * 80, stream=Stream("192.0.2.66"))
+    attacked.info("{account!r} refused", account="romeo", stream=Stream("192.0.2.1"))
+    assert said()[-1] == "[jabberd.streams.c2s#info] 'romeo' refused"
+    assert 20_000 < sum(map(len, said())) < 40_000  # a quarter
+    lines.next_minute()
+    assert "suppressed 17" in said()[-1]
+    attacked.info("{account!r} refused", account="x" * 80, stream=Stream("192.0.2.66"))
+    assert "xxx" in said()[-1]
+
+
+def test_what_is_remembered_of_peers_goes_with_the_budget(
+    bounded: tuple[Lines, Callable[[], list[str]]],
+) -> None:
+    lines, _ = bounded
+    for number in range(10_000):
+        Logger("jabberd.streams.c2s").info("refused", stream=Stream(f"192.0.2.{number}"))
+    assert len(lines._spent_on) < 4_000  # with the last line of the budget nobody else is remembered
+    lines.next_minute()
+    assert len(lines._spent_on) == 0

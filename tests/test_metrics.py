@@ -65,6 +65,7 @@ class Watched:
                     traffic={"c2s": self.server.door.traffic, "s2s": self.federated.terms.streams.traffic},
                     verbs=self.verbs,
                     lag=self.lag,
+                    limits=lambda: {"connections": 3},
                 )
             ),
         )
@@ -211,6 +212,10 @@ def test_verbs_certificates_and_the_version_are_told(watched: Watched) -> None:
     assert expiry == CERTIFICATE.expires.timestamp()
     [build] = [each for each in families(watched.scrape()[0]) if each.name == "jabberd_build"]
     assert build.samples[0].labels["version"] == __version__
+
+
+def test_it_is_told_how_often_a_peer_was_held_back(watched: Watched) -> None:
+    assert watched("jabberd_limits_met_total", limit="connections") == 3
 
 
 def test_the_process_itself_is_told(watched: Watched) -> None:

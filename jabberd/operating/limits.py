@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["LimitVerbs"]
 
 #: The options that limit what one peer or account may take.
-_LIMITS: Final = re.compile(r"limits\..*|federation\.queue.*|log\.budget|.*\.modules\.offline\..*")
+_LIMITS: Final = re.compile(
+    r"limits\..*|federation\.queue.*|log\.budget|.*\.modules\.offline\..*|connections in all"
+)
 
 Rows = list[dict[str, object]]
 
@@ -35,13 +37,19 @@ class LimitVerbs:
     @operator("list the limits in force, with how often each was met since the start")
     def show(self) -> Rows:
         """``held`` counts who is held back now; ``met`` is empty where nobody counts."""
-        met, held = self._met(), Counter(each.limit for each in self._held())
+        met, held = self.met(), Counter(each.limit for each in self._held())
+        configured = options(self._reload.config).items()
+        in_force = {name: value for name, value in configured if _LIMITS.fullmatch(name)}
+        in_force["connections in all"] = self._all()
         return [
             {"limit": name, "value": value, "held": held[key] or None, "met": met.get(key)}
-            for name, value in options(self._reload.config).items()
-            if _LIMITS.fullmatch(name)
+            for name, value in in_force.items()
             for key in [name.removeprefix("limits.")]
         ]
+
+    def _all(self) -> str:
+        """How many connections there is room for: it follows from the system's limit of open files."""
+        return str(self._parts.clients.addresses.most or "any number")
 
     @operator("list who is held back at this moment, by which limit")
     def held(self, most: int = 100) -> Rows:
@@ -57,11 +65,13 @@ class LimitVerbs:
         for host in parts.hosts.values():
             yield from held_back(host.manager)
 
-    def _met(self) -> dict[str, int]:
+    def met(self) -> dict[str, int]:
+        """How often each limit was met since the start, of those that are counted."""
         parts = self._parts
         addresses = parts.clients.addresses
         met = {each.limit: each.refused for each in addresses.meters}
         met["connections"] = addresses.refused["connections"]
+        met["connections in all"] = addresses.refused["files"]
         met["rate"] = parts.clients.traffic.slowed
         met["server_rate"] = parts.servers.traffic.slowed
         for host in parts.hosts.values():

@@ -32,7 +32,7 @@ _OTHER_FILES: Final = 256  # the storage, the log, links to other servers, quest
 class Addresses:
     """The connections and the failures of each address.
 
-    :param most: connections that the process has room for, from everywhere.
+    :ivar most: connections that the process has room for, from everywhere; None: any number.
     :ivar open: how many connections there are.
     :ivar refused: how often a connection was one too many, by the setting.
     """
@@ -41,7 +41,7 @@ class Addresses:
         self.open = 0
         self.refused: Counter[str] = Counter()
         self._clock = clock
-        self._most = most
+        self.most = most
         self._connections: Counter[str] = Counter()
         self._attempts = Meter("connection_attempts", limits.connection_attempts)
         self._guesses = Meter("login_failures", limits.login_failures)
@@ -73,7 +73,7 @@ class Addresses:
         return True
 
     def _objection(self, subject: str) -> str:
-        if self._most is not None and self.open >= self._most:
+        if self.most is not None and self.open >= self.most:
             return "files"
         if self._connections[subject] >= self._limits.connections:
             return "connections"

@@ -152,7 +152,7 @@ class StreamParser:
         if end:
             self._parse(buffer[seen:end], events)
         if len(self._buffer) > self.limits.size:
-            raise StreamError("policy-violation", "the stanza is too big")
+            raise _too_big()
 
     def _parse(self, data: bytes | bytearray, events: list[Event]) -> None:
         """Let expat read on in the buffer, and go when that ends at a stanza boundary."""
@@ -191,7 +191,7 @@ class StreamParser:
             opened, closed, used = end_of(buffer, start, found.mark - base)
             raw = bytes(buffer[start:used])
             if len(raw) > self.limits.size:
-                raise StreamError("policy-violation", "the stanza is too big")
+                raise _too_big()
             if len(raw) > self.limits.tag:
                 self._check_tags(raw)
             events.append(self._event(found, raw, opened - start, closed - start))
@@ -307,7 +307,7 @@ class StreamParser:
         attrs = short_names({name[1:] if name[0] == "{" else name: v for name, v in element.attrib.items()})
         payload = content_of(element)
         if len(payload) > self.limits.size:  # prefixes became declarations
-            raise StreamError("policy-violation", "the stanza is too big")
+            raise _too_big()
         return Stanza(local, attrs, tuple(child.tag for child in element), payload)
 
 
@@ -321,3 +321,8 @@ def _scope(qualified: bytes, declared: tuple[tuple[str | None, str], ...]) -> Sc
 
 def _moved(name: str, namespace: str) -> str:
     return f"{{{ns.CLIENT}{name[len(namespace) :]}" if name.startswith(namespace + "}") else name
+
+
+def _too_big() -> StreamError:
+    """XEP-0205 §4.5."""
+    return StreamError("policy-violation", "the stanza is too big", application=(ns.ERRORS, "stanza-too-big"))

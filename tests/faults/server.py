@@ -48,6 +48,7 @@ queue_age = "{queue_age} s"
 url = "sqlite:{domain}.db"
 [limits]
 connections = 5000
+connection_attempts = "100000 per s"
 """
 
 

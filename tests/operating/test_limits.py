@@ -39,6 +39,7 @@ def test_every_limit_is_shown_with_what_is_in_force(scene: Scene) -> None:
     assert shown['domains."montague.lit".modules.offline.limit'] == "500"
     assert shown["log.budget"] == "131072"
     assert "federation.resolver" not in shown
+    assert int(shown["connections in all"]) > 100
     scene.write("limits", "connections = 7")
     scene.operate("config", "reload")
     assert row(scene, "limits.connections")["value"] == "7"
@@ -56,6 +57,9 @@ def test_addresses_that_are_held_back_are_shown(scene: Scene) -> None:
     scene.operate("config", "reload")
     clients = scene.reload.parts.clients
     stream: Any = clients.buildProtocol(EVIL)
+    clients.addresses.most = 1
+    assert not clients.addresses.admit("192.0.2.1")
+    clients.addresses.most = None
     refused: Any = scene.reload.parts.servers.buildProtocol(EVIL)  # all listeners count together
     clients.failed("192.0.2.66", ROMEO)
     assert not clients.may_try("192.0.2.66", ROMEO)
@@ -66,6 +70,12 @@ def test_addresses_that_are_held_back_are_shown(scene: Scene) -> None:
     shown = row(scene, "limits.connections")
     assert (shown["held"], shown["met"]) == (1, 1)
     assert row(scene, "limits.login_failures")["met"] == 1
+    assert row(scene, "connections in all") == {
+        "limit": "connections in all",
+        "value": "any number",
+        "held": None,
+        "met": 1,
+    }
     assert refused not in scene.reload.parts.servers.streams
     clients.closed(stream)
 
