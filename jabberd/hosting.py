@@ -268,5 +268,6 @@ def _policy(name: JID, domain: Domain, trust: Trust | None) -> LoginPolicy:
         plain=domain.plain,
         anonymous=domain.anonymous,
         hashes=tuple(each.removeprefix("SCRAM-") for each in domain.scram),
+        downgrade_protection=domain.downgrade_protection,
         named=None if trust is None else partial(vouch.named, domain=name, trust=trust),
     )

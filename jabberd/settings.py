@@ -349,6 +349,7 @@ class Domain(Settings):
     :ivar federation: what proves that another server speaks for its domain; ``off``: no other server.
     :ivar require_tls: for clients and for servers.
     :ivar scram: the mechanisms offered, each with its ``-PLUS`` where the connection allows it.
+    :ivar downgrade_protection: whether SCRAM says what was offered (XEP-0474): old clients may not bear it.
     :ivar plain: whether PLAIN is offered as well, under TLS only.
     :ivar anonymous: whether clients without an account are let in (XEP-0175).
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
@@ -361,6 +362,7 @@ class Domain(Settings):
     federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
     require_tls: bool = True
     scram: tuple[Scram, ...] = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
+    downgrade_protection: bool = True
     plain: bool = True
     anonymous: bool = False
     certificates: FilePath | None = None

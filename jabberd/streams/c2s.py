@@ -276,6 +276,7 @@ class C2SStream(StreamProtocol):
             domain=self.host.jid,
             credentials=self,
             identities=self._vouched,
+            protected=self.host.policy.downgrade_protection,
         )
 
     async def authenticated(self, success: sasl.Success) -> None:

@@ -87,6 +87,7 @@ class LoginPolicy:
     :ivar plain: offer SASL PLAIN on encrypted connections.
     :ivar anonymous: offer SASL ANONYMOUS (XEP-0175).
     :ivar hashes: for SCRAM, strongest first.
+    :ivar downgrade_protection: SCRAM says what was offered (XEP-0474).
     :ivar named: the accounts that a certificate names, given its chain in DER, and why there are none;
         None: clients are not asked for certificates.
     """
@@ -95,4 +96,5 @@ class LoginPolicy:
     plain: bool = True
     anonymous: bool = False
     hashes: tuple[str, ...] = ("SHA-512", "SHA-256", "SHA-1")
+    downgrade_protection: bool = True
     named: Callable[[Sequence[bytes]], tuple[Sequence[JID], str]] | None = None

@@ -194,12 +194,14 @@ def mechanism(
     domain: str = "",
     credentials: Credentials | None = None,
     identities: Iterable[JID] = (),
+    protected: bool = True,
 ) -> Mechanism:
     """Start the mechanism that the peer asked for.
 
     :param offered: what was advertised on this very stream.
     :param domain: where the accounts are; with ``credentials`` needed by SCRAM and PLAIN.
     :param identities: see `External`.
+    :param protected: whether SCRAM says what was advertised (XEP-0474).
     :raises SASLFailure: ``invalid-mechanism`` for anything that was not offered here.
     """
     if name not in offered:
@@ -215,8 +217,15 @@ def mechanism(
         bindings=security.bindings,
         plus=name.endswith("-PLUS"),
         plus_offered=any(other.endswith("-PLUS") for other in offered),
+        advertised=_advertised(offered, security.bindings) if protected else b"",
     )
     return Scram(name, exchange, credentials, domain)
+
+
+def _advertised(mechanisms: Iterable[str], bindings: Iterable[str]) -> bytes:
+    """What SCRAM protects against being taken away on its way to the client (XEP-0474 §5.1)."""
+    lists = [sorted(mechanisms), sorted(bindings)]
+    return "\x1f".join("\x1e".join(each) for each in lists if each).encode()
 
 
 def decode_base64(text: str) -> bytes | None:

@@ -154,15 +154,24 @@ class ScramExchange:
     :param bindings: the connection's channel-binding data by type.
     :param plus: whether this is a -PLUS mechanism.
     :param plus_offered: whether the client could have taken a -PLUS mechanism.
+    :param advertised: what the client must have been offered, as XEP-0474 writes it; empty: nothing is said
+        of that.
     :param nonce: the server's part of the nonce; random unless given.
     """
 
     def __init__(
-        self, *, bindings: Mapping[str, bytes], plus: bool, plus_offered: bool, nonce: str | None = None
+        self,
+        *,
+        bindings: Mapping[str, bytes],
+        plus: bool,
+        plus_offered: bool,
+        advertised: bytes = b"",
+        nonce: str | None = None,
     ) -> None:
         self._bindings = bindings
         self._plus = plus
         self._plus_offered = plus_offered
+        self._advertised = advertised
         self._nonce = nonce or secrets.token_urlsafe(18)
         self._keys: ScramKeys | None = None
 
@@ -196,6 +205,9 @@ class ScramExchange:
         self._keys = keys
         salt = b64encode(keys.salt).decode()
         self._server_first = f"r={self._nonce},s={salt},i={keys.iterations}"
+        if self._advertised:
+            digest = hashlib.new(HASHES[keys.hash_name], self._advertised).digest()
+            self._server_first += f",h={b64encode(digest).decode()}"
         return self._server_first.encode()
 
     def receive_final(self, data: bytes) -> bytes:

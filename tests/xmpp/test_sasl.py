@@ -31,6 +31,7 @@ from jabberd.xmpp.sasl import (
     mechanism,
     offered,
 )
+from jabberd.xmpp.scram import ScramExchange, derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +97,9 @@ class HandMade:
     def final(self, challenge: Challenge | Success) -> bytes:
         assert isinstance(challenge, Challenge)
         server_first = challenge.data.decode()
-        parts = re.fullmatch(r"r=(.+),s=(.+),i=(\d+)", server_first)
+        parts = re.fullmatch(r"r=(.+),s=(.+),i=(\d+)(?:,h=(.+))?", server_first)
         assert parts is not None
+        self.protected = parts[4]
         channel = b64encode(self.gs2.encode() + self.binding).decode()
         bare = f"c={channel},r={parts[1]}"
         message = f"n={self.username},r={self.nonce},{server_first},{bare}".encode()
@@ -431,7 +433,8 @@ async def calls_of_a_scram_login(accounts: Accounts, username: str) -> tuple[Cal
         challenge = await server.begin(client.first())
     final = client.final(challenge)
     assert isinstance(challenge, Challenge)
-    said = [re.sub(r"r=[^,]+,s=[^,]{24}(?=,)", "r=...,s=...", challenge.data.decode())]
+    shape = re.sub(r"r=[^,]+,s=[^,]{24}(?=,)", "r=...,s=...", challenge.data.decode())
+    said = [re.sub(r"h=[^,]{44}$", "h=...", shape)]
     with calls:
         try:
             await server.respond(final)
@@ -443,7 +446,7 @@ async def calls_of_a_scram_login(accounts: Accounts, username: str) -> tuple[Cal
 async def test_b9_scram_with_an_unknown_user_costs_and_says_the_same(accounts: Accounts) -> None:
     known = await calls_of_a_scram_login(accounts, "romeo")
     unknown = await calls_of_a_scram_login(accounts, "tybalt")
-    assert known[1] == unknown[1] == ["r=...,s=...,i=4096", "not-authorized "]
+    assert known[1] == unknown[1] == ["r=...,s=...,i=4096,h=...", "not-authorized "]
     assert +known[0] == +unknown[0]
     assert known[0]["hmac_digest"] > 0
     assert known[0]["storage get"] == 1
@@ -541,3 +544,59 @@ def test_any_bytes_end_in_a_challenge_or_a_failure(accounts: Accounts, name: str
     assert isinstance(first, Challenge | SASLFailure)
     if isinstance(first, Challenge):
         assert isinstance(outcome(server.respond(data)), SASLFailure)
+
+
+# --- downgrade protection (XEP-0474) ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hash_name", ["SHA-1", "SHA-256", "SHA-512"])
+@pytest.mark.parametrize(
+    ("security", "advertised"),
+    [
+        (
+            TLS13,
+            "\x1e".join(["PLAIN", *sorted((*SCRAM, *PLUS))]) + "\x1ftls-exporter\x1etls-server-end-point",
+        ),
+        (CLEAR, "SCRAM-SHA-1\x1eSCRAM-SHA-256\x1eSCRAM-SHA-512"),
+    ],
+)
+async def test_scram_says_what_was_offered(
+    accounts: Accounts, hash_name: str, security: Security, advertised: str
+) -> None:
+    client = HandMade(hash_name)
+    server = start(accounts, f"SCRAM-{hash_name}", security)
+    final = client.final(await server.begin(client.first()))
+    digest = hashlib.new(client.digest, advertised.encode()).digest()
+    assert client.protected == b64encode(digest).decode()
+    assert isinstance(await server.respond(final), Success)
+
+
+def test_the_hash_is_that_of_the_example() -> None:
+    exchange = ScramExchange(
+        bindings={},
+        plus=False,
+        plus_offered=True,
+        advertised=b"SCRAM-SHA-1\x1eSCRAM-SHA-1-PLUS\x1ftls-exporter\x1etls-server-end-point",
+    )
+    exchange.receive_first(b"n,,n=user,r=12C4CD5C")
+    keys = derive("pencil", "SHA-1", b64decode("QSXCR+Q6sek8bf92"), 4096)
+    assert exchange.challenge(keys).endswith(b",s=QSXCR+Q6sek8bf92,i=4096,h=G6k/rBLDqgOhRRaCuuatSDFkJ08=")
+
+
+async def test_it_can_be_left_out(accounts: Accounts) -> None:
+    names = offered(TLS13)
+    server = mechanism(
+        "SCRAM-SHA-1", names, security=TLS13, domain=DOMAIN, credentials=accounts, protected=False
+    )
+    client = HandMade("SHA-1")
+    client.final(await server.begin(client.first()))
+    assert client.protected is None
+
+
+async def test_whoever_changes_it_on_the_way_makes_the_proof_wrong(accounts: Accounts) -> None:
+    client, server = HandMade("SHA-1"), start(accounts, "SCRAM-SHA-1")
+    challenge = await server.begin(client.first())
+    assert isinstance(challenge, Challenge)
+    forged = re.sub(rb",h=.+", b",h=" + b64encode(b"x" * 20), challenge.data)
+    with refused("not-authorized"):
+        await server.respond(client.final(Challenge(forged)))
