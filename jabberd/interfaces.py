@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Nonza
+    from jabberd.xmpp.sasl import Mechanism
     from jabberd.xmpp.stanza import Stanza
 
 T = TypeVar("T")
@@ -146,9 +147,14 @@ class Keeper(Protocol):
 
 
 class Login(Protocol):
-    """A client that has just logged in by XEP-0388: it has not been told yet, and nothing is sent to it."""
+    """A client that logs in by XEP-0388, or has just done so: it has not been told yet.
 
-    client: Identity
+    Nothing is sent to it meanwhile.
+    """
+
+    client: Identity  #: once it has proved who it is
+    agent: UserAgent
+    credentials: Credentials
     request: Element  #: its ``<authenticate/>``, whose other children are what it asks for
     session: Session | None  #: what goes on with this stream; None as long as there is none
     outlet: Outlet
@@ -197,6 +203,12 @@ class SessionHost(Protocol):
 
     def inline(self, security: Security) -> Sequence[Element]:
         """What a client may ask for while it logs in: the children of ``<inline/>`` (XEP-0388 §2.1)."""
+
+    def mechanism(self, name: str, login: Login) -> Mechanism | None:
+        """A mechanism of the domain's own that the client asks for; None if there is none of that name.
+
+        :raises SASLFailure: it is not for this client.
+        """
 
     async def logged_in(self, login: Login) -> Sequence[Element]:
         """Do what a client asked for while it logged in.

@@ -53,6 +53,7 @@ DEFAULT: Final = (
     "session",
     "sm",
     "bind2",
+    "fast",
     "commands",
     "motd",
     "welcome",

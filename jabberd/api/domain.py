@@ -58,9 +58,14 @@ class Session(Protocol):
 
 
 class Login(Protocol):
-    """A client that has just logged in by XEP-0388: it has not been told yet, and nothing is sent to it."""
+    """A client that logs in by XEP-0388, or has just done so: it has not been told yet.
 
-    client: interfaces.Identity  #: who it is, and what it says of itself
+    Nothing is sent to it meanwhile.
+    """
+
+    client: interfaces.Identity  #: who it is, once it has proved it
+    agent: interfaces.UserAgent  #: what it says of itself
+    credentials: interfaces.Credentials  #: whom to ask about passwords; those who guess too often may not
     request: Element  #: its ``<authenticate/>``
     session: Session | None  #: the session that goes on with this stream; None as long as there is none
     outlet: interfaces.Outlet  #: the stream

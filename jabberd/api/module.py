@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from twisted.logger import Logger
 
     from jabberd.api.declarations import Declared, Target
-    from jabberd.api.domain import Domain
+    from jabberd.api.domain import Domain, Login
     from jabberd.interfaces import Security
     from jabberd.xmpp.element import Element
+    from jabberd.xmpp.sasl import Mechanism
 
 
 class Module:
@@ -71,6 +72,14 @@ class Module:
         :param security: of the connection.
         """
         return ()
+
+    def mechanism(self, name: str, login: Login) -> Mechanism | None:  # noqa: ARG002  # for subclasses
+        """A SASL mechanism of the module's own, for clients that log in by XEP-0388; None: it has none such.
+
+        :param login: the client's try; who it is, is not known yet.
+        :raises SASLFailure: it is not for this client.
+        """
+        return None
 
     def now(self) -> datetime:
         """The time of day, in UTC, as the domain's clock has it."""

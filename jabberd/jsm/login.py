@@ -15,10 +15,17 @@ if TYPE_CHECKING:
     from jabberd import api
     from jabberd.registry import Registry
     from jabberd.xmpp.element import Element
+    from jabberd.xmpp.sasl import Mechanism
 
-__all__ = ["inlined", "logged_in"]
+__all__ = ["inlined", "logged_in", "mechanism"]
 
 log = Logger()
+
+
+def mechanism(registry: Registry, name: str, login: api.Login) -> Mechanism | None:
+    """The mechanism of that name that a module has, if one does."""
+    found = (module.mechanism(name, login) for module in registry.modules.values())
+    return next((each for each in found if each is not None), None)
 
 
 async def logged_in(registry: Registry, login: api.Login) -> list[Element]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jabberd.jsm.trace import Watch
     from jabberd.router import Router
     from jabberd.xmpp.parser import Nonza
+    from jabberd.xmpp.sasl import Mechanism
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
@@ -236,6 +237,10 @@ class SessionManager:
     def inline(self, security: interfaces.Security) -> Sequence[Element]:
         """See `jabberd.interfaces.SessionHost`."""
         return [each for module in self.modules for each in module.inline_features(security)]
+
+    def mechanism(self, name: str, login: interfaces.Login) -> Mechanism | None:
+        """See `jabberd.interfaces.SessionHost`."""
+        return logins.mechanism(self.registry, name, cast("api.Login", login))
 
     async def logged_in(self, login: interfaces.Login) -> Sequence[Element]:
         """See `jabberd.interfaces.SessionHost`."""

@@ -239,17 +239,16 @@ class C2SStream(StreamProtocol):
 
     def _authenticate(self, nonza: Nonza) -> Deferred[None] | None:
         """XEP-0388 §2.3."""
+        request = nonza.element()
+        choose = partial(self._choose_at_once, nonza.attrs.get("mechanism", ""), request)
+        return self._begin(self._sasl2, choose, request.findtext(f"{{{ns.SASL2}}}initial-response"))
+
+    def _choose_at_once(self, name: str, request: Element) -> sasl.Mechanism:
         assert self.host is not None
-        login = Login(self, self.host, nonza)
-
-        def choose() -> sasl.Mechanism:
-            if not self.security.encrypted:
-                raise SASLFailure("encryption-required")
-            login.agent()  # which may be wrong
-            self._login = login
-            return self._choose(nonza.attrs.get("mechanism", ""))
-
-        return self._begin(self._sasl2, choose, login.initial)
+        if not self.security.encrypted:
+            raise SASLFailure("encryption-required")
+        self._login = Login(self, self.host, request, self)
+        return self.host.mechanism(name, self._login) or self._choose(name)
 
     def _begin(
         self, exchange: Exchange, choose: Callable[[], sasl.Mechanism], initial: str | None

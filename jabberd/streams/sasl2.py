@@ -13,11 +13,10 @@ from jabberd.xmpp.errors import SASLFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jabberd.interfaces import Outlet, Session, SessionHost
+    from jabberd.interfaces import Credentials, Outlet, Session, SessionHost
     from jabberd.xmpp import sasl
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.jid import JID
-    from jabberd.xmpp.parser import Nonza
 
 __all__ = ["Login", "feature", "success"]
 
@@ -35,40 +34,39 @@ def feature(mechanisms: Iterable[str], inline: Sequence[Element]) -> Element:
 class Login:
     """A client's try to log in; see `jabberd.interfaces.Login`.
 
-    :param said: ``<authenticate/>``.
-    :ivar initial: the initial response as it was sent; None if there is none.
+    :param request: ``<authenticate/>``.
     :ivar bound: the session if it is a new one.
+    :raises SASLFailure: what the client says of itself is wrong.
     """
 
-    def __init__(self, outlet: Outlet, host: SessionHost, said: Nonza) -> None:
-        self.request: Element = said.element()
+    def __init__(self, outlet: Outlet, host: SessionHost, request: Element, credentials: Credentials) -> None:
+        self.request = request
         self.outlet = outlet
+        self.credentials = credentials
+        self.agent = _agent(request)
         self.session: Session | None = None
         self.bound: Session | None = None
-        self.initial: str | None = self.request.findtext(f"{{{ns.SASL2}}}initial-response")
         self._host = host
 
     def identified(self, by: sasl.Success) -> None:
         """The client has proved who it is."""
-        self.client = Identity(by.username, by.mechanism, self.agent())
-
-    def agent(self) -> UserAgent:
-        """What the client says of itself (§2.3).
-
-        :raises SASLFailure: its id is no UUID.
-        """
-        agent = self.request.find(f"{{{ns.SASL2}}}user-agent")
-        if agent is None:
-            return UserAgent()
-        software, device = (
-            (agent.findtext(f"{{{ns.SASL2}}}{name}") or "")[:_MOST_TOLD] for name in ("software", "device")
-        )
-        return UserAgent(_uuid(agent.get("id", "")), software, device)
+        self.client = Identity(by.username, by.mechanism, self.agent)
 
     async def open(self, resource: str) -> Session:
         """See `jabberd.interfaces.Login`."""
         self.session = self.bound = await self._host.open(self.client, resource, self.outlet)
         return self.session
+
+
+def _agent(request: Element) -> UserAgent:
+    """What the client says of itself (§2.3)."""
+    agent = request.find(f"{{{ns.SASL2}}}user-agent")
+    if agent is None:
+        return UserAgent()
+    software, device = (
+        (agent.findtext(f"{{{ns.SASL2}}}{name}") or "")[:_MOST_TOLD] for name in ("software", "device")
+    )
+    return UserAgent(_uuid(agent.get("id", "")), software, device)
 
 
 def _uuid(text: str) -> str:

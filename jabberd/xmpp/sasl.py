@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Credentials, Security
 
-__all__ = ["Challenge", "Mechanism", "Success", "decode_base64", "mechanism", "offered"]
+__all__ = ["Challenge", "Mechanism", "Success", "authorized", "decode_base64", "mechanism", "offered"]
 
 #: RFC 4505 §2: the most characters of a token, in octets of UTF-8.
 _TRACE_OCTETS: Final = 1020
@@ -92,7 +92,7 @@ class Scram(Mechanism):
 
     async def _first(self, data: bytes) -> Challenge:
         first = self._exchange.receive_first(data)
-        self._username = _authorized(first.username, first.authzid, self._domain)
+        self._username = authorized(first.username, first.authzid, self._domain)
         keys = await self._credentials.keys(self._username, self._hash_name)
         self._next = self._final
         return Challenge(self._exchange.challenge(keys))
@@ -117,7 +117,7 @@ class Plain(Mechanism):
             raise SASLFailure("malformed-request") from None
         if not (authcid and password):
             raise SASLFailure("malformed-request")
-        username = _authorized(authcid, authzid, self._domain)
+        username = authorized(authcid, authzid, self._domain)
         if not await self._credentials.check(username, password):
             raise SASLFailure("not-authorized")
         return Success(username, None, self.name)
@@ -245,8 +245,11 @@ def decode_base64(text: str) -> bytes | None:
     return data
 
 
-def _authorized(authcid: str, authzid: str, domain: str) -> str:
-    """The account to act as: the authenticated one, and no other (RFC 6120 §6.3.8)."""
+def authorized(authcid: str, authzid: str, domain: str) -> str:
+    """The account to act as, as a localpart: the authenticated one, and no other (RFC 6120 §6.3.8).
+
+    :raises SASLFailure: ``not-authorized``, ``invalid-authzid``.
+    """
     try:
         username = prepare_localpart(authcid)
     except InvalidJID:
