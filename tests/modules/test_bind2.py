@@ -54,11 +54,10 @@ def advertised(network: Network) -> _Element:
 
 
 def test_what_can_be_done_inline_is_advertised(network: Network) -> None:
-    network.serve("montague.lit", tls=True)
+    network.serve("montague.lit", tls=True, modules={"sm": {}, "bind2": {}})
     assert written(advertised(network)[-1]) == written(
         read(
             f"<inline xmlns='{ns.SASL2}'><sm xmlns='{SM}'/><bind xmlns='urn:xmpp:bind:0'><inline>"
-            f"<feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:csi:0'/>"
             f"<feature var='{SM}'/></inline></bind></inline>"
         )
     )
