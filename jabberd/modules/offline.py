@@ -6,6 +6,7 @@ Each is delivered with a note of when it came (XEP-0203).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, runtime_checkable
 
@@ -96,9 +97,10 @@ class Offline(Module, xep=160, version="1.0.1"):
         self._loads: dict[str, Deferred[_Load | None]] = {}
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
 
-    async def ready(self) -> None:
-        """See where else messages may wait."""
-        self._others = [each for each in self.domain.modules if isinstance(each, Waits)]
+    @cached_property
+    def _others(self) -> list[Waits]:
+        """Where else messages may wait; the first may come while other modules are getting ready."""
+        return [each for each in self.domain.modules if isinstance(each, Waits)]
 
     # -- while nobody is there ----------------------------------------------------------------------
 
@@ -162,7 +164,7 @@ class Offline(Module, xep=160, version="1.0.1"):
                 count, size = await found
                 load.count += count
                 load.size += size
-        except StorageError:
+        except Exception:  # noqa: BLE001  # whatever it is, those who wait for this are told
             self.log.failure("the messages of {owner!r} cannot be counted", owner=owner)
             self._loads.pop(owner, None)  # the next one counts again
             return None

@@ -191,6 +191,22 @@ def test_what_is_in_the_spool_is_delivered_when_all_modules_have_started(
     assert storage.rows("spool", "montague.lit") == 0
 
 
+def test_what_is_in_the_spool_and_what_comes_later_waits_for_somebody_absent(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    away(network)
+    romeo.send(message("hi"))
+    network.advance(2)
+    assert handled(romeo) == "1"
+    again = Network()
+    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
+    assert storage.rows("offline", "juliet@montague.lit") == 1
+    nurse = again.client("nurse@montague.lit/orchard")
+    nurse.send("<message to='juliet@montague.lit' type='chat'><body>later</body></message>")
+    nurse.flush()
+    assert storage.rows("offline", "juliet@montague.lit") == 2
+
+
 # -- several resources ------------------------------------------------------------------------------
 
 
