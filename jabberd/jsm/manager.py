@@ -270,15 +270,22 @@ class SessionManager:
         if old is not None:  # RFC 6120 §7.7.2.2: the new one wins, as after a lost connection
             old.close(StreamError("conflict", "replaced by a new connection"))
         elif len(account.sessions) >= self.limits.sessions:
-            raise StanzaError(
-                "resource-constraint",
-                f"an account has at most {self.limits.sessions} resources",
-                application=(ns.ERRORS, "resource-limit-exceeded"),  # XEP-0205 §4.4,
-            )
+            self._make_room(account)
         session = Session(self, account, account.jid.with_resource(resource), outlet, client)
         account.sessions[resource] = session
         self.accounts.add(account)  # it may have made room meanwhile
         return session
+
+    def _make_room(self, account: Account) -> None:
+        """End the oldest session that waits for its client: whoever lost one must be able to come back."""
+        waiting = [session for session in account.sessions.values() if session.outlet.waits]
+        if not waiting:
+            raise StanzaError(
+                "resource-constraint",
+                f"an account has at most {self.limits.sessions} resources",
+                application=(ns.ERRORS, "resource-limit-exceeded"),  # XEP-0205 §4.4
+            )
+        waiting[0].close(StreamError("conflict", "replaced by a new connection"))
 
     def closed(self, session: Session, unsent: Sequence[tuple[Stanza, float]]) -> None:
         """A session has ended: subscribers learn it, and what never left for its client goes elsewhere."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.jsm.limits import Limits
+
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
@@ -268,3 +270,33 @@ def test_what_a_receiver_does_not_acknowledge_has_a_home_in_the_spool_before_lon
     counts: list[int] = []
     spool.count("montague.lit").addCallback(counts.append)
     assert counts == [0]
+
+
+def test_who_lost_all_the_resources_that_are_allowed_can_log_in_and_loses_no_message(
+    network: Network,
+) -> None:
+    network.serve("montague.lit", limits=Limits(sessions=2))
+    romeo = network.client("romeo@montague.lit/orchard")
+    for resource in ("first", "second"):
+        juliet = network.client(f"juliet@montague.lit/{resource}")
+        enabled(juliet, " resume='true'")
+        juliet.drop()
+    romeo.send("<message to='juliet@montague.lit/first' type='chat'><body>Art thou gone so?</body></message>")
+    third = network.client("juliet@montague.lit/third", presence="")
+    sessions = network.server("montague.lit").hosts["montague.lit"].manager.accounts
+    [account] = [each for each in sessions if each.jid.localpart == "juliet"]
+    assert [*account.sessions] == ["second", "third"]
+    third.send("<presence/>")
+    third.forget()
+    fourth = network.connected("juliet@montague.lit/fourth")
+    fourth.open()
+    fourth.login()
+    fourth.open()
+    assert fourth.bind().get("type") == "result"  # the second made room
+    assert "Art thou gone so?" in [each.findtext("{jabber:client}body") for each in third.heard]
+    fifth = network.connected("juliet@montague.lit/fifth")
+    fifth.open()
+    fifth.login()
+    fifth.open()
+    assert fifth.bind().get("type") == "error"  # whose clients are there are not sent away
+    assert third.connected
