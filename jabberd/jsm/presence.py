@@ -112,7 +112,8 @@ class Presence:
             if said:
                 session.send(stanza.stamped(session.jid, account.jid))  # §4.5.2: "as well"
         for jid in directed:
-            if not (was_available and account.trusts(jid)):
+            told = was_available and (account.trusts(jid) or jid.bare == account.jid)
+            if not told:
                 self._manager.tell(stanza.stamped(session.jid, jid))
         if was_available:
             session.goodbye = stanza.element().findtext(_STATUS, "") if stanza.payload else ""

@@ -437,6 +437,16 @@ def test_a_subscription_comes_before_directed_presence(romeo: Client, juliet: Cl
     assert juliet.hears_nothing()
 
 
+def test_ones_own_resources_learn_of_the_end_once(romeo: Client, network: Network) -> None:
+    street = network.client("romeo@montague.lit/street")
+    for to in ("romeo@montague.lit", "romeo@montague.lit/street"):
+        romeo.send(f"<presence to='{to}'/>")
+    street.forget()
+    romeo.close()
+    assert street.receives(shown(romeo, street, type="unavailable"))
+    assert street.hears_nothing()
+
+
 @pytest.mark.rfc6121("4.7.2.3-2")
 def test_no_priority_is_priority_0(juliet: Client, network: Network) -> None:
     orchard = network.client(

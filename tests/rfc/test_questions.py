@@ -1,0 +1,104 @@
+"""RFC 6120 §8.2.3: whoever asks is answered, once, whatever the question has inside."""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+import jabberd.modules
+from jabberd.testing import Network
+from jabberd.testing.client import condition
+from jabberd.xmpp import ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import LoggedErrors
+
+    Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+MODULES: dict[str, dict[str, object]] = {
+    module.name: {} for module in pkgutil.iter_modules(jabberd.modules.__path__)
+}
+
+
+def words() -> set[str]:
+    """Every string in the source of the modules: among them all names and values that they know."""
+    files = Path(jabberd.modules.__path__[0]).rglob("*.py")
+    trees = [ast.walk(ast.parse(file.read_text())) for file in files]
+    return {node.value for tree in trees for node in tree if _is_string(node)}  # type: ignore[attr-defined]
+
+
+def _is_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+NAMES = sorted(word for word in words() if re.fullmatch("[A-Za-z][A-Za-z_-]{0,20}", word))
+NAMESPACES = sorted(
+    word for word in (*words(), *vars(ns).values()) if re.match("urn:|jabber:|http:", str(word))
+)
+VALUES = [
+    *("", "0", "-1", "99999999999999999999", "romeo@montague.lit", "romeo@montague.lit/orchard", "@@"),
+    *("nobody@montague.lit", "evil.example", "2026-11-22T12:00:00Z", "yesterday", "AAAA", "=", "'\"&<"),
+    *NAMES,
+    *NAMESPACES,
+]
+
+
+def fill(draw: Draw, element: Any, namespace: str, depth: int) -> None:
+    """Give an element attributes, children and a text."""
+    for name in draw(st.sets(st.sampled_from(NAMES), max_size=3)):
+        element.set(name, draw(st.sampled_from(VALUES)))
+    element.text = draw(st.sampled_from(VALUES))
+    for _ in range(draw(st.integers(0, 3 if depth else 0))):
+        inside = namespace if draw(st.booleans()) else draw(st.sampled_from(NAMESPACES))
+        child = etree.SubElement(element, f"{{{inside}}}{draw(st.sampled_from(NAMES))}")
+        fill(draw, child, inside, depth - 1)
+
+
+def asked() -> list[tuple[str, str, bool]]:
+    """Every question that a module or the server itself answers: type, name, whether to the domain."""
+    network = Network()
+    registry = network.serve("montague.lit", modules=MODULES).hosts["montague.lit"].manager.registry
+    found = [(type, name, target.name == "DOMAIN") for type, name, target in registry._answers]
+    network.close()
+    return sorted([*found, *((type, f"{{{ns.ROSTER}}}query", False) for type in ("get", "set"))])
+
+
+@pytest.fixture(scope="module")
+def verona() -> Iterator[Network]:
+    network = Network()
+    network.serve("montague.lit", modules=MODULES, admins=["romeo@montague.lit"])
+    yield network
+    network.close()
+
+
+@pytest.mark.rfc6120("8.2.3-2", "8.2.3-3", "8.2.3-6", "8.3.1-1", "10.3.3-1")
+@pytest.mark.parametrize(("type", "name", "to_domain"), asked())
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_question_is_answered_once_whatever_it_has_inside(
+    verona: Network, logged_errors: LoggedErrors, type: str, name: str, to_domain: bool, data: st.DataObject
+) -> None:
+    romeo = verona.client("romeo@montague.lit/orchard")
+    question = etree.Element(f"{{{ns.CLIENT}}}iq", {"type": type, "id": "q1"})
+    if to_domain:
+        question.set("to", "montague.lit")
+    fill(data.draw, etree.SubElement(question, name), name[1:].partition("}")[0], 3)
+    romeo.send(etree.tostring(question))
+    verona.advance(1)
+    answers = [each for each in romeo.heard if each.get("id") == "q1"]
+    assert [each.get("type") for each in answers] in (["result"], ["error"]), etree.tostring(question)
+    assert len(answers[0]) <= 1
+    assert condition(answers[0]) != "internal-server-error", etree.tostring(question)
+    assert romeo.connected
+    romeo.drop()
+    assert logged_errors.take() == []
