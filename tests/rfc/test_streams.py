@@ -125,6 +125,21 @@ def test_a_header_is_answered_with_a_declaration_a_header_and_features(
     assert features.find(f"{{{ns.BIND}}}bind") is None
 
 
+@pytest.mark.rfc6120("4.3.3-1", "5.3.2-1", "5.3.3-1", "5.4.2.3-1", "6.3.2-1", "6.3.5-1")
+def test_a_negotiation_is_three_streams_on_one_connection_and_no_goodbye(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.serve("montague.lit", tls=True)
+    client = network.connected(ROMEO)
+    heard = listening(monkeypatch, client, "dataReceived")
+    client.enter(trusting("montague.lit"))
+    said = b"".join(heard)
+    assert said.count(b"<stream:stream ") == 3
+    assert b"</stream:stream>" not in said
+    assert not any(white in said for white in (b"> ", b">\n", b" <", b"\n<"))
+    assert len(network.pipes) == 1
+
+
 @pytest.mark.rfc6120("4.3.5-1", "4.5-1", "7.1-1", "7.3.2-1", "4.3.6-1")
 def test_after_binding_there_are_no_features_and_no_restart(network: Network) -> None:
     client = ready(network)

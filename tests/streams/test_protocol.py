@@ -191,7 +191,6 @@ def test_what_came_before_an_error_is_handled_before_it() -> None:
     assert b"<not-well-formed" in talk.said
 
 
-@pytest.mark.rfc6120("4.3.3-1")
 def test_a_restart_throws_away_what_came_ahead_of_the_new_header() -> None:
     talk = Talk()
     talk.say("<restart xmlns='urn:x'/>" + messages("a"))

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from OpenSSL import SSL
 
 from jabberd.certificates import CLIENT_AUTH, SERVER_AUTH, SRV_NAME, Issued, issue, make_ca
 from jabberd.streams.vouch import SYSTEM, Trust, TrustError, Verdict, judge
@@ -218,11 +219,23 @@ def test_several_files_are_trusted_together(ca: Issued, tmp_path: Path) -> None:
         assert judge(der(issue(authority, "montague.lit")), "montague.lit", trust)
 
 
+@pytest.mark.rfc6120("13.6-2")
+def test_who_names_authorities_does_not_get_those_of_the_system_as_well(
+    ca: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(SSL.Context, "set_default_verify_paths", lambda self: asked.append(self))
+    chain = der(issue(ca, "montague.lit"))
+    assert judge(chain, "montague.lit", Trust([ca.write(tmp_path, "ca")]))
+    assert asked == []
+    assert not judge(chain, "montague.lit", Trust())
+    assert len(asked) == 1
+
+
 def test_the_system_alone_does_not_trust_a_development_authority(ca: Issued) -> None:
     assert not judge(der(issue(ca, "montague.lit")), "montague.lit", Trust())
 
 
-@pytest.mark.rfc6120("13.6-2")
 def test_reloading_takes_new_authorities_and_a_broken_file_changes_nothing(
     ca: Issued, tmp_path: Path
 ) -> None:
