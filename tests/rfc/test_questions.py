@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 import jabberd.modules
+from jabberd.loader import SERVICE_DEFAULT, module_class
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.xmpp import ns
@@ -21,12 +23,17 @@ from jabberd.xmpp import ns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from jabberd.testing import Client
     from tests.conftest import LoggedErrors
 
     Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-MODULES: dict[str, dict[str, object]] = {
-    module.name: {} for module in pkgutil.iter_modules(jabberd.modules.__path__)
+NAMES_OF_MODULES = [module.name for module in pkgutil.iter_modules(jabberd.modules.__path__)]
+#: Those that serve a whole domain, each its own here.
+SERVICES = [name for name in NAMES_OF_MODULES if "@serves" in inspect.getsource(module_class(name))]
+DOMAINS = {
+    "montague.lit": [name for name in NAMES_OF_MODULES if name not in SERVICES],
+    **{f"{name}.montague.lit": [*SERVICE_DEFAULT, name] for name in SERVICES},
 }
 
 
@@ -64,41 +71,46 @@ def fill(draw: Draw, element: Any, namespace: str, depth: int) -> None:
         fill(draw, child, inside, depth - 1)
 
 
-def asked() -> list[tuple[str, str, bool]]:
-    """Every question that a module or the server itself answers: type, name, whether to the domain."""
-    network = Network()
-    registry = network.serve("montague.lit", modules=MODULES).hosts["montague.lit"].manager.registry
-    found = [(type, name, target.name == "DOMAIN") for type, name, target in registry._answers]
+def served(network: Network) -> Network:
+    """Serve all domains; romeo may administer them."""
+    for domain, modules in DOMAINS.items():
+        network.serve(domain, modules={name: {} for name in modules}, admins=["romeo@montague.lit"])
+    return network
+
+
+def asked() -> list[tuple[str, str, str]]:
+    """Every question that a module or the server itself answers: type, name, and whom it is put to."""
+    network = served(Network())
+    found = [(type, f"{{{ns.ROSTER}}}query", "romeo@montague.lit") for type in ("get", "set")]
+    for server in network.servers:
+        for domain, host in server.hosts.items():
+            for type, name, target in host.manager.registry._answers:
+                found.append((type, name, domain if target.name == "DOMAIN" else "romeo@montague.lit"))
     network.close()
-    return sorted([*found, *((type, f"{{{ns.ROSTER}}}query", False) for type in ("get", "set"))])
+    return sorted(found)
 
 
 @pytest.fixture(scope="module")
-def verona() -> Iterator[Network]:
-    network = Network()
-    network.serve("montague.lit", modules=MODULES, admins=["romeo@montague.lit"])
-    yield network
+def romeo() -> Iterator[Client]:
+    network = served(Network())
+    yield network.client("romeo@montague.lit/orchard")
     network.close()
 
 
 @pytest.mark.rfc6120("8.2.3-2", "8.2.3-3", "8.2.3-6", "8.3.1-1", "10.3.3-1")
-@pytest.mark.parametrize(("type", "name", "to_domain"), asked())
+@pytest.mark.parametrize(("type", "name", "to"), asked())
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_question_is_answered_once_whatever_it_has_inside(
-    verona: Network, logged_errors: LoggedErrors, type: str, name: str, to_domain: bool, data: st.DataObject
+    romeo: Client, logged_errors: LoggedErrors, type: str, name: str, to: str, data: st.DataObject
 ) -> None:
-    romeo = verona.client("romeo@montague.lit/orchard")
-    question = etree.Element(f"{{{ns.CLIENT}}}iq", {"type": type, "id": "q1"})
-    if to_domain:
-        question.set("to", "montague.lit")
+    question = etree.Element(f"{{{ns.CLIENT}}}iq", {"type": type, "id": "q1", "to": to})
     fill(data.draw, etree.SubElement(question, name), name[1:].partition("}")[0], 3)
+    romeo.forget()
     romeo.send(etree.tostring(question))
-    verona.advance(1)
     answers = [each for each in romeo.heard if each.get("id") == "q1"]
     assert [each.get("type") for each in answers] in (["result"], ["error"]), etree.tostring(question)
     assert len(answers[0]) <= 1
     assert condition(answers[0]) != "internal-server-error", etree.tostring(question)
     assert romeo.connected
-    romeo.drop()
     assert logged_errors.take() == []
