@@ -7,7 +7,8 @@ sessions; others make room for each other in a bounded cache.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -29,13 +30,17 @@ ACCOUNTS = "account"
 ROSTER = "roster"
 
 
+#: The values of a store in which an account has none: most have none in most stores.
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
 class Account:
     """One bare JID of ours, loaded.
 
     :ivar exists: False for an address that nobody registered.
     :ivar disabled: nobody can log in to it; who disables it says so here, too.
     :ivar anonymous: it ends with its only session, and nothing of it is stored (XEP-0175).
-    :ivar stored: the values of its resident stores, ``{store: {key: value}}``.
+    :ivar stored: the values of its resident stores, ``{store: {key: value}}``, but for those that are empty.
     """
 
     __slots__ = ("__weakref__", "anonymous", "disabled", "exists", "jid", "sessions", "stored")
@@ -49,9 +54,9 @@ class Account:
         self.stored: dict[str, dict[str, Any]] = {}
 
     @property
-    def roster(self) -> dict[str, RosterItem]:
+    def roster(self) -> Mapping[str, RosterItem]:
         """Its roster's rows (`jabberd.jsm.roster`), by contact."""
-        return self.stored.setdefault(ROSTER, {})
+        return self.stored.get(ROSTER, _NOTHING)
 
     @property
     def available(self) -> list[Session]:
@@ -126,7 +131,7 @@ class AccountCache:
     def _found(self, values: dict[str, dict[str, object]], jid: JID) -> None:
         record = cast("AccountRecord | None", values.pop(ACCOUNTS).get(""))
         account = Account(jid, exists=record is not None, disabled=bool(record and record.disabled))
-        account.stored = values
+        account.stored = {store: kept for store, kept in values.items() if kept}
         self._loaded[jid] = account
         self._make_room()
         for answer in self._loading.pop(jid):
@@ -159,8 +164,8 @@ class Residents(Generic[T]):
         self._name = name
         accounts.make_resident(name)
 
-    def of(self, account: api.Account) -> dict[str, T]:
-        return cast("Account", account).stored.setdefault(self._name, {})
+    def of(self, account: api.Account) -> Mapping[str, T]:
+        return cast("Account", account).stored.get(self._name, _NOTHING)
 
     def get(self, owner: str, key: str = "") -> Deferred[T | None]:
         account = self._accounts.get(owner)
@@ -177,7 +182,7 @@ class Residents(Generic[T]):
         account = self._accounts.get(owner)
         if account is None:
             return self._keyed.change(owner, changes)
-        undo = _apply(self.of(account), changes)
+        undo = self._apply(account, changes)
         if account.anonymous:
             return succeed(None)
         return self._keyed.change(owner, changes).addErrback(self._undo, account, undo)
@@ -189,12 +194,15 @@ class Residents(Generic[T]):
         return self._keyed.page(domain, after, limit)
 
     def _undo(self, why: Failure, account: Account, undo: Mapping[str, T | None]) -> Failure:
-        _apply(self.of(account), undo)
+        self._apply(account, undo)
         return why
+
+    def _apply(self, account: Account, changes: Mapping[str, T | None]) -> dict[str, T | None]:
+        """Make the changes in memory; returns those that would take them back."""
+        return _apply(account.stored.setdefault(self._name, {}), changes)
 
 
 def _apply(values: dict[str, T], changes: Mapping[str, T | None]) -> dict[str, T | None]:
-    """Make the changes; returns those that would take them back."""
     undo = {key: values.get(key) for key in changes}
     for key, value in changes.items():
         if value is None:

@@ -71,6 +71,24 @@ class Unwelcome(Protocol):
 class StreamProtocol(Reading):
     """One XML stream over one connection."""
 
+    __slots__ = (  # see `Reading`
+        "_blocked",
+        "_draining",
+        "_full",
+        "_held_back",
+        "_outbox",
+        "_timer",
+        "_unread",
+        "address",
+        "goodbye",
+        "header_sent",
+        "id",
+        "number",
+        "security",
+        "since",
+        "version",
+    )
+
     #: What logs and metrics call such a stream.
     kind: ClassVar[str] = "stream"
     #: The stanzas without a home that hold back all that follows (RFC 6120 §10.1).

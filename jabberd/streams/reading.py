@@ -35,6 +35,24 @@ class Reading(Protocol):
     :ivar ended: nothing is sent or handled any more.
     """
 
+    #: With them a stream would have more attributes than CPython shares the keys of (30), and a KiB more.
+    __slots__ = (
+        "_ahead",
+        "_going_on",
+        "_holding",
+        "_inbox",
+        "_inflight",
+        "_inflight_size",
+        "_parser",
+        "_rest",
+        "_stopped_reading",
+        "_whole",
+        "clock",
+        "ended",
+        "heard",
+        "settings",
+    )
+
     content_ns: ClassVar[str]
     #: Stanzas that may be without a home at a time.
     in_flight: ClassVar[int] = 64

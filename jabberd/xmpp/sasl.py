@@ -160,6 +160,11 @@ class External(Mechanism):
         return Success(authzid.localpart or authzid, None, self.name)
 
 
+#: By hash function: every stream keeps what it offered, so there is one text for all streams.
+_SCRAM: Final = {name: f"SCRAM-{name}" for name in HASHES}
+_PLUS: Final = {name: f"SCRAM-{name}-PLUS" for name in HASHES}
+
+
 def offered(
     security: Security,
     *,
@@ -174,11 +179,10 @@ def offered(
     :param external: the peer's certificate vouches for somebody.
     :param hashes: for SCRAM; -PLUS needs the connection's channel bindings.
     """
-    scram = [f"SCRAM-{name}" for name in HASHES if name in hashes]
     names = ["EXTERNAL"] if external else []
     if security.bindings:
-        names += [f"{name}-PLUS" for name in scram]
-    names += scram
+        names += [_PLUS[name] for name in HASHES if name in hashes]
+    names += [_SCRAM[name] for name in HASHES if name in hashes]
     if plain and security.encrypted:
         names.append("PLAIN")
     if anonymous:

@@ -95,7 +95,7 @@ def test_the_query_is_for_everything_that_is_resident(cache: AccountCache, stora
     storage.keyed("blocklist", str)
     storage.keyed("roster", str).put(ROMEO, "juliet", "both")
     [romeo] = load(cache, storage, ROMEO)
-    assert romeo.stored == {"roster": {"juliet": "both"}, "blocklist": {}}
+    assert romeo.stored == {"roster": {"juliet": "both"}}
 
 
 def test_an_account_exists_if_it_has_a_record(cache: AccountCache, storage: Slow) -> None:

@@ -463,7 +463,7 @@ def test_a_subscription_that_the_other_side_has_lost_is_found_out_at_the_next_lo
 ) -> None:
     befriend(romeo, juliet)
     [account] = [a for a in verona.hosts["capulet.lit"].manager.accounts if a.jid == "juliet@capulet.lit"]
-    del account.roster["romeo@montague.lit"]
+    del account.stored["roster"]["romeo@montague.lit"]
     romeo.close()
     romeo = network.client("romeo@montague.lit/orchard")
     answer = romeo.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")

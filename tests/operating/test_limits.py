@@ -94,7 +94,7 @@ def test_accounts_that_have_as_much_as_they_may_are_shown(scene: Scene) -> None:
     scene.operate("config", "reload")
     manager = scene.reload.parts.hosts["montague.lit"].manager
     account = Account(ROMEO, exists=True)
-    account.roster.update({jid: roster.RosterItem(jid) for jid in ("a@b.example", "c@d.example")})
+    account.stored["roster"] = {jid: roster.RosterItem(jid) for jid in ("a@b.example", "c@d.example")}
     manager.accounts.add(account)
     for meter in (manager.presence.changes, *manager.contacts.meters):
         for _ in range(2):

@@ -238,3 +238,11 @@ def test_the_timer_runs_while_there_is_a_listener(network: Network) -> None:
     door.doStop()
     assert network.clock.getDelayedCalls() == []
     door.doStart()
+
+
+def test_the_keys_of_a_streams_attributes_are_shared(network: Network) -> None:
+    """CPython does so for at most 30; a dictionary of its own would be another KiB for every session."""
+    server = network.serve("montague.lit")
+    network.client(ROMEO)
+    [stream] = server.door.streams
+    assert len(vars(stream)) <= 30
