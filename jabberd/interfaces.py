@@ -403,8 +403,8 @@ class Ordered(Protocol[T]):
     def clear(self, owner: str, list: str) -> Deferred[None]:
         """Remove the whole list."""
 
-    def sizes(self, owner: str) -> Deferred[dict[str, tuple[int, int]]]:
-        """Of every list of the owner that is not empty, how many values, and how many bytes they take."""
+    def sizes(self, owner: str, list: str = "") -> Deferred[dict[str, tuple[int, int]]]:
+        """Of every list of the owner (or of that one) that is not empty: how many values, how many bytes."""
 
 
 class Storage(Protocol):

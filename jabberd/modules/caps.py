@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from msgspec import Meta
+from twisted.internet.defer import Deferred
 
 from jabberd.api import E, Element, Module, Settings, Stanza, StanzaError
 from jabberd.modules.disco import INFO, Disco
@@ -46,6 +47,8 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
     async def start(self) -> None:
         """Nothing is known yet."""
         self._known: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
+        self._asking: dict[tuple[str, JID], list[Deferred[frozenset[str]]]] = {}
+        self._told: tuple[list[tuple[Module, Settings]], str] = ([], "")
 
     # -- of others --------------------------------------------------------------------------------
 
@@ -61,6 +64,19 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
 
         :param who: their full JID; ``asker``: one of our accounts.
         """
+        waiting = self._asking.get((said.ver, who))
+        if waiting is not None:  # its presence came to many accounts
+            answer: Deferred[frozenset[str]] = Deferred()
+            waiting.append(answer)
+            return await answer
+        waiting = self._asking[said.ver, who] = []
+        wanted = await self._asked(said, who, asker)
+        del self._asking[said.ver, who]
+        for each in waiting:
+            each.callback(wanted)
+        return wanted
+
+    async def _asked(self, said: Caps, who: JID, asker: JID) -> frozenset[str]:
         query = E(INFO, "query", {"node": f"{said.node}#{said.ver}"})
         try:
             answer = await self.domain.ask(Stanza.of("iq", query, sender=asker, to=who, type="get"))
@@ -70,7 +86,7 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
         if info is None:
             return _NOBODY
         wanted = _wanted(info)
-        if _is_true(said, info):
+        if said.hash and _is_true(said, info):
             self._known[said.hash, said.ver] = wanted
             if len(self._known) > self.config.remembered:
                 self._known.popitem(last=False)
@@ -92,7 +108,13 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
         return [] if node == f"{_NODE}#{self._own()}" else None
 
     def _own(self) -> str:
-        return caps.verification(E(INFO, "query", None, *self._about()))
+        """The hash of the server, made anew when other modules or settings came."""
+        now = [(module, module.config) for module in self.domain.modules]
+        if len(now) != len(self._told[0]) or any(
+            new[0] is not old[0] or new[1] is not old[1] for new, old in zip(now, self._told[0], strict=True)
+        ):
+            self._told = now, caps.verification(E(INFO, "query", None, *self._about()))
+        return self._told[1]
 
     def _about(self) -> list[Element]:
         return cast("Disco", self.domain.module("disco")).about_domain()

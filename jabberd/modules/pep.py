@@ -146,7 +146,13 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     def _limits(self) -> Limits:
         config = self.config
-        return Limits(config.nodes, config.items, config.subscribers, config.payload, config.size)
+        return Limits(
+            nodes=config.nodes,
+            items=config.items,
+            subscribers=config.subscribers,
+            payload=config.payload,
+            bytes=config.size,
+        )
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -246,20 +252,20 @@ class Pep(Module, xep=163, version="1.2.2"):
     async def account_node(self, account: Account, node: str, asker: JID) -> Iterable[Element] | None:
         """See `jabberd.modules.disco.AccountNodes`."""
         venue = self.venue(account)
-        if node not in await self.pubsub.nodes.visible(venue, asker):
+        if not await self.pubsub.nodes.is_visible(venue, node, asker):
             return None
         return await self.pubsub.nodes.described(venue, node)
 
     async def account_items(self, account: Account, node: str, asker: JID) -> Iterable[Element] | None:
         """See `jabberd.modules.disco.AccountNodes`: the nodes that the asker may read, or a node's items."""
         venue = self.venue(account)
-        shown = await self.pubsub.nodes.visible(venue, asker)
         if not node:
+            shown = await self.pubsub.nodes.visible(venue, asker)
             return [
                 E(ITEMS, "item", {"jid": account.jid, "node": name, "name": title or None})
                 for name, title in shown.items()
             ]
-        if node not in shown:
+        if not await self.pubsub.nodes.is_visible(venue, node, asker):
             return None
         items, _ = await self.pubsub.items.retrieve(venue, node, asker, page=PageWanted(last=True))
         return [E(ITEMS, "item", {"jid": account.jid, "name": each.get("id")}) for each in items]

@@ -55,19 +55,20 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         """Who may make nodes, and how many.
 
         :ivar creators: the domains whose people may; none: the domain that this one is below of.
-        :ivar nodes: how many nodes there may be.
+        :ivar nodes: how many nodes there may be; ``nodes_each``: of one creator.
         :ivar items: in one node; what ``max`` means.
         :ivar subscribers: of one node.
         :ivar payload: of one item.
-        :ivar size: of everything that is published.
+        :ivar size: of everything in one node.
         """
 
         creators: tuple[DomainName, ...] = ()
-        nodes: Annotated[int, Meta(ge=1)] = 10_000
+        nodes: Annotated[int, Meta(ge=1)] = 1_000
+        nodes_each: Annotated[int, Meta(ge=1)] = 50
         items: Annotated[int, Meta(ge=1)] = 1_000
         subscribers: Annotated[int, Meta(ge=1)] = 1_000
         payload: Size = 64 << 10
-        size: Size = 1 << 30
+        size: Size = 4 << 20
 
     config: Config
 
@@ -91,7 +92,14 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     def _limits(self) -> Limits:
         config = self.config
-        return Limits(config.nodes, config.items, config.subscribers, config.payload, config.size)
+        return Limits(
+            nodes=config.nodes,
+            nodes_each=config.nodes_each,
+            items=config.items,
+            subscribers=config.subscribers,
+            payload=config.payload,
+            node_bytes=config.size,
+        )
 
     @answers.get(NS, "pubsub", to=DOMAIN, by=ANYONE)
     @answers.set(NS, "pubsub", to=DOMAIN, by=ANYONE)
@@ -148,19 +156,19 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def node_info(self, node: str, asker: JID) -> Iterable[Element] | None:
         """A node that the asker may see (§5.3, §5.4)."""
-        if node not in await self.pubsub.nodes.visible(self, asker):
+        if not await self.pubsub.nodes.is_visible(self, node, asker):
             return None
         return await self.pubsub.nodes.described(self, node)
 
     async def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
         """The nodes that the asker may see (§5.2), or a node's items (§5.5)."""
-        shown = await self.pubsub.nodes.visible(self, asker)
         if not node:
+            shown = await self.pubsub.nodes.visible(self, asker)
             return [
                 E(ITEMS, "item", {"jid": self.jid, "node": name, "name": title or None})
                 for name, title in shown.items()
             ]
-        if node not in shown:
+        if not await self.pubsub.nodes.is_visible(self, node, asker):
             return None
         items, _ = await self.pubsub.items.retrieve(self, node, asker, page=PageWanted(last=True))
         return [E(ITEMS, "item", {"jid": self.jid, "name": each.get("id")}) for each in items]

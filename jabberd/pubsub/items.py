@@ -111,10 +111,11 @@ class Items:
         :raises StanzaError: there is no room.
         """
         store = self._store
-        sizes = await store.items.sizes(venue.jid)
+        limits = store.limits
+        sizes = await store.items.sizes(venue.jid, name if limits.node_bytes else "")
         count = sizes.get(name, (0, 0))[0]
         same = await store.items.get(venue.jid, name, [id]) if count else ()
-        over = count + 1 - len(same) - options.items(store.limits.items)
+        over = count + 1 - len(same) - options.items(limits.items)
         oldest: list[Entry[Item]] = []
         if over > 0:
             if options.publish_node_full == "reject":
@@ -122,7 +123,9 @@ class Items:
             page = await store.items.page(venue.jid, name, limit=over + len(same))
             oldest = [each for each in page.entries if each.key != id][:over] if page else []
         freed = sum(len(each.value.payload) for each in (*same, *oldest))
-        if sum(taken for _, taken in sizes.values()) - freed + len(item.payload) > store.limits.bytes:
+        if sum(taken for _, taken in sizes.values()) - freed + len(item.payload) > (
+            limits.node_bytes or limits.bytes
+        ):
             raise StanzaError("resource-constraint", "there is no room for more")
         return [each.key for each in oldest]
 
@@ -202,10 +205,9 @@ class Items:
                 continue
             options = store.options(node)
             if options.send_last_published_item in when and hears(venue, node, options, who):
-                page = await store.items.page(venue.jid, name, limit=1, last=True)
-                for each in page.entries if page else ():
-                    if not options.expired(each.value.stamp, store.now()):
-                        store.route(last_item(venue, name, each.key, each.value, options, who))
+                newest = await store.last(venue, name)
+                if newest is not None and not options.expired(newest.value.stamp, store.now()):
+                    store.route(last_item(venue, name, newest.key, newest.value, options, who))
 
     # -- removing -----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from jabberd.pubsub import options as settings
-from jabberd.pubsub.access import affiliation, check_owner, check_reader
+from jabberd.pubsub.access import affiliation, check_owner, hears
 from jabberd.pubsub.events import event, recipients
 from jabberd.pubsub.names import EVENT, META_DATA, NS, OWNER, check_id, refusal
 from jabberd.pubsub.node import Affiliation
@@ -158,18 +158,23 @@ class Nodes:
 
     async def visible(self, venue: Venue, who: JID) -> dict[str, str]:
         """The nodes that somebody may read, each with its title (§5.2; XEP-0163 §6.2)."""
-        store = self._store
-        nodes = await store.nodes.all(venue.jid)
-        shown: dict[str, str] = {}
-        for name, node in nodes.items():
-            options = store.options(node)
-            try:
-                check_reader(venue, node, options, who)
-            except StanzaError:
-                if options.access_model != "authorize" or affiliation(venue, node, who) == "outcast":
-                    continue
-            shown[name] = options.title
-        return shown
+        nodes = await self._store.nodes.all(venue.jid)
+        return {
+            name: self._store.options(node).title
+            for name, node in nodes.items()
+            if self._shows(venue, node, who)
+        }
+
+    async def is_visible(self, venue: Venue, name: str, who: JID) -> bool:
+        """Whether there is a node of that name that somebody may read, or ask to subscribe to."""
+        node = await self._store.nodes.get(venue.jid, name)
+        return node is not None and self._shows(venue, node, who)
+
+    def _shows(self, venue: Venue, node: Node, who: JID) -> bool:
+        options = self._store.options(node)
+        if options.access_model == "authorize":
+            return affiliation(venue, node, who) != "outcast"
+        return hears(venue, node, options, who)
 
     async def described(self, venue: Venue, name: str) -> list[Element]:
         """A node's identity, features and metadata (§5.3, §5.4)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import DeferredLock
 
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from jabberd import interfaces
+    from jabberd.interfaces import Entry
     from jabberd.pubsub.node import Item
     from jabberd.pubsub.options import Options
     from jabberd.pubsub.venue import Limits, Venue
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
+
+
+_REMEMBERED: Final = 2_000  #: newest items
+_SMALL: Final = 2_000  #: characters of a payload that is remembered
 
 
 class Store:
@@ -56,6 +62,8 @@ class Store:
         self.now = now
         self._limits = limits
         self._changing: dict[tuple[str, str], DeferredLock] = {}
+        self._last: OrderedDict[tuple[str, str], Entry[Item] | None] = OrderedDict()
+        self._changes = 0
 
     @property
     def limits(self) -> Limits:
@@ -85,16 +93,36 @@ class Store:
         try:
             yield
         finally:
+            self._changes += 1
+            self._last.pop(key, None)
             if not lock.waiting:
                 self._changing.pop(key, None)
             lock.release()
+
+    async def last(self, venue: Venue, name: str) -> Entry[Item] | None:
+        """The newest item of a node; many ask for the same, so that it is remembered."""
+        key, changes = (venue.jid, name), self._changes
+        if key in self._last:
+            self._last.move_to_end(key)
+            return self._last[key]
+        page = await self.items.page(venue.jid, name, limit=1, last=True)
+        found = page.entries[0] if page and page.entries else None
+        if changes == self._changes and (found is None or len(found.value.payload) <= _SMALL):
+            self._last[key] = found
+            if len(self._last) > _REMEMBERED:
+                self._last.popitem(last=False)
+        return found
 
     async def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
         """A node as it is when it is made; it is not kept yet.
 
         :raises StanzaError: ``resource-constraint``: there are enough of them.
         """
-        if len(await self.nodes.all(venue.jid)) >= self.limits.nodes:
-            raise StanzaError("resource-constraint", f"there are at most {self.limits.nodes} nodes")
+        limits, known = self.limits, await self.nodes.all(venue.jid)
+        if len(known) >= limits.nodes:
+            raise StanzaError("resource-constraint", f"there are at most {limits.nodes} nodes")
+        each = limits.nodes_each
+        if each is not None and sum(node.creator == who.bare for node in known.values()) >= each:
+            raise StanzaError("resource-constraint", f"{who.bare} has {each} nodes; that is enough")
         node = Node(settings.written(options, self.usual), created=int(self.now()), creator=who.bare)
         return node if venue.owns(who) else node.affiliated(who.bare, "owner")

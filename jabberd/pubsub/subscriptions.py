@@ -68,9 +68,9 @@ class Subscriptions:
                 store.route(_request(venue, name, new, JID.parse(owner)))
             return
         if options.send_last_published_item != "never" and new.deliver:
-            page = await store.items.page(venue.jid, name, limit=1, last=True)
-            for each in page.entries if page else ():
-                store.route(last_item(venue, name, each.key, each.value, options, JID.parse(new.jid)))
+            newest = await store.last(venue, name)
+            if newest is not None and not options.expired(newest.value.stamp, store.now()):
+                store.route(last_item(venue, name, newest.key, newest.value, options, JID.parse(new.jid)))
         if options.notify_sub:
             for owner in node.owners:
                 told = subscription_told(venue, name, new)

@@ -43,14 +43,18 @@ class Limits:
     """How much there may be at one venue.
 
     :ivar nodes: how many; ``items`` in one node, and ``subscribers`` and other affiliated JIDs of one node.
-    :ivar payload: bytes of one item's payload; ``bytes`` of all items together.
+    :ivar nodes_each: how many of them one creator may have; None: all.
+    :ivar payload: bytes of one item's payload; ``bytes`` of all items together, or (``node_bytes``) of each
+        node's.
     """
 
     nodes: int = 1_000
+    nodes_each: int | None = None
     items: int = 1_000
     subscribers: int = 1_000
     payload: int = 256 << 10
     bytes: int = 10 << 20
+    node_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ SIZES: Final = (
     .where(ordered.c.owner == bindparam("owner"), ordered.c.store == bindparam("store"))
     .group_by(ordered.c.list)
 )
+SIZE: Final = SIZES.where(ordered.c.list == bindparam("list"))
 _END: Final = 1 << 62
 
 
@@ -108,9 +109,9 @@ class SqlOrdered(Generic[T]):
     def clear(self, owner: str, list: str) -> Deferred[None]:
         return self._database.write([(CLEAR, [self._of(owner, list)])], None)
 
-    def sizes(self, owner: str) -> Deferred[dict[str, tuple[int, int]]]:
+    def sizes(self, owner: str, list: str = "") -> Deferred[dict[str, tuple[int, int]]]:
         def question(connection: Connection) -> dict[str, tuple[int, int]]:
-            found = connection.execute(SIZES, {"owner": str(owner), "store": self._name})
+            found = connection.execute(SIZE if list else SIZES, self._of(owner, list))
             return {list: (count, int(size)) for list, count, size in found}
 
         return self._database.read(question)

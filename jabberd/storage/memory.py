@@ -252,12 +252,12 @@ class MemoryOrdered(Generic[T]):
         self._lists.get(owner, {}).pop(list, None)
         return succeed(None)
 
-    def sizes(self, owner: str) -> Deferred[dict[str, tuple[int, int]]]:
+    def sizes(self, owner: str, list: str = "") -> Deferred[dict[str, tuple[int, int]]]:
         lists = self._lists.get(owner, {}).items()
         return succeed(
             {
                 name: (len(there), sum(len(text.encode()) for _, text in there.values()))
                 for name, there in lists
-                if there
+                if there and list in ("", name)
             }
         )

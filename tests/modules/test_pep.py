@@ -129,6 +129,18 @@ def test_a_hash_is_asked_for_once(network: Network) -> None:
     assert titles(other) == ["both"]
 
 
+def test_a_client_whose_presence_comes_to_many_is_asked_once(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    friends = [network.client(f"{name}@capulet.lit/hall") for name in ("nurse", "tybalt", "peter")]
+    for friend in friends:
+        befriend(juliet, friend)
+    juliet.send(presence(TUNE))
+    assert answer_caps(juliet, TUNE) == 1
+    for friend in friends:
+        friend.ask(publish(TUNE, tune("hey")))
+    assert titles(juliet) == ["hey"] * 3
+
+
 def test_a_hash_that_lies_counts_for_the_liar_alone(network: Network) -> None:
     villain = network.client("villain@capulet.lit/cave", presence="")
     villain.send(presence(ver=verification(TUNE)))

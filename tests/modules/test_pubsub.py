@@ -95,6 +95,21 @@ def test_there_are_so_many_nodes(juliet: Client) -> None:
     assert [each.get("type") for each in answers] == ["result"] * 3 + ["error"]
 
 
+def test_a_creator_has_so_many_nodes_and_a_node_so_many_bytes(network: Network) -> None:
+    settings: dict[str, object] = {"nodes_each": 1, "size": 300}
+    service: dict[str, dict[str, object]] = {"disco": {}, "pubsub": settings}
+    network.serve("verona.lit", modules={}, services={"news.verona.lit": service})
+    escalus, page = (network.client(f"{name}@verona.lit/palace") for name in ("escalus", "page"))
+    news = "news.verona.lit"
+    assert escalus.ask(order("<create node='a'/>", news)).get("type") == "result"
+    assert refusal(escalus.ask(order("<create node='b'/>", news))) == ("resource-constraint", "")
+    assert page.ask(order("<create node='c'/>", news)).get("type") == "result"
+    item = f"<publish node='{{}}'><item id='{{}}'>{tune('x' * 100)}</item></publish>"
+    assert escalus.ask(order(item.format("a", "1"), news)).get("type") == "result"
+    assert refusal(escalus.ask(order(item.format("a", "2"), news))) == ("resource-constraint", "")
+    assert page.ask(order(item.format("c", "1"), news)).get("type") == "result"
+
+
 def test_access_models_that_need_a_roster_are_refused(juliet: Client) -> None:
     for model in ("presence", "roster"):
         assert refusal(create(juliet, access_model=model)) == ("not-acceptable", "unsupported-access-model")

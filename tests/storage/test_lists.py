@@ -86,6 +86,7 @@ def test_sizes_are_counted_by_list(verses: Ordered[Verse], pump: Pump) -> None:
     sizes = pump.wait(verses.sizes(ROMEO))
     assert sizes["sonnet"][0] == 3
     assert sizes["song"] == (2, len('{"text":"hey"}') + len('{"text":"ü"}'.encode()))
+    assert pump.wait(verses.sizes(ROMEO, "song")) == {"song": sizes["song"]}
     assert pump.wait(verses.sizes(JULIET)) == {}
 
 
