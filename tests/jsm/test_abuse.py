@@ -68,6 +68,7 @@ def test_c2_that_holds_for_other_servers(
     unharmed()
 
 
+@pytest.mark.rfc7622("4-1")
 @pytest.mark.parametrize(
     "to", ["@@", "x" * 1024 + "@capulet.lit", "juliet@cap\u2024ulet..lit", "juliet@capulet.lit/"]
 )

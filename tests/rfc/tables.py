@@ -1,4 +1,4 @@
-"""docs/rfc6120.md and docs/rfc6121.md: each rule beside the tests that prove it, written from their markers.
+"""The tables of RFCs in docs: each rule beside the tests that prove it, written from their markers.
 
 ``python -m tests.rfc.tables`` writes them; a test compares what is committed.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parent.parent.parent
-DOCUMENTS: Final = ("rfc6120", "rfc6121")
+DOCUMENTS: Final = ("rfc6120", "rfc6121", "rfc7622")
 
 INTRODUCTION: Final = """\
 # {title}
@@ -102,6 +102,8 @@ def table(name: str) -> str:
         shown = "<br>".join(dict.fromkeys(map(str, tests.get(number, ()))))
         text += f"| {section(number)} | {rule} | {shown} |\n"
     for heading, others in (("Kept otherwise", rules.otherwise), ("Not followed", rules.should)):
+        if not others:
+            continue
         text += f"\n## {heading}\n\n| section | rule | reason |\n|---|---|---|\n"
         text += "".join(f"| {section(n)} | {rule} | {why} |\n" for n, (rule, why) in others.items())
     return text

@@ -162,6 +162,7 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.rfc7622("3.2.3-1")
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_domain_is_found_by_every_spelling(network: Network, spelling: str) -> None:
     """RFC 7622 §3.2: U-labels, A-labels, case and normalization are all the same."""

@@ -588,6 +588,7 @@ def test_D4_a_hosted_domain_that_the_peer_was_not_proved_to(world: World) -> Non
     assert montague.heard == []
 
 
+@pytest.mark.rfc7622("4-1")
 def test_a_malformed_to_is_answered(world: World) -> None:
     evil = world.serve("evil.example")
     montague = world.serve("montague.lit")

@@ -32,6 +32,7 @@ def outcome(rule: Callable[[str], str], text: str) -> str | None:
         return None
 
 
+@pytest.mark.rfc7622("5-1")
 @pytest.mark.parametrize(
     ("ours", "profile"), [(username, "UsernameCaseMapped"), (opaque_string, "OpaqueString")]
 )
