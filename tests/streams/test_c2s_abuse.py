@@ -542,8 +542,9 @@ def test_h1_who_logs_in_and_never_binds_is_sent_away(network: Network) -> None:
     [
         f"<auth xmlns='{ns.SASL}' mechanism='PLAIN'>{'x' * 9000}</auth>",
         f"<auth xmlns='{ns.SASL}'>{'<x/>' * 40}</auth>",
+        f"<auth xmlns='{ns.SASL}'>{'<x>' * 16}",
     ],
-    ids=["9 KB", "40 elements"],
+    ids=["9 KB", "40 elements", "17 inside each other"],
 )
 def test_h2_before_login_little_is_allowed(
     network: Network, unharmed: Callable[..., None], said: str
