@@ -19,6 +19,7 @@ from jabberd.api import (
     Module,
     Ordered,
     PresenceSent,
+    Refused,
     Settings,
     Size,
     Stage,
@@ -27,6 +28,7 @@ from jabberd.api import (
     answers,
     filters,
     on,
+    operator,
 )
 from jabberd.modules.disco import ITEMS
 from jabberd.pubsub.names import FEATURES, NS, OWNER
@@ -49,6 +51,8 @@ _USUAL: Final = Options()
 _MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
 _MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are known to one account
 _NOTHING: Final = frozenset[str]()
+
+Rows = list[dict[str, object]]
 
 
 @runtime_checkable
@@ -194,6 +198,33 @@ class Pep(Module, xep=163, version="1.2.2"):
         await self.pubsub.items.publish(
             self.venue(account), node, account.jid, [item], submitted(options) if options else None
         )
+
+    # -- for operators --------------------------------------------------------------------------------
+
+    @operator("list what an account has published, without what is in it")
+    async def list(self, jid: JID) -> Rows:
+        """A row for each node."""
+        venue = self.venue(await self._account(jid))
+        return await self.pubsub.nodes.listed(venue)
+
+    @operator("delete a node of an account with its items")
+    async def delete(self, jid: JID, node: str) -> str:
+        """Its subscribers are told.
+
+        :raises Refused: there is none.
+        """
+        account = await self._account(jid)
+        try:
+            await self.pubsub.nodes.delete(self.venue(account), node, account.jid, None)
+        except StanzaError:
+            raise Refused(f"{account.jid} has no node {node}") from None
+        return f"{node} of {account.jid} is deleted"
+
+    async def _account(self, jid: JID) -> Account:
+        account = await self.domain.account(jid)
+        if not account.exists:
+            raise Refused(f"there is no account {jid.bare}")
+        return account
 
     # -- who listens --------------------------------------------------------------------------------
 

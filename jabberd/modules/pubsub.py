@@ -17,11 +17,13 @@ from jabberd.api import (
     Keyed,
     Module,
     Ordered,
+    Refused,
     Settings,
     Size,
     Stanza,
     StanzaError,
     answers,
+    operator,
     serves,
 )
 from jabberd.modules.disco import ITEMS
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _USUAL: Final = Options(access_model="open", max_items="20", send_last_published_item="on_sub")
 _MODELS: Final = ("open", "whitelist", "authorize")
+
+Rows = list[dict[str, object]]
 
 
 class PubSubService(Module, xep=60, version="1.30.0"):
@@ -119,6 +123,23 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             return
         if stanza.type != "error":
             await self.pubsub.subscriptions.decided(self, stanza.sender, form)
+
+    @operator("list the nodes of the service")
+    async def list(self) -> Rows:
+        """A row for each, with who made it."""
+        return await self.pubsub.nodes.listed(self)
+
+    @operator("delete a node with its items")
+    async def delete(self, node: str) -> str:
+        """Its subscribers are told.
+
+        :raises Refused: there is none.
+        """
+        known = await self.nodes.get(self.jid, node)
+        if known is None:
+            raise Refused(f"there is no node {node}")
+        await self.pubsub.nodes.delete(self, node, JID.parse(known.owners[0]), None)
+        return f"{node} is deleted"
 
     # -- jabberd.pubsub.venue.Venue -----------------------------------------------------------------
 

@@ -154,6 +154,22 @@ class Nodes:
         inside = E(NS, "pubsub", None, E(NS, "affiliations", {"node": name}, told))
         self._store.route(Stanza.of("message", inside, sender=venue.jid, to=JID.parse(jid), type="headline"))
 
+    async def listed(self, venue: Venue) -> list[dict[str, object]]:
+        """All nodes of a venue with what they hold, for operators."""
+        nodes = await self._store.nodes.all(venue.jid)
+        sizes = await self._store.items.sizes(venue.jid)
+        return [
+            {
+                "node": name,
+                "access": self._store.options(node).access_model,
+                "items": sizes.get(name, (0, 0))[0],
+                "bytes": sizes.get(name, (0, 0))[1],
+                "subscribers": len(node.subscriptions),
+                "creator": node.creator,
+            }
+            for name, node in sorted(nodes.items())
+        ]
+
     # -- discovery ------------------------------------------------------------------------------------
 
     async def visible(self, venue: Venue, who: JID) -> dict[str, str]:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.api import JID, Refused
+from jabberd.modules.pep import Pep
 from jabberd.pubsub.node import Item
 from jabberd.testing import Network
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.pubsub.play import (
     EVENT,
     JULIET,
@@ -31,7 +34,11 @@ from tests.pubsub.play import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MODULES = {"disco": {}, "caps": {}, "pep": {"nodes": 5, "items": 10, "payload": 2_000, "size": 9_000}}
+MODULES: dict[str, dict[str, int]] = {
+    "disco": {},
+    "caps": {},
+    "pep": {"nodes": 5, "items": 10, "payload": 2_000, "size": 9_000},
+}
 
 
 @pytest.fixture
@@ -115,6 +122,22 @@ def test_who_is_gone_is_not_notified(network: Network) -> None:
     romeo.forget()
     juliet.ask(publish(TUNE, tune("first")))
     assert romeo.hears_nothing()
+
+
+def test_who_is_blocked_hears_nothing_and_reads_nothing(network: Network) -> None:
+    network.serve("verona.lit", modules={**MODULES, "blocking": {}})
+    prince, tybalt = (network.client(f"{name}@verona.lit/square") for name in ("prince", "tybalt"))
+    befriend(prince, tybalt)
+    listen(tybalt, TUNE)
+    prince.ask(publish(TUNE, tune("peace"), access_model="open"))
+    assert titles(tybalt) == ["peace"]
+    prince.ask("<iq type='set'><block xmlns='urn:xmpp:blocking'><item jid='tybalt@verona.lit'/></block></iq>")
+    tybalt.forget()
+    prince.ask(publish(TUNE, tune("banished"), access_model="open"))
+    assert events(tybalt) == []
+    listen(tybalt, TUNE)
+    assert events(tybalt) == []
+    assert refusal(tybalt.ask(items(TUNE, "prince@verona.lit"))) == ("service-unavailable", "")
 
 
 def test_a_hash_is_asked_for_once(network: Network) -> None:
@@ -283,6 +306,21 @@ def test_an_account_tells_what_it_has(network: Network) -> None:
     [node, *_] = romeo.ask(about.format(JULIET, "info", f" node='{TUNE}'"))[0]
     assert (node.get("category"), node.get("type")) == ("pubsub", "leaf")
     assert condition(romeo.ask(about.format(JULIET, "info", " node='closed'"))) == "item-not-found"
+
+
+def test_operators_see_and_delete_what_an_account_published(network: Network) -> None:
+    network.client(f"{JULIET}/balcony").ask(publish(TUNE, tune("secret")))
+    pep = network.server("capulet.lit").hosts["capulet.lit"].manager.module("pep")
+    assert isinstance(pep, Pep)
+    [row] = done(pep.list(JID(JULIET)))
+    assert (row["node"], row["items"], row["access"]) == (TUNE, 1, "presence")
+    assert "secret" not in str(row)
+    assert done(pep.delete(JID(JULIET), TUNE)) == f"{TUNE} of {JULIET} is deleted"
+    assert done(pep.list(JID(JULIET))) == []
+    with pytest.raises(Refused, match="has no node"):
+        done(pep.delete(JID(JULIET), TUNE))
+    with pytest.raises(Refused, match="no account"):
+        done(pep.list(JID("nobody@capulet.lit")))
 
 
 def test_what_an_account_published_goes_with_it(network: Network) -> None:

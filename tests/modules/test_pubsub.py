@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from jabberd.admin import Admin
+from jabberd.api import Refused
+from jabberd.hosting import verb_groups
 from jabberd.testing import Network
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.pubsub.play import (
     EVENT,
     PUBSUB,
@@ -156,6 +160,26 @@ def test_the_domain_above_lists_it(network: Network) -> None:
     listed = ["news.verona.lit", "rooms.verona.lit"]
     assert about(benvolio, "items", to="verona.lit").xpath(".//@jid") == listed
     assert about(benvolio, "items", to="notverona.lit").xpath(".//@jid") == ["rooms.verona.lit"]
+
+
+def operate(network: Network, *words: str) -> object:
+    answer = done(Admin(lambda: verb_groups(network.server(NEWS).hosts)).run([*words], {}))
+    network.flush()
+    return answer
+
+
+def test_operators_see_and_delete_nodes(network: Network, juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    publish(juliet, "first")
+    subscribe(romeo)
+    romeo.forget()
+    [row] = cast("list[dict[str, object]]", operate(network, "pubsub", "list", NEWS))
+    assert row.pop("bytes") != 0
+    assert row == {"node": "n", "access": "open", "items": 1, "subscribers": 1, "creator": JULIET}
+    assert operate(network, "pubsub", "delete", NEWS, "n") == "n is deleted"
+    assert len(events(romeo)) == 1
+    with pytest.raises(Refused, match="there is no node n"):
+        operate(network, "pubsub", "delete", NEWS, "n")
 
 
 # -- approval ---------------------------------------------------------------------------------------
