@@ -11,7 +11,8 @@ The map (``docs/tour.md`` has it with pictures):
 - ``modules/``    one file per extension
 - ``storage/``    two kinds of store, on SQLite, PostgreSQL or memory
 - ``config``      TOML to typed settings;  ``settings``  what they are;  ``typed``  how they are read
-- ``service``     puts everything together;  ``tap``  what ``twistd jabberd`` starts
+- ``service``     puts everything together;  ``services``  start and end in order
+- ``tap``         what ``twistd jabberd`` starts
 - ``admin``       the operator's verbs;  ``ctl``  the ``jabberctl`` command;  ``table``  answers as text
 - ``manhole/``    a prompt inside the server, over SSH
 - ``logs``        what is logged, and how;  ``measure``  what is counted

@@ -8,7 +8,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from jabberd.service import InOrder
+from jabberd.services import InOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

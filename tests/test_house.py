@@ -59,7 +59,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     # these put the parts together, and alone know more than one of them
     "hosting": _SEAMS | _PARTS,
     "operating": _SEAMS | _PARTS | {"hosting", "logs"},
-    "service": _SEAMS | _PARTS | {"holdings", "hosting", "logs", "manhole", "metrics", "operating", "web"},
+    "services": _SEAMS | _PARTS | {"hosting"},
+    "service": _SEAMS
+    | _PARTS
+    | {"holdings", "hosting", "logs", "manhole", "metrics", "operating"}
+    | {"services", "web"},
     "direct": _SEAMS | _PARTS | {"hosting", "operating"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together
