@@ -118,6 +118,13 @@ def _ip(text: str) -> str:
         raise Mistake('is not an IP address; write it like "127.0.0.1" or "::"') from None
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise Mistake('is no address or network; write it like "192.0.2.1" or "2001:db8::/32"') from None
+
+
 def _authority(value: object, folder: Path | None) -> str:
     if not isinstance(value, str):
         raise Mistake('is not a text; name a PEM file or "system"')
@@ -166,6 +173,7 @@ def _switch(value: object, _: Path | None) -> object:
 
 
 IP = Annotated[str, checked(_ip)]
+IPNetwork = Annotated[str, checked(_network)]
 HostAndPort = Annotated[Address, reads(_address)]
 #: ``system``, or the path of a PEM file.
 Authority = Annotated[str, reads(_authority)]
@@ -304,6 +312,7 @@ class Limits(Settings):
     :ivar address_failures: wrong passwords for all accounts together from one IP address.
     :ivar connections: of one IP address at a time, clients and servers together.
     :ivar connection_attempts: of one IP address.
+    :ivar exempt: addresses and networks whose connections, attempts and failures together nobody counts.
     :ivar http_connections: to the pages for operators at a time, from everywhere.
     :ivar resources: of one account at a time.
     :ivar roster: contacts of one account.
@@ -334,6 +343,7 @@ class Limits(Settings):
     address_failures: Rate = rates.Rate(100, 300)
     connections: Count = 100
     connection_attempts: Rate = rates.Rate(600, 60)
+    exempt: tuple[IPNetwork, ...] = ()
     http_connections: Count = 100
     resources: Count = 10
     roster: Count = 1000

@@ -103,6 +103,13 @@ def test_what_is_no_rate_is_told_with_an_example(wrong: str) -> None:
     )
 
 
+@pytest.mark.parametrize("wrong", ["localhost", "192.0.2.1/24", "192.0.2", ""])
+def test_what_is_no_network_is_told_with_an_example(wrong: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        settings(f'[limits]\nexempt = ["192.0.2.0/24", "{wrong}"]\n')
+    assert f'(got "{wrong}"); write it like "192.0.2.1" or "2001:db8::/32"' in str(told.value)
+
+
 @pytest.mark.rfc6120("13.12-4")
 def test_a_program_gives_sizes_and_durations_as_numbers() -> None:
     told: list[tuple[object, str]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -51,6 +51,7 @@ class Addresses:
     def use(self, limits: Limits) -> None:
         """Have other limits, for those who come from now on."""
         self._limits = limits
+        self._exempt = [ip_network(each) for each in limits.exempt]
         self._attempts.rate = limits.connection_attempts
         self._guesses.rate = limits.login_failures
         self._failures.rate = limits.address_failures
@@ -63,7 +64,7 @@ class Addresses:
     def admit(self, address: str) -> bool:
         """Whether one more connection may come from there; if so, it counts until `leave`."""
         subject = network(address)
-        why = self._objection(subject)
+        why = self._objection(address, subject)
         if why:
             self.refused[why] += 1
             log.info("refused a connection from {address}: {why}", address=subject, why=why)
@@ -72,9 +73,18 @@ class Addresses:
         self.open += 1
         return True
 
-    def _objection(self, subject: str) -> str:
+    def _is_exempt(self, address: str) -> bool:
+        """Whether many share it, so that one must not pay for all."""
+        if not self._exempt or not address:
+            return False
+        parsed = ip_address(address)
+        return any(parsed in each for each in self._exempt)
+
+    def _objection(self, address: str, subject: str) -> str:
         if self.most is not None and self.open >= self.most:
             return "files"
+        if self._is_exempt(address):
+            return ""
         if self._connections[subject] >= self._limits.connections:
             return "connections"
         return "" if self._attempts.take(subject, self._clock.seconds()) else "connection_attempts"
@@ -101,13 +111,14 @@ class Addresses:
         """It guessed wrong."""
         subject, now = network(address), self._clock.seconds()
         self._guesses.count(_guess(account, subject), now)
-        self._failures.count(subject, now)
+        if not self._is_exempt(address):
+            self._failures.count(subject, now)
 
     def held(self) -> Iterator[HeldBack]:
         """Who is held back now."""
         now, most = self._clock.seconds(), self._limits.connections
         for subject, count in self._connections.items():
-            if count >= most:
+            if count >= most and not self._is_exempt(subject.partition("/")[0]):
                 yield HeldBack("connections", subject, f"{count} of {most}")
         for meter in self.meters:
             yield from meter.held(now)

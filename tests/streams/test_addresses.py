@@ -117,6 +117,30 @@ def test_nothing_is_remembered_of_those_who_left() -> None:
     assert (door.open, door._connections) == (0, {})
 
 
+@pytest.mark.parametrize(
+    ("exempt", "address"),
+    [("192.0.2.66", EVIL), ("192.0.2.0/24", EVIL), ("2001:db8::/32", "2001:db8::66")],
+)
+def test_an_address_that_many_share_may_be_exempt_but_for_one_password(exempt: str, address: str) -> None:
+    door, _ = addresses(
+        connections=1,
+        connection_attempts=Rate(1, 60),
+        login_failures=Rate(2, 60),
+        address_failures=Rate(2, 60),
+        exempt=(exempt,),
+    )
+    assert [door.admit(address) for _ in range(5)] == [True] * 5
+    assert [door.admit("198.51.100.1") for _ in range(2)] == [True, False]
+    for number in range(5):
+        door.failed(address, f"user{number}@montague.lit")
+    door.failed(address, ROMEO)
+    assert door.may_try(address, ROMEO)
+    door.failed(address, ROMEO)
+    assert not door.may_try(address, ROMEO)
+    assert address not in [each.who for each in door.held()]
+    assert door.admit("")  # a Unix socket's is none
+
+
 # --- wrong passwords -----------------------------------------------------------------------------
 
 
