@@ -47,7 +47,7 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
     async def start(self) -> None:
         """Nothing is known yet."""
         self._known: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
-        self._asking: dict[tuple[str, JID], list[Deferred[frozenset[str]]]] = {}
+        self._asking: dict[tuple[str, JID], list[Deferred[frozenset[str] | None]]] = {}
         self._told: tuple[list[tuple[Module, Settings]], str] = ([], "")
 
     # -- of others --------------------------------------------------------------------------------
@@ -59,14 +59,14 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
             self._known.move_to_end((said.hash, said.ver))
         return found
 
-    async def learn(self, said: Caps, who: JID, asker: JID) -> frozenset[str]:
-        """Ask whoever says that; empty if there is no answer.
+    async def learn(self, said: Caps, who: JID, asker: JID) -> frozenset[str] | None:
+        """Ask whoever says that; None if there is no answer.
 
         :param who: their full JID; ``asker``: one of our accounts.
         """
         waiting = self._asking.get((said.ver, who))
         if waiting is not None:  # its presence came to many accounts
-            answer: Deferred[frozenset[str]] = Deferred()
+            answer: Deferred[frozenset[str] | None] = Deferred()
             waiting.append(answer)
             return await answer
         waiting = self._asking[said.ver, who] = []
@@ -76,15 +76,15 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
             each.callback(wanted)
         return wanted
 
-    async def _asked(self, said: Caps, who: JID, asker: JID) -> frozenset[str]:
+    async def _asked(self, said: Caps, who: JID, asker: JID) -> frozenset[str] | None:
         query = E(INFO, "query", {"node": f"{said.node}#{said.ver}"})
         try:
             answer = await self.domain.ask(Stanza.of("iq", query, sender=asker, to=who, type="get"))
         except StanzaError:
-            return _NOBODY
+            return None
         info = answer.child(f"{{{INFO}}}query")
         if info is None:
-            return _NOBODY
+            return None
         wanted = _wanted(info)
         if said.hash and _is_true(said, info):
             self._known[said.hash, said.ver] = wanted

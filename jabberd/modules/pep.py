@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Protocol, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from msgspec import Meta
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from jabberd.api import JID
     from jabberd.modules.caps import EntityCapabilities
+    from jabberd.xmpp.caps import Caps
 
 _USUAL: Final = Options()
 _MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
@@ -53,6 +54,13 @@ _MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are kn
 _NOTHING: Final = frozenset[str]()
 
 Rows = list[dict[str, object]]
+
+
+class Listener(NamedTuple):
+    """Somebody who is there: what their presence said last, and the nodes that they listen to for it."""
+
+    said: Caps
+    wanted: frozenset[str]
 
 
 @runtime_checkable
@@ -124,7 +132,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     async def start(self) -> None:
         """Nobody listens yet."""
-        self._listeners: WeakKeyDictionary[Account, dict[JID, frozenset[str]]] = WeakKeyDictionary()
+        self._listeners: WeakKeyDictionary[Account, dict[JID, Listener]] = WeakKeyDictionary()
         self._caps = cast("EntityCapabilities", self.domain.module("caps"))
         self._store = Store(
             self.nodes,
@@ -232,7 +240,9 @@ class Pep(Module, xep=163, version="1.2.2"):
     async def own_presence(self, event: PresenceSent) -> None:
         """A resource of the account itself is there."""
         assert event.session.presence is not None
-        await self._seen(event.account, event.session.presence.stamped(event.session.jid))
+        presence = event.session.presence.stamped(event.session.jid)
+        if self._is_news(presence, event.session.jid, event.account):
+            await self._seen(event.account, presence)
 
     @on(BecameUnavailable)
     def own_absence(self, event: BecameUnavailable) -> None:
@@ -248,12 +258,19 @@ class Pep(Module, xep=163, version="1.2.2"):
         if stanza.to is None or stanza.to.resourcepart or stanza.sender is None or not account.exists:
             return stanza
         if stanza.type == "":
-            if account.sessions or self.nodes.of(account):
+            if self._is_news(stanza, stanza.sender, account):
                 seen = Deferred.fromCoroutine(self._seen(account, stanza))
                 seen.addErrback(lambda why: self.log.failure("cannot tell a listener the news", why))
         elif stanza.type in ("unavailable", "error"):
             self._listeners.get(account, {}).pop(stanza.sender, None)
         return stanza
+
+    def _is_news(self, stanza: Stanza, who: JID, account: Account) -> bool:
+        """Whether it says more than that somebody is still there; most presence does not."""
+        if not (account.sessions or self.nodes.of(account)):
+            return False
+        known = self._listeners.get(account, {}).get(who)
+        return caps.announced(stanza) != (known and known.said)
 
     async def _seen(self, account: Account, presence: Stanza) -> None:
         """Learn what somebody listens to, and send them the last items of that (§4.3.4), each once."""
@@ -266,14 +283,17 @@ class Pep(Module, xep=163, version="1.2.2"):
         if who not in listeners:
             if len(listeners) >= _MOST_LISTENERS:
                 return
-            listeners[who] = _NOTHING
+            listeners[who] = Listener(said, _NOTHING)
         wanted = self._caps.known(said)
         if wanted is None:
             wanted = await self._caps.learn(said, who, account.jid)
             if who not in listeners:
                 return  # and gone meanwhile
-        news = wanted - listeners[who]
-        listeners[who] = wanted
+            if wanted is None:
+                del listeners[who]  # the next presence asks again
+                return
+        news = wanted - listeners[who].wanted
+        listeners[who] = Listener(said, wanted)
         if news:
             names = [name for name in self.nodes.of(account) if name in news]
             await self.pubsub.items.send_last(self.venue(account), names, who, ["on_sub_and_presence"])
@@ -305,7 +325,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 class AccountVenue:
     """An account, as `jabberd.pubsub.venue.Venue` has it."""
 
-    def __init__(self, account: Account, listeners: Mapping[JID, frozenset[str]]) -> None:
+    def __init__(self, account: Account, listeners: Mapping[JID, Listener]) -> None:
         self.account = account
         self.jid = account.jid
         self._listeners = listeners
@@ -326,4 +346,4 @@ class AccountVenue:
         return any(each.bare == who for each in self._listeners)
 
     def audience(self, node: str) -> Iterable[JID]:
-        return [who for who, wanted in self._listeners.items() if node in wanted]
+        return [who for who, each in self._listeners.items() if node in each.wanted]

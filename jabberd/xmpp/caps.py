@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from jabberd.xmpp.element import parse_content
 from jabberd.xmpp.forms import NS as DATA
 from jabberd.xmpp.ns import XML
 
@@ -21,6 +23,7 @@ INFO: Final = "http://jabber.org/protocol/disco#info"
 
 #: The hashes that we can check, as XEP-0300 calls them.
 HASHES: Final = {"sha-1": "sha1", "sha-256": "sha256", "sha-512": "sha512"}
+_USUAL: Final = 1_000  #: bytes of presence; what is longer is not remembered
 _FIELD: Final = f"{{{DATA}}}field"
 _VALUE: Final = f"{{{DATA}}}value"
 
@@ -34,11 +37,23 @@ class Caps(NamedTuple):
 
 
 def announced(presence: Stanza) -> Caps | None:
-    """What a presence stanza announces; None if that is nothing."""
-    told = presence.child(C)
+    """What a presence stanza announces; None if that is nothing.
+
+    The same presence goes to many: what it says is read once.
+    """
+    if C not in presence.children:
+        return None
+    return _announced(presence.payload) if len(presence.payload) <= _USUAL else _read(presence.payload)
+
+
+def _read(payload: bytes) -> Caps | None:
+    told = parse_content(payload).find(C)
     if told is None or not told.get("ver"):
         return None
     return Caps(told.get("hash", ""), told.get("ver", ""), told.get("node", ""))
+
+
+_announced = lru_cache(maxsize=1_000)(_read)
 
 
 def features(info: Element) -> frozenset[str]:

@@ -180,6 +180,8 @@ def test_the_legacy_format_is_asked_for_every_time(network: Network) -> None:
         juliet = network.client(f"{JULIET}/{resource}", presence="")
         juliet.send(presence(ver="1.0", hash=""))
         assert answer_caps(juliet, TUNE) == 1
+        juliet.send(presence(ver="1.0", hash=""))  # which it has told already
+        assert answer_caps(juliet, TUNE) == 0
     juliet.ask(publish(TUNE, tune("old")))
     assert titles(juliet) == ["old"]
 
@@ -191,6 +193,9 @@ def test_a_client_that_does_not_answer_hears_nothing(network: Network) -> None:
     network.advance(60)
     juliet.ask(publish(TUNE, tune("first")))
     assert juliet.hears_nothing()
+    juliet.send(presence(TUNE))
+    assert answer_caps(juliet, TUNE) == 1
+    assert titles(juliet) == ["first"]
 
 
 def test_presence_that_a_room_sends_to_a_resource_does_not_count(network: Network) -> None:
