@@ -12,6 +12,7 @@ from jabberd.api import (
     ACCOUNT,
     ANYONE,
     IQ,
+    JID,
     Account,
     BecameUnavailable,
     Element,
@@ -44,7 +45,6 @@ from jabberd.xmpp.rsm import PageWanted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
 
-    from jabberd.api import JID
     from jabberd.modules.caps import EntityCapabilities
     from jabberd.xmpp.caps import Caps
 

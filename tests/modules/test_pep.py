@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jabberd.api import JID, Refused
-from jabberd.modules.pep import Pep
+from jabberd.admin import Admin
+from jabberd.api import Refused
+from jabberd.hosting import verb_groups
 from jabberd.pubsub.node import Item
 from jabberd.testing import Network
 from jabberd.testing.client import condition
@@ -315,17 +316,20 @@ def test_an_account_tells_what_it_has(network: Network) -> None:
 
 def test_operators_see_and_delete_what_an_account_published(network: Network) -> None:
     network.client(f"{JULIET}/balcony").ask(publish(TUNE, tune("secret")))
-    pep = network.server("capulet.lit").hosts["capulet.lit"].manager.module("pep")
-    assert isinstance(pep, Pep)
-    [row] = done(pep.list(JID(JULIET)))
+    admin = Admin(lambda: verb_groups(network.server("capulet.lit").hosts))
+
+    def operate(*words: str) -> Any:
+        return done(admin.run(["pep", *words], {}))
+
+    [row] = operate("list", JULIET)
     assert (row["node"], row["items"], row["access"]) == (TUNE, 1, "presence")
     assert "secret" not in str(row)
-    assert done(pep.delete(JID(JULIET), TUNE)) == f"{TUNE} of {JULIET} is deleted"
-    assert done(pep.list(JID(JULIET))) == []
+    assert operate("delete", JULIET, TUNE) == f"{TUNE} of {JULIET} is deleted"
+    assert operate("list", JULIET) == []
     with pytest.raises(Refused, match="has no node"):
-        done(pep.delete(JID(JULIET), TUNE))
+        operate("delete", JULIET, TUNE)
     with pytest.raises(Refused, match="no account"):
-        done(pep.list(JID("nobody@capulet.lit")))
+        operate("list", "nobody@capulet.lit")
 
 
 def test_what_an_account_published_goes_with_it(network: Network) -> None:
