@@ -10,7 +10,7 @@ $(shell rm -f .venv/.has-*)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults guard bench bench-peers crowd lint types docs clean
+.PHONY: help demo run test faults guard bench bench-peers crowd fuzz lint types docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -41,6 +41,10 @@ bench-peers: .venv/.has-bench ## the same beside Prosody, ejabberd and jabberd2,
 
 guard: .venv/.has-dev ## count the machine instructions of a chat message (ARGS=--record stores the figure)
 	@$(BIN)/python benchmarks/instructions.py $(ARGS)
+
+fuzz: .venv/.has-fuzz ## odd input for the parser, SASL and addresses for FOR=60 seconds; finds go to var/fuzz
+	@for target in stream sasl jid; do \
+	$(BIN)/python -m tests.fuzz.run $$target $$(( $(or $(FOR),60) / 3 )) || exit 1; done
 
 lint: .venv/.has-dev ## style and common mistakes
 	@$(BIN)/ruff check

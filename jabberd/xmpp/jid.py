@@ -148,6 +148,10 @@ def _assemble(localpart: str, domainpart: str, resourcepart: str) -> JID:
     return jid
 
 
+#: Letters whose lower case IDNA does not know: they are folded to upper case (RFC 5892 §2.2).
+_CHEROKEE: Final = {ord(chr(letter).lower()): letter for letter in range(0x13A0, 0x13F6)}
+
+
 def prepare_localpart(text: str) -> str:
     """Enforce UsernameCaseMapped (RFC 8265 §3.3) less the characters of RFC 7622 §3.3.1.
 
@@ -205,7 +209,7 @@ def _ipv6_literal(text: str) -> str:
 
 def _u_labels(text: str) -> str:
     """Map as RFC 5895 §2 says (case, width, NFC, the ideographic full stop), then IDNA2008 by the label."""
-    lowered = USERNAME.width_mapping_rule(text.lower())
+    lowered = USERNAME.width_mapping_rule(text.lower().translate(_CHEROKEE))
     mapped = USERNAME.normalization_rule(lowered).replace("\u3002", ".")
     if len(mapped.encode()) > LIMIT:  # each label costs the square of its length
         return mapped

@@ -199,7 +199,8 @@ class StreamParser:
             reading.found.clear()
             self._buffer = rest = buffer[used:].lstrip(_WHITE)
             self._seen = max(0, self._seen - len(buffer) + len(rest))
-            self._check_beginning(rest)
+            if not reading.over:  # what comes behind an empty root is nobody's business
+                self._check_beginning(rest)
 
     def _check_beginning(self, buffer: bytes | bytearray) -> None:
         """Only a tag may begin here; it is also the place to notice UTF-16, which expat would read."""

@@ -256,6 +256,13 @@ addresses = st.builds(
 )
 
 
+def test_a_domain_in_cherokee_letters_stays_what_it_is() -> None:
+    """IDNA knows their upper case alone."""
+    address = JID.parse("xn--bcera.example")
+    assert address == "\u13f4\u13f4\u13eb.example"
+    assert JID.parse(str(address)) == JID.parse("\u13fc\u13fc\uabbb.example") == address
+
+
 @given(st.one_of(st.text(), addresses, st.text("ab@/.:-[]\u0660\u05d0\u200d\u00b7\u0345x", max_size=20)))
 @example("a@xn--a-0.lit")
 @example("\u0345@a")

@@ -206,6 +206,13 @@ def test_any_pieces_give_the_same_events(middle: list[bytes], last: bytes, cuts:
     assert cut.pending == whole.pending
 
 
+@pytest.mark.parametrize("rest", [b"", b"text", b"<x/>", b"\x00"])
+def test_a_stream_that_ends_as_it_begins_has_nothing_behind_it(rest: bytes) -> None:
+    parser = StreamParser(ns.CLIENT, Limits())
+    [header, end] = parser.feed(HEADER.replace(b">", b"/>") + rest)
+    assert (type(header), type(end)) == (Header, StreamEnd)
+
+
 @given(data=odd.stanzas(ns.CLIENT, prefixes=frozenset("hc")))
 @settings(deadline=None)
 def test_one_byte_at_a_time_gives_the_same_stanza(data: bytes) -> None:
