@@ -1,0 +1,56 @@
+"""A server to log in to, and all the ways in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from jabberd.certificates import issue, make_ca
+from tests.interop.actor import PASSWORD as SECRET
+from tests.running import Running, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["ALL", "DOMAIN", "SCRAM", "SECRET", "serving"]
+
+DOMAIN = "montague.lit"
+CONFIG = """
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+direct_tls = true
+[domains."montague.lit"]
+federation = "off"
+[tls]
+certificates = "certs"
+[storage]
+url = "sqlite:montague.db"
+[limits]
+login_failures = "1000 per 1 min"
+"""
+SCRAM = ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+ALL = [*SCRAM, *(f"{each}-PLUS" for each in SCRAM), "PLAIN"]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Running]:
+    """With an account for romeo."""
+    ca = make_ca()
+    issue(ca, DOMAIN).write(folder / "certs", DOMAIN)
+    (folder / "ca.crt").write_bytes(ca.certificate_pem())
+    config = folder / "montague.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "--password-stdin"]
+    create = [*command, "accounts", "create", f"romeo@{DOMAIN}"]
+    subprocess.run(create, input=SECRET, text=True, check=True, capture_output=True, timeout=30)
+    with running(config) as server:
+        yield server
