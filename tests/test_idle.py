@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from jabberd.storage.schema import MIGRATIONS, revisions
 from tests.running import running
 from tests.test_launch import config as config  # noqa: PLC0414 - the fixture
 from tests.test_launch import refused
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: By package, what brings it.
 ABSENT = {
@@ -77,6 +74,16 @@ def test_what_nobody_asked_for_yet_is_not_imported_not_even_by_the_first_start(
         with running(config) as server:
             assert needless(witness, ABSENT) == []
             server.stop()
+
+
+@pytest.mark.process
+def test_an_empty_server_takes_at_most_75_mib(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # or every start would compile it all
+    for _ in range(2):  # the first start may have to compile, which takes memory
+        with running(config) as server:
+            pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+            server.stop()
+    assert pages * os.sysconf("SC_PAGE_SIZE") / 2**20 <= 75
 
 
 @pytest.mark.process
