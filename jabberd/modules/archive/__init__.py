@@ -87,6 +87,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     async def start(self) -> None:
         """Look after what is too old."""
         self._said: tuple[Stanza, int] | None = None
+        self._written: tuple[Stanza | None, bytes] = (None, b"")
         self._sweeping = False
         self._sweep = LoopingCall(self._look_after)
         self._sweep.clock = self.domain.clock
@@ -133,9 +134,17 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     def _append(self, stanza: Stanza, account: Account, peer: JID) -> int:
         now = self.now()
         id = self.messages.new_id(now)
-        stored: Deferred[Any] = self.messages.append(account.jid, peer, now, stanza.to_standalone(), id=id)
+        stored: Deferred[Any] = self.messages.append(account.jid, peer, now, self._bytes(stanza), id=id)
         self.domain.hold(stored.addErrback(self._not_archived))
         return id
+
+    def _bytes(self, stanza: Stanza) -> bytes:
+        """What is archived on both sides is written once."""
+        last, written = self._written
+        if last is not stanza:
+            written = stanza.to_standalone()
+            self._written = stanza, written
+        return written
 
     def _not_archived(self, why: Failure) -> None:
         """It has been delivered all the same."""
