@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jabberd.api.domain import Account, Session
     from jabberd.xmpp.jid import JID
+    from jabberd.xmpp.stanza import Stanza
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,14 @@ class BecameUnavailable:
     account: Account
     session: Session
     status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStored:
+    """A message came for an account when nobody was there, and waits (XEP-0160)."""
+
+    account: Account
+    stanza: Stanza
 
 
 @dataclass(frozen=True, slots=True)

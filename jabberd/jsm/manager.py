@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jabberd.api import Keyed, Ordered, SessionClosed, Stage
+from jabberd.api import Keyed, MessageStored, Ordered, SessionClosed, Stage
 from jabberd.api.domain import Operators
 from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
@@ -399,7 +399,9 @@ class SessionManager:
         take = self.registry.undelivered
         if take is None or account.anonymous:
             raise StanzaError("service-unavailable")
-        return take(stanza, account)
+        home = take(stanza, account)
+        self.fire(MessageStored(account, stanza))
+        return home
 
     def shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
         """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
