@@ -54,6 +54,7 @@ DEFAULT: Final = (
     "sm",
     "bind2",
     "fast",
+    "cam",
     "commands",
     "motd",
     "welcome",

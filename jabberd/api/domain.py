@@ -44,6 +44,7 @@ class Session(Protocol):
     def client(self) -> interfaces.Identity:
         """Who its client is, how it proved that, and what it says of itself."""
 
+    since: float  #: when it was opened, by the domain's clock
     outlet: interfaces.Outlet  #: its stream, or what stands for it
     keeper: interfaces.Keeper | None  #: what may let it outlive its stream
 
@@ -151,6 +152,7 @@ class Domain(Protocol):
     jid: JID
     clock: IReactorTime
     storage: interfaces.Storage
+    credentials: interfaces.Credentials
     operators: Operators
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:

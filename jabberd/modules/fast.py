@@ -136,7 +136,7 @@ class Fast(Module, xep=484, version="0.2.0"):
     def _see_that_it_holds(self, token: Token, keys: ScramKeys, count: int | None) -> None:
         if not keys.genuine:
             raise SASLFailure("not-authorized")
-        if token.expires <= self.now() or token.password != _fingerprint(keys):
+        if token.expires <= self.now() or token.password != fingerprint(keys):
             raise SASLFailure("credentials-expired")
         if count is not None and count <= token.count:
             raise SASLFailure("not-authorized", "this count was used before")
@@ -181,7 +181,7 @@ class Fast(Module, xep=484, version="0.2.0"):
         if mechanism not in possible or not client or login.client.mechanism in _WITHOUT:
             return None
         owner, now = JID.of(login.client.username, self.domain.jid), self.now()
-        password = _fingerprint(await login.credentials.keys(login.client.username, _HASH))
+        password = fingerprint(await login.credentials.keys(login.client.username, _HASH))
         secret, keys = ht.made(mechanism)
         token = Token(keys, now, now + timedelta(seconds=self.config.lifetime), password)
         async with self._lock(owner, client):
@@ -201,6 +201,11 @@ class Fast(Module, xep=484, version="0.2.0"):
         return self._locks.setdefault((owner, client), DeferredLock())
 
     # -- for others ---------------------------------------------------------------------------------
+
+    async def holders(self, owner: JID) -> set[str]:
+        """The clients that have a token that is valid."""
+        known = await self.tokens.all(owner)
+        return {each for each, tokens in known.items() if tokens.expires > self.now()}
 
     async def withdraw(self, owner: JID, client: str) -> None:
         """Make the tokens of a client invalid."""
@@ -233,5 +238,6 @@ def _count(text: str | None) -> int | None:
     return int(text)
 
 
-def _fingerprint(keys: ScramKeys) -> bytes:
+def fingerprint(keys: ScramKeys) -> bytes:
+    """Tells one password of an account from the next, and nothing else."""
     return sha256(keys.stored_key).digest()

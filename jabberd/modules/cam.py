@@ -1,0 +1,213 @@
+"""XEP-0494: an account's owner sees which clients have access to it, and takes it from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+from msgspec import Meta
+
+from jabberd.api import (
+    ACCOUNT,
+    IQ,
+    JID,
+    Account,
+    Duration,
+    E,
+    Element,
+    Keyed,
+    Module,
+    Session,
+    SessionClosed,
+    SessionOpened,
+    Settings,
+    StanzaError,
+    answers,
+    on,
+)
+from jabberd.modules.fast import Fast, fingerprint
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.timestamp import to_stamp
+
+if TYPE_CHECKING:
+    from jabberd.interfaces import Identity
+
+NS: Final = "urn:xmpp:cam:0"
+_HASH: Final = "SHA-256"
+_PASSWORDS: Final = ("SCRAM-", "PLAIN")
+_FRESH: Final = timedelta(hours=1)  # what was written so lately is not written again
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A client that was here, under the id that it has given itself.
+
+    :ivar password: tells with which password it was, the last time that it showed one.
+    """
+
+    software: str
+    device: str
+    first: datetime
+    last: datetime
+    password: bytes = b""
+
+
+class ClientAccess(Module, xep=494, version="0.1.0"):
+    """Lists the clients of an account, and revokes their access."""
+
+    requires = ("fast",)
+    account_features = (NS,)
+
+    class Config(Settings):
+        """What is kept of clients.
+
+        :ivar remembered: how long after it was here last.
+        :ivar clients: of one account at most; one more, and the one that was here longest ago is forgotten.
+        """
+
+        remembered: Duration = 90 * 86400.0
+        clients: Annotated[int, Meta(ge=1)] = 50
+
+    config: Config
+
+    seen = Keyed("clients", of=Seen)
+
+    # -- who is here ----------------------------------------------------------------------------------
+
+    @on(SessionOpened)
+    async def came(self, event: SessionOpened) -> None:
+        """Remember a client that tells who it is."""
+        await self._write(event.account.jid, event.session.client, now=True)
+
+    @on(SessionClosed)
+    async def left(self, event: SessionClosed) -> None:
+        """Remember until when it was here."""
+        if event.account.exists:
+            await self._write(event.account.jid, event.session.client, now=False)
+
+    async def _write(self, owner: JID, client: Identity, *, now: bool) -> None:
+        agent = client.agent
+        if not agent.id or client.anonymous:
+            return
+        moment = self.now()
+        known = await self.seen.get(owner, agent.id)
+        if known is None and not now:  # it was revoked meanwhile
+            return
+        password = known.password if known else b""
+        if client.mechanism.startswith(_PASSWORDS):
+            password = await self._fingerprint(owner)
+        first = known.first if known else moment
+        fresh = Seen(agent.software, agent.device, first, moment, password)
+        if known is None:
+            await self._make_room(owner)
+        if known is None or replace(known, last=moment) != fresh or moment - known.last >= _FRESH:
+            await self.seen.put(owner, agent.id, fresh)
+
+    async def _make_room(self, owner: JID) -> None:
+        known = await self._known(owner)
+        oldest = sorted(known, key=lambda each: known[each].last)
+        surplus = len(known) + 1 - self.config.clients
+        await self.seen.change(owner, dict.fromkeys(oldest[: max(0, surplus)]))
+
+    async def _known(self, owner: JID) -> dict[str, Seen]:
+        """The clients that are remembered; the others are forgotten by this."""
+        known = await self.seen.all(owner)
+        since = self.now() - timedelta(seconds=self.config.remembered)
+        gone = [each for each, seen in known.items() if seen.last < since]
+        if gone:
+            await self.seen.change(owner, dict.fromkeys(gone))
+        return {each: seen for each, seen in known.items() if each not in gone}
+
+    async def _fingerprint(self, owner: JID) -> bytes:
+        return fingerprint(await self.domain.credentials.keys(owner.localpart, _HASH))
+
+    # -- what the owner asks ----------------------------------------------------------------------------
+
+    @answers.get(NS, "list", to=ACCOUNT)
+    async def clients(self, request: IQ) -> Element:
+        """Who has access (§4.1)."""
+        account = _account(request)
+        known = await self._known(account.jid)
+        password = await self._fingerprint(account.jid)
+        tokens = await self._fast.holders(account.jid)
+        here = {session.client.agent.id: session for session in account.sessions.values()}
+        listed = [
+            _client(_opaque(id), seen, here.get(id), password=seen.password == password, token=id in tokens)
+            for id, seen in sorted(known.items(), key=lambda each: each[1].last, reverse=True)
+        ]
+        return E(NS, "clients", None, *listed, *self._nameless(account))
+
+    def _nameless(self, account: Account) -> list[Element]:
+        """Those who are here and did not tell their id."""
+        nameless = [each for each in account.sessions.values() if not each.client.agent.id]
+        return [
+            _client(
+                _opaque(each.jid),
+                Seen("", "", since := datetime.fromtimestamp(each.since, UTC), since),
+                each,
+                password=each.client.mechanism.startswith(_PASSWORDS),
+                token=False,
+            )
+            for each in nameless
+        ]
+
+    @answers.set(NS, "revoke", to=ACCOUNT)
+    async def revoke(self, request: IQ) -> None:
+        """Take the access from a client: its sessions end, its tokens are void (§4.2).
+
+        Who knows the password may come again: that is told, as an error.
+        """
+        account = _account(request)
+        wanted = request.payload.get("id", "")
+        known = await self._known(account.jid)
+        id = next((each for each in known if _opaque(each) == wanted), "")
+        sessions = [
+            each for each in account.sessions.values() if _opaque(each.client.agent.id or each.jid) == wanted
+        ]
+        if not id and not sessions:
+            raise StanzaError("item-not-found")
+        knows = any(each.client.mechanism.startswith(_PASSWORDS) for each in sessions)
+        if id:
+            knows = known[id].password == await self._fingerprint(account.jid)
+            await self._fast.withdraw(account.jid, id)
+            if not knows:
+                await self.seen.change(account.jid, {id: None})
+        for session in sessions:
+            if session.jid != request.sender:  # which hears the answer, and may leave then
+                session.close(StreamError("not-authorized", "your access was revoked"))
+        if knows:
+            raise StanzaError("service-unavailable", application=(NS, "password-reset-required"))
+
+    @property
+    def _fast(self) -> Fast:
+        return cast("Fast", self.domain.module("fast"))
+
+
+def _account(request: IQ) -> Account:
+    assert request.account is not None
+    if request.account.anonymous:
+        raise StanzaError("service-unavailable")
+    return request.account
+
+
+def _opaque(id: str) -> str:
+    """What a client is called in the list."""
+    return sha256(id.encode()).hexdigest()[:24]
+
+
+def _client(id: str, seen: Seen, session: Session | None, *, password: bool, token: bool) -> Element:
+    told = {"software": seen.software, "device": seen.device}
+    agent = [E(NS, name, None, text) for name, text in told.items() if text]
+    auth = [E(NS, name) for name, holds in (("password", password), ("fast", token)) if holds]
+    return E(
+        NS,
+        "client",
+        {"connected": "false" if session is None else "true", "id": id, "type": "session"},
+        E(NS, "first-seen", None, to_stamp(seen.first)),
+        E(NS, "last-seen", None, to_stamp(seen.last)),
+        E(NS, "auth", None, *auth),
+        E(NS, "permission", {"status": "unrestricted"}),
+        *([E(NS, "user-agent", None, *agent)] if agent else []),
+    )
