@@ -34,7 +34,7 @@ log = Logger()
 _GATHERED: Final = 0.02  # seconds in which requests and acknowledgements gather
 _ASKED_AGAIN: Final = 5.0  # seconds between requests when nothing more is sent
 _LAST_ACKS: Final = 1.0  # seconds that the end of a stream waits for acknowledgements
-_ALL_HOME: Final = 5.0  # seconds that a resumption waits for what came on the stream before
+_ALL_HOME: Final = 20.0  # seconds that a resumption waits for what came on the stream before
 
 
 class Rider(Protocol):

@@ -29,6 +29,8 @@ class Message:
     :ivar number: the sender's, increasing.
     :ivar resent: how often its sender said it again, not having seen it acknowledged.
     :ivar refusal: the condition with which it came back.
+    :ivar kills: how often the servers of both had been killed when it was sent.
+    :ivar survivor: one of them was killed before it, or its last copy, arrived.
     """
 
     id: str
@@ -37,6 +39,8 @@ class Message:
     number: int
     resent: int = 0
     acknowledged: bool = False
+    kills: int = 0
+    survivor: bool = False
     refusal: str = ""
     stored: bool = False
     copies: list[Copy] = field(default_factory=list)
@@ -60,16 +64,15 @@ class Message:
     def repeated(self) -> tuple[int, int]:
         """Copies beyond the first for each receiver: all, and those without a reason.
 
-        A reason is that they came on several streams, or that the sender said it again, or that it waited in
-        two stores: a server that is killed while a message moves from one to the other delivers both.
+        A reason is that they came on several streams, or that the sender said it again, or that a server was
+        killed which had not acknowledged it, or had not heard that it was: it is sent again then, though it
+        may have arrived (XEP-0198 §4).  That connections break between servers is none: they resume.
         """
         receivers = Counter(copy.receiver for copy in self.copies)
-        direct = [copy for copy in self.copies if not copy.delayed]
-        waited = {copy for copy in self.copies if copy.delayed}
-        streams = Counter((copy.receiver, copy.stream) for copy in (*direct, *waited))
+        streams = Counter((copy.receiver, copy.stream) for copy in self.copies)
         return (
             sum(count - 1 for count in receivers.values()),
-            sum(max(0, count - 1 - self.resent) for count in streams.values()),
+            0 if self.survivor else sum(max(0, count - 1 - self.resent) for count in streams.values()),
         )
 
 
@@ -85,14 +88,24 @@ class Ledger:
         self.messages: dict[str, Message] = {}
         self.names: dict[tuple[str, str], set[str]] = defaultdict(lambda: {""})
         self.rosters: dict[str, dict[str, str]] = {}
+        self._kills: Counter[str] = Counter()  # of each domain's server
         self._order: dict[tuple[str, str, int], list[Message]] = defaultdict(list)
         self.arrivals = 0
 
     def sent(self, sender: str, to: str, number: int) -> str:
         """A new message; gives its id."""
         id = f"{sender}-{number}"
-        self.messages[id] = Message(id, sender, to, number)
+        message = self.messages[id] = Message(id, sender, to, number)
+        message.kills = self._kills_of(message)
         return id
+
+    def killed(self, domain: str) -> None:
+        """That domain's server was killed."""
+        self._kills[domain] += 1
+
+    def _kills_of(self, message: Message) -> int:
+        domains = {jid.partition("/")[0].partition("@")[2] for jid in (message.sender, message.to)}
+        return sum(self._kills[domain] for domain in domains)
 
     def acknowledged(self, id: str) -> None:
         """The sender's server has taken it."""
@@ -109,12 +122,15 @@ class Ledger:
         self.arrivals += 1
         message = self.messages[id]
         message.copies.append(copy)
+        message.survivor = message.kills != self._kills_of(message)
         self._order[copy.receiver, message.sender, copy.stream].append(message)
 
     def refused(self, id: str, condition: str) -> None:
         """It came back."""
         if id in self.messages:
-            self.messages[id].refusal = condition
+            message = self.messages[id]
+            message.refusal = condition
+            message.survivor = message.kills != self._kills_of(message)
 
     def stored(self, id: str) -> None:
         """It is in a database after all was over."""
@@ -153,6 +169,14 @@ class Ledger:
             if self.rosters[owner].get(contact, "") not in names
         ]
 
+    def contradicted(self) -> list[Message]:
+        """What arrived and came back, though it was said once and no server was killed."""
+        return [
+            each
+            for each in self.messages.values()
+            if each.refusal and each.copies and not (each.resent or each.survivor)
+        ]
+
     def unexplained(self) -> list[Message]:
         """What arrived twice on one stream though its sender said it once."""
         return [each for each in self.messages.values() if each.repeated()[1]]
@@ -167,6 +191,7 @@ class Ledger:
             "stored": sum(each.stored for each in every),
             "bounced": sum(bool(each.refusal) for each in every),
             "bounced and received": sum(bool(each.refusal and each.copies) for each in every),
+            "bounced and received unexplained": len(self.contradicted()),
             "resent": sum(each.resent for each in every),
             "duplicates": sum(each.repeated()[0] for each in every),
             "duplicates of what waited": sum(each.waited_twice for each in every),

@@ -143,10 +143,11 @@ class Server:
             resource.prlimit(process.pid, kind, unlimited)
 
     def kept(self) -> list[str]:
-        """The ids of the messages in its database."""
+        """The ids of the messages in its database that wait there for somebody."""
         connection = sqlite3.connect(self.database)
         try:
-            rows = connection.execute("SELECT stanza FROM archive").fetchall()
+            waiting = "SELECT stanza FROM archive WHERE store != 'archive' OR waiting = 1"
+            rows = connection.execute(waiting).fetchall()
         finally:
             connection.close()
         return [Stanza.from_standalone(row).id or "" for (row,) in rows]

@@ -43,6 +43,7 @@ def show(world: World, began: float) -> str:
         **world.ledger.figures(),
         **world.mishaps,
         "cut": sum(proxy.cuts for proxy in world.doors.values()),
+        "links cut": sum(proxy.cuts for proxy in world.links.values()),
         "killed": sum(server.kills for server in world.servers.values()),
         "sessions": sum(actor.sessions for actor in world.actors),
         "resumptions": sum(actor.resumptions for actor in world.actors),
@@ -59,6 +60,8 @@ def test_what_was_acknowledged_is_received_stored_or_bounced_whatever_breaks(tmp
         async with world.running():
             for door in world.doors.values():
                 door.mean = 40_000
+            for link in world.links.values():
+                link.mean = 100_000
             await asyncio.gather(world.chat(SECONDS, pace=6 * USERS), world.trouble(SECONDS, pause=0.7))
             await world.settle(200, rest=min(SECONDS / 2, 30))
             await world.part(60)
@@ -70,6 +73,8 @@ def test_what_was_acknowledged_is_received_stored_or_bounced_whatever_breaks(tmp
     figures = show(world, began)
     for wrong in (
         world.ledger.lost(remote=False),
+        world.ledger.lost(remote=True),
+        world.ledger.contradicted(),
         world.ledger.forgotten(),
         world.ledger.unexplained(),
         world.ledger.disordered(delayed=False),

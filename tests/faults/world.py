@@ -179,11 +179,13 @@ class World:
 
     async def trouble(self, seconds: float, pause: float) -> None:
         """One mishap after the other, ``pause`` seconds apart on average; every other one is a power cut."""
-        mishaps = (self.locked, self.full, self.cut_links, self.stall_door)
+        mishaps = (self.locked, self.full, self.cut_links, self.stall_door, self.stall_link)
         end = asyncio.get_running_loop().time() + seconds
         bag: list[Callable[[str], Coroutine[Any, Any, None]]] = []
         while asyncio.get_running_loop().time() < end:
-            bag = bag or [each for one in self.random.sample(mishaps, 4) for each in (one, self.power_cut)]
+            bag = bag or [
+                each for one in self.random.sample(mishaps, len(mishaps)) for each in (one, self.power_cut)
+            ]
             mishap = bag.pop()
             self._count(str(getattr(mishap, "__name__", "")))
             await mishap(self.random.choice(DOMAINS))
@@ -191,6 +193,7 @@ class World:
 
     async def power_cut(self, domain: str) -> None:
         """A server is killed, and comes back."""
+        self.ledger.killed(domain)
         await self.servers[domain].kill()
         await asyncio.sleep(self.random.uniform(0, 1))
         await self.servers[domain].start()
@@ -212,6 +215,12 @@ class World:
         self.doors[domain].flowing.clear()
         await asyncio.sleep(self.random.uniform(0.5, 3))
         self.doors[domain].flowing.set()
+
+    async def stall_link(self, domain: str) -> None:
+        """Nothing passes on the connections to a server from the other one."""
+        self.links[domain].flowing.clear()
+        await asyncio.sleep(self.random.uniform(0.5, 3))
+        self.links[domain].flowing.set()
 
 
 def _free_port(random: Random) -> int:

@@ -411,7 +411,7 @@ def test_a_resumption_does_not_wait_for_ever(world: World) -> None:
     peer = proved(world, montague)
     peer.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='0'/>")
     peer.heard = ""
-    world.advance(6)
+    world.advance(21)
     assert peer.heard == f"<resumed xmlns='{ns.SM}' previd='{id}' h='0'/>"
     late = montague.home.pop("m1")
     assert peer.say(xml("m1") + R) == f"<a xmlns='{ns.SM}' h='1'/>"
