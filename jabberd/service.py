@@ -76,6 +76,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     addresses = Addresses(reactor, settings.limits, most_connections())
     clients, factories = _client_factories(settings, shown, hosts, reactor, addresses)
     servers = ServerFactory(federation.terms, router, federation, addresses)
+    servers.use(federation.terms, settings.federation)
     factories |= _server_factories(servers, federation, reactor)
     listeners = Listeners(reactor, settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners, federation)

@@ -225,6 +225,12 @@ class Federation(Settings):
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
     :ivar queue_age: how long they wait before they are bounced.
     :ivar idle_timeout: after which a link without traffic is closed.
+    :ivar unacknowledged: most stanzas that another server may leave so, ``unacknowledged_size`` together.
+    :ivar links: at a time, those included whose failure is remembered.
+    :ivar unfinished: links that one account has begun and that do not stand yet.
+    :ivar homeless_size: of all stanzas together that wait for other servers, or for what they acknowledge.
+    :ivar resumable: how long another server's lost stream is remembered.
+    :ivar verifications: dialback keys asked about at a time, for one address ``address_verifications``.
     """
 
     authorities: tuple[Authority, ...] = ("system",)
@@ -235,6 +241,14 @@ class Federation(Settings):
     queue: Count = 500
     queue_size: Size = 1 << 20
     queue_age: Duration = 120.0
+    unacknowledged: Count = 10_000
+    unacknowledged_size: Size = 16 << 20
+    links: Count = 10_000
+    unfinished: Count = 200
+    homeless_size: Size = 64 << 20
+    resumable: Duration = 600.0
+    verifications: Count = 200
+    address_verifications: Count = 20
 
 
 class Storage(Settings):

@@ -127,8 +127,14 @@ class Plan:
         settings, parts = self.settings, self._parts
         parts.clients.use(terms.client_streams(settings, parts.clients.traffic), settings.limits)
         old = parts.federation.terms
-        shared = replace(old, trust=self._trust, streams=terms.server_streams(settings, old.streams.traffic))
-        parts.servers.use(shared)
+        shared = replace(
+            old,
+            trust=self._trust,
+            streams=terms.server_streams(settings, old.streams.traffic),
+            unacked=settings.federation.unacknowledged,
+            unacked_size=settings.federation.unacknowledged_size,
+        )
+        parts.servers.use(shared, settings.federation)
         asks_the_same = parts.federation.settings.resolver == settings.federation.resolver
         resolver = parts.federation.connector.resolver if asks_the_same else None
         connector = terms.connector(settings, parts.reactor, parts.bound, resolver)

@@ -114,6 +114,8 @@ def federation(
         secret=sha256(b"dialback " + secret).hexdigest(),
         streams=server_streams(settings, Traffic()),
         clock=reactor,
+        unacked=settings.federation.unacknowledged,
+        unacked_size=settings.federation.unacknowledged_size,
     )
     return Federation(shared, connector(settings, reactor, bound), settings.federation, spool)
 

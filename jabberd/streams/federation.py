@@ -7,7 +7,7 @@ keys that incoming streams bring.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL
@@ -44,10 +44,7 @@ __all__ = ["Federation", "secured"]
 
 log = Logger()
 
-_MOST_LINKS: Final = 10_000
 _MOST_SETBACKS: Final = 1_000
-_MOST_WAITING: Final = 64 << 20  # bytes in all queues together
-_MOST_VERIFICATIONS: Final = 200  # at a time
 _SWEEP: Final = 0.5  # seconds between looks at what has no home
 _SPOOLED_AFTER: Final = 1.0  # seconds without one
 _LOST: Final = (ConnectionClosed, SSL.Error, CancelledError)
@@ -58,6 +55,8 @@ class Federation:
 
     :ivar bounce: sends a stanza back with an error: the router's, to be set before the first stanza.
     :ivar connector: how their servers are found.
+    :ivar homeless_size: bytes of all stanzas that have no home yet.
+    :ivar verifying: keys of others that are asked about just now.
     :ivar spool: where messages go that find no home in time.
     :ivar links: those that there are, by pair.
     :ivar setbacks: the last failures of those that there were, by pair.
@@ -72,8 +71,10 @@ class Federation:
         self.links: dict[tuple[str, str], Link] = {}
         self.setbacks: OrderedDict[tuple[str, str], Setback] = OrderedDict()
         self.connector = connector
-        self._waiting = 0
-        self._verifying = 0
+        self.homeless_size = 0
+        self.verifying = 0
+        self._idle: dict[Pair, Link] = {}  # nothing but a failure to remember, oldest first
+        self._unfinished: Counter[JID] = Counter()  # links by those who began them
         self._closing = False
         self._kept: list[Deferred[None]] = []  # on their way to the spool while this server stops
         self._left: Deferred[None] | None = None
@@ -102,7 +103,40 @@ class Federation:
         assert sender is not None  # who receives a stanza sees to it
         assert to is not None
         link = self.links.get((sender.domainpart, to.domainpart))
-        return link if link is not None else self._new_link(Pair(sender.domain, to.domain))
+        if link is None:
+            link = self._new_link(Pair(sender.domain, to.domain))
+        elif link.pair not in self._idle:
+            return link
+        self._begun_by(link, sender.bare)
+        return link
+
+    def _begun_by(self, link: Link, account: JID) -> None:
+        """Count the link for whoever begins it, until it stands or has failed."""
+        if self._unfinished[account] >= self.settings.unfinished:
+            if link.state == "idle":
+                link.cut()
+            raise StanzaError("resource-constraint", "you have begun too many links to other servers")
+        self._idle.pop(link.pair, None)
+        self._unfinished[account] += 1
+        link.begun_by = account
+
+    @property
+    def most_unfinished(self) -> int:
+        """How many links one account has begun that do not stand, at most."""
+        return max(self._unfinished.values(), default=0)
+
+    def idle(self, link: Link) -> None:
+        """See `jabberd.streams.link.Switchboard`."""
+        self.finished(link)
+        self._idle[link.pair] = link
+
+    def finished(self, link: Link) -> None:
+        """See `jabberd.streams.link.Switchboard`."""
+        account, link.begun_by = link.begun_by, None
+        if account is not None:
+            self._unfinished[account] -= 1
+            if not self._unfinished[account]:
+                del self._unfinished[account]
 
     def _new_link(self, pair: Pair) -> Link:
         if self._closing:
@@ -112,7 +146,9 @@ class Federation:
             raise StanzaError("not-allowed", f"{pair.ours} talks to no other servers")
         if not self.terms.rules.allow(*pair):
             raise StanzaError("not-allowed", f"{pair.ours} does not talk to {pair.theirs}")
-        if len(self.links) >= _MOST_LINKS:
+        if len(self.links) >= self.settings.links and self._idle:
+            next(iter(self._idle.values())).cut()
+        if len(self.links) >= self.settings.links:
             raise StanzaError("resource-constraint", "there are too many links to other servers")
         link = self.links[pair] = Link(self, pair)
         return link
@@ -121,16 +157,16 @@ class Federation:
 
     def hold(self, size: int) -> bool:
         """See `jabberd.streams.link.Switchboard`."""
-        if self._waiting + size > _MOST_WAITING:
+        if self.homeless_size + size > self.settings.homeless_size:
             return False
-        self._waiting += size
+        self.homeless_size += size
         if not self._sweeping.running:
             self._sweeping.start(_SWEEP)
         return True
 
     def release(self, size: int) -> None:
         """See `jabberd.streams.link.Switchboard`."""
-        self._waiting -= size
+        self.homeless_size -= size
 
     def give_back(self, parcel: Parcel, error: StanzaError) -> None:
         """See `jabberd.streams.link.Switchboard`."""
@@ -146,7 +182,9 @@ class Federation:
     def forget(self, link: Link) -> None:
         """See `jabberd.streams.link.Switchboard`."""
         self.links.pop(link.pair, None)
-        if not self._waiting:
+        self._idle.pop(link.pair, None)
+        self.finished(link)
+        if not self.homeless_size:
             self._sweeping.stop()
         if link.setback is not None:
             self.setbacks[link.pair] = link.setback
@@ -161,7 +199,7 @@ class Federation:
         now = self.clock.seconds()
         for link in list(self.links.values()):
             link.sweep(now - _SPOOLED_AFTER, now - self.settings.queue_age)
-        if self._waiting:
+        if self.homeless_size:
             self._sweeping.start(_SWEEP)
 
     async def read_back(self, domain: JID) -> None:
@@ -227,9 +265,9 @@ class Federation:
     async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
         """See `jabberd.streams.incoming.Door`: on a connection of its own, which ends with the answer."""
         policy = self.terms.hosted(pair.ours)
-        if policy is None or self._verifying >= _MOST_VERIFICATIONS:
+        if policy is None or self.verifying >= self.settings.verifications:
             raise NotVerifiedError("resource-constraint")
-        self._verifying += 1
+        self.verifying += 1
         try:
             return await self._verify(pair, Policy("dialback", policy.require_tls), stream_id, key)
         except LinkError as error:
@@ -240,7 +278,7 @@ class Federation:
             log.info("cannot verify a key of {theirs!r}: {why}", theirs=pair.theirs, why=_reason(error))
             raise NotVerifiedError("remote-server-timeout") from error
         finally:
-            self._verifying -= 1
+            self.verifying -= 1
 
     async def _verify(self, pair: Pair, policy: Policy, stream_id: str, key: str) -> bool:
         stream = await self._connected(pair, policy)

@@ -66,7 +66,7 @@ class Door(Protocol):
     def bounce(self, stanza: Stanza, error: StanzaError) -> Deferred[None] | None:
         """Tell the sender why its stanza goes no further."""
 
-    async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
+    async def verify(self, pair: Pair, stream_id: str, key: str, address: str) -> bool:
         """Ask the authoritative server of ``pair.theirs`` whether it sent this key (XEP-0220 §2.1.2).
 
         :raises NotVerifiedError: no answer can be had.
@@ -299,7 +299,7 @@ class IncomingStream(ManagedStream):
     async def _verify(self, asked: Dialback, pair: Pair) -> None:
         stream_id = self.id
         try:
-            valid = await self.door.verify(pair, stream_id, asked.key)
+            valid = await self.door.verify(pair, stream_id, asked.key, self.address)
         except NotVerifiedError as error:
             self.say(asked.answer("error", error.condition))
             return

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from jabberd.streams.proof import Pair
     from jabberd.streams.spool import Spool
     from jabberd.xmpp.errors import StreamError
+    from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
 
 __all__ = ["Link", "Setback", "Switchboard"]
@@ -87,6 +88,12 @@ class Switchboard(Protocol):
     def give_back(self, parcel: Parcel, error: StanzaError) -> None:
         """Send the stanza back or, if this server is about to stop, keep it for its next start."""
 
+    def idle(self, link: Link) -> None:
+        """The link has nothing but a failure to remember, until it is opened again."""
+
+    def finished(self, link: Link) -> None:
+        """The link stands."""
+
     def forget(self, link: Link) -> None:
         """The link has nothing more to do."""
 
@@ -110,6 +117,7 @@ class Link:
     :ivar stream: while the link is up.
     :ivar failure: the last one, until the link is up again.
     :ivar setback: the last failure, also when the link is up again.
+    :ivar begun_by: the account whose stanza made it open, as long as it does not stand.
     :ivar since: when the link came to be or, while it is up, when it came up, by the clock.
     """
 
@@ -118,6 +126,7 @@ class Link:
         self.stream: OutgoingStream | None = None
         self.failure: LinkError | None = None
         self.setback: Setback | None = None
+        self.begun_by: JID | None = None
         self.since = board.clock.seconds()
         self._board = board
         self._clock = board.clock
@@ -300,6 +309,7 @@ class Link:
             self._put_back(before.taken())
         self.stream, self.failure, self._failures = stream, None, 0
         stream.rider = self
+        self._board.finished(self)
         stream.negotiated()
         self._used = self.since = self._clock.seconds()
         self._idling.start(self._board.settings.idle_timeout)
@@ -339,6 +349,7 @@ class Link:
         else:
             self._before = None
             self._idling.start(_REMEMBERED)
+            self._board.idle(self)
 
     # -- the end ------------------------------------------------------------------------------------
 

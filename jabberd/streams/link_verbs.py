@@ -72,6 +72,29 @@ class LinkVerbs:
             link.retry()
         return ", ".join(f"{link} is {link.state}" for link in links)
 
+    @operator("show what links may hold, and what they do")
+    def limits(self) -> Rows:
+        """A row for each of these settings in ``[federation]``, and how near the fullest link is to it.
+
+        Ages are in seconds, sizes in bytes.
+        """
+        federation, links = self._federation, [*self._federation.links.values()]
+        clock = federation.clock.seconds()
+        now = {
+            "queue": max((link.waiting for link in links), default=0),
+            "queue_size": max((link.waiting_size for link in links), default=0),
+            "queue_age": round(
+                max((clock - link.oldest for link in links if link.oldest is not None), default=0)
+            ),
+            "unacknowledged": max((link.unacknowledged for link in links), default=0),
+            "homeless_size": federation.homeless_size,
+            "links": len(links),
+            "unfinished": federation.most_unfinished,
+            "verifications": federation.verifying,
+        }
+        allowed = federation.settings
+        return [{"limit": name, "allowed": getattr(allowed, name), "now": now[name]} for name in now]
+
     @operator("tell why the last link to a domain failed, and what was tried")
     def why(self, domain: JID) -> Rows:
         """For each pair that failed: when, how often in a row, the reason, all places that were tried.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 
-from jabberd.settings import Limits
+from jabberd.settings import Federation, Limits
 from jabberd.streams.acks import Kept
 from jabberd.streams.addresses import Addresses, ip
-from jabberd.streams.incoming import IncomingStream
+from jabberd.streams.incoming import IncomingStream, NotVerifiedError
 from jabberd.streams.protocol import Unwelcome
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class ServerFactory(Factory):
         self, terms: Terms, router: Router, verifier: Verifier, addresses: Addresses | None = None
     ) -> None:
         self.streams: set[IncomingStream] = set()
-        self.kept = Kept()
+        self.federation = Federation()
+        self.kept = Kept(limit=self.federation.resumable)
+        self._verifying: Counter[str] = Counter()  # keys, by the address that they came from
         self._terms = terms
         self._router = router
         self._verifier = verifier
@@ -56,8 +59,9 @@ class ServerFactory(Factory):
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = terms.clock
 
-    def use(self, terms: Terms) -> None:
-        """Have other terms for the streams to come."""
+    def use(self, terms: Terms, federation: Federation) -> None:
+        """Have other terms for the streams to come, and other limits."""
+        self.federation, self.kept.limit = federation, federation.resumable
         self._terms = terms
 
     @property
@@ -96,9 +100,17 @@ class ServerFactory(Factory):
         """See `jabberd.streams.incoming.Door`."""
         return self._router.bounce(stanza, error)
 
-    async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
+    async def verify(self, pair: Pair, stream_id: str, key: str, address: str) -> bool:
         """See `jabberd.streams.incoming.Door`."""
-        return await self._verifier.verify(pair, stream_id, key)
+        if self._verifying[address] >= self.federation.address_verifications:
+            raise NotVerifiedError("resource-constraint")
+        self._verifying[address] += 1
+        try:
+            return await self._verifier.verify(pair, stream_id, key)
+        finally:
+            self._verifying[address] -= 1
+            if not self._verifying[address]:
+                del self._verifying[address]
 
     def closed(self, stream: IncomingStream) -> None:
         """See `jabberd.streams.incoming.Door`."""

@@ -9,7 +9,6 @@ import pytest
 from twisted.names import dns
 
 from jabberd.settings import Federation as Settings
-from jabberd.streams import federation
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.targets import Target
@@ -176,9 +175,8 @@ def test_a_queue_is_bounded_in_bytes(world: World) -> None:
     assert montague.errors == [("m3", "resource-constraint", "wait")]
 
 
-def test_all_queues_together_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(federation, "_MOST_WAITING", 1100)
-    montague = world.serve("montague.lit")
+def test_all_queues_together_are_bounded(world: World) -> None:
+    montague = world.serve("montague.lit", settings=Settings(homeless_size=1100))
     for number, domain in enumerate(("capulet.lit", "verona.lit", "capulet.lit", "verona.lit")):
         montague.message(ROMEO, f"x@{domain}", f"m{number}")
     assert montague.errors == [("m3", "resource-constraint", "wait")]
@@ -188,9 +186,42 @@ def test_all_queues_together_are_bounded(world: World, monkeypatch: pytest.Monke
     assert montague.errors == []
 
 
-def test_links_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(federation, "_MOST_LINKS", 2)
-    montague = world.serve("montague.lit")
+def test_a_sender_begins_only_so_many_links(world: World) -> None:
+    montague = world.serve("montague.lit", settings=Settings(unfinished=2))
+    for host in ("192.0.2.2", "192.0.2.3", "192.0.2.66"):
+        world.internet.silent.add((host, 5269))
+    for domain in ("capulet.lit", "verona.lit", "evil.example"):
+        montague.message(ROMEO, f"x@{domain}", domain)
+    assert montague.errors == [("evil.example", "resource-constraint", "wait")]
+    montague.message("benvolio@montague.lit/street", "x@evil.example", "b1")  # others may
+    montague.message(ROMEO, "x@evil.example", "r1")  # and use what others have begun
+    assert montague.errors == []
+
+
+def test_links_that_stand_or_have_failed_do_not_count_for_their_sender(world: World) -> None:
+    montague = world.serve("montague.lit", settings=Settings(unfinished=1))
+    world.serve("capulet.lit")
+    for domain in ("capulet.lit", "nowhere.example", "elsewhere.example", "nowhere.example"):
+        montague.message(ROMEO, f"x@{domain}", domain)
+        world.advance(5)
+    assert [condition for _, condition, _ in montague.errors] == ["remote-server-not-found"] * 3
+
+
+def test_links_that_have_failed_make_room_for_others(world: World) -> None:
+    montague = world.serve("montague.lit", settings=Settings(links=2))
+    for domain in ("nowhere.example", "elsewhere.example"):
+        montague.message(ROMEO, f"x@{domain}")
+    world.advance(5)
+    world.serve("capulet.lit")
+    montague.message(ROMEO, JULIET)
+    assert [str(link.pair.theirs) for link in montague.federation.links.values()] == [
+        "elsewhere.example",
+        "capulet.lit",
+    ]
+
+
+def test_links_are_bounded(world: World) -> None:
+    montague = world.serve("montague.lit", settings=Settings(links=2))
     for domain in ("capulet.lit", "verona.lit", "evil.example"):
         montague.message(ROMEO, f"x@{domain}", domain)
     assert montague.errors == [("evil.example", "resource-constraint", "wait")]

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from jabberd.certificates import issue
+from jabberd.settings import Federation
 from jabberd.streams.proof import Policy
 from jabberd.streams.protocol import StreamSettings
 from jabberd.xmpp import ns
@@ -469,6 +470,20 @@ def test_a_peer_cannot_make_us_connect_to_everybody(world: World) -> None:
     assert "<resource-constraint" in peer.say(result(sender="v9.example"))
     assert "<resource-constraint" in peer.say(result(sender="v1.example"))
     assert len(world.internet.pipes) == 9
+
+
+def test_one_address_has_only_so_many_keys_verified_at_a_time(world: World) -> None:
+    montague = world.serve("montague.lit", EITHER)
+    montague.factory.use(montague.terms, Federation(address_verifications=2))
+    world.internet.silent.add(("192.0.2.3", 5269))
+    peers = [dialled(world, montague) for _ in range(3)]
+    heard = [peer.say(result("k", "verona.lit")) for peer in peers]
+    assert heard[:2] == ["", ""]
+    assert "<resource-constraint" in heard[2]
+    peers[2].heard = ""
+    world.advance(31)
+    assert all("type='error'" in peer.heard for peer in peers[:2])
+    assert peers[2].say(result("k", "verona.lit")) == ""
 
 
 def test_a_peer_that_leaves_while_its_key_is_verified(world: World) -> None:
