@@ -22,8 +22,10 @@ START_TAG = re.compile(rb"""<[^>'"]*(?:(?:"[^"]*"|'[^']*')[^>'"]*)*>""")
 _LONGEST_NAMESPACE = 256
 _DEFERS = hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")  # expat >= 2.6
 
-#: Whole tokens and text, to the last byte.
-_TOKENS = re.compile(rb"(?:<!\[CDATA\[.*?]]>|" + START_TAG.pattern + rb"|[^<])*", re.DOTALL)
+#: Whole tokens and text, to the last byte.  Possessive: what was taken for one is never tried as another.
+_TOKENS = re.compile(
+    rb"""(?:(?><!\[CDATA\[.*?]]>)|<(?!!)[^>'"]*+(?:(?:"[^"]*+"|'[^']*+')[^>'"]*+)*+>|[^<]++)*+""", re.DOTALL
+)
 
 
 def _withholds() -> bool:

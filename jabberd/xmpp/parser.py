@@ -28,7 +28,7 @@ _WHITE: Final = b" \t\r\n"
 _DECLARATION: Final = re.compile(rb"<![A-Z]")
 #: A declaration in the payload that may give the content namespace a prefix, which nobody else gets to
 #: see (RFC 6120 §4.8.5); the name may hide behind character references.
-_PREFIXED: Final = re.compile(rb"""xmlns:[^=>]*=\s*["'][^"'<]*(?:jabber:client|&)""")
+_PREFIXED: Final = re.compile(rb"""xmlns:[^\s=<>:"'/]*\s*=\s*["'][^"'<]*(?:jabber:client|&)""")
 #: RFC 5646 §2.1, and much shorter than what a header has room for: each stanza without one gets it.
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,8}")
 #: RFC 6120 §4.8.3: what streams of one kind or another are about.

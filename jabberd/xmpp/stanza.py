@@ -39,7 +39,7 @@ _NEEDS_CARE = re.compile(rf"[&<>'\"\t\n\r{{{NOT_IN_XML}]")
 #: What keeps a payload from being forwarded as it is between content namespaces: an element with a
 #: prefix, whose unprefixed children are then in the stanza's namespace; a declaration that names a
 #: content namespace, or may do so behind a character reference.
-TIED = re.compile(rb"""<[^\s/>!"'&]*:|xmlns\s*=\s*["'][^"']*(?:jabber:(?:client|server|component)|&)""")
+TIED = re.compile(rb"""<[^\s/<>!"'&:]*:|xmlns\s*=\s*["'][^"']*(?:jabber:(?:client|server|component)|&)""")
 _UNLIMITED = Limits(size=1 << 62, tag=1 << 62, depth=1 << 30, elements=1 << 30)
 _UNREAD: Final = JID.parse("not.read.yet.invalid")  # by identity: an address that nobody asked for so far
 _INSIDE = b"<_ xmlns='jabber:client'>"

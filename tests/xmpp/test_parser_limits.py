@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import time
 import tracemalloc
 
 import pytest
 
-from jabberd.xmpp import ns
+from jabberd.xmpp import boundaries, ns
 from jabberd.xmpp import parser as module
 from jabberd.xmpp.boundaries import Boundaries, Limits
 from jabberd.xmpp.errors import StreamError
@@ -342,3 +343,36 @@ def test_an_error_holds_nothing_of_what_was_read() -> None:
     assert error.__traceback__ is None
     assert error.__context__ is None
     assert error.__cause__ is None
+
+
+HOSTILE = {
+    "angles in CDATA": b"<![CDATA[" + b"<" * 250_000 + b"]]>",
+    "colons in CDATA": b"<![CDATA[" + b"<a" * 120_000 + b"]]>",
+    "declarations in text": b"xmlns:" * 40_000,
+    "declarations without a value": b"xmlns:a = " * 20_000,
+    "declarations in quotes": b"xmlns='" * 30_000,
+    "declarations in CDATA": b"<![CDATA[" + b"xmlns:a='" * 20_000 + b"]]>",
+}
+
+
+@pytest.mark.parametrize("content_ns", [ns.CLIENT, ns.SERVER])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_costs_the_square_of_its_length(text: bytes, content_ns: str) -> None:
+    """A quarter of a megabyte of ``<`` in CDATA took nine minutes of a stream between servers."""
+    began = time.monotonic()
+    stream = odd.header(content_ns) + b"<message><body>" + text + b"</body></message>"
+    parser = StreamParser(content_ns, Limits())
+    _, stanza = parser.feed(stream)
+    assert isinstance(stanza, Stanza)
+    for namespace in (ns.CLIENT, ns.SERVER):
+        assert stanza.to_scope(namespace).count(b"body") == 2
+    assert time.monotonic() - began < 5  # milliseconds, where it is linear
+
+
+def test_sections_are_not_taken_for_tags_in_every_possible_way() -> None:
+    """Where expat withholds the ends of tags: twenty sections before a ``>`` in quotes took a minute."""
+    began = time.monotonic()
+    assert boundaries._TOKENS.fullmatch(b"<a>" + b"<![CDATA[<x>]]>" * 5_000 + b"<b c='>") is None
+    assert boundaries._TOKENS.fullmatch(b"<a b='>'>" + b"<![CDATA[<x>]]>y" * 5_000 + b"<b c='>'/></a>")
+    assert boundaries._TOKENS.fullmatch(b"<a><![CDATA[x]>") is None
+    assert time.monotonic() - began < 5
