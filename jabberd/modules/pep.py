@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _USUAL: Final = Options()
 _MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
 _MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are known to one account
+_MOST_STRANGERS: Final = 100  #: as many may there be before strangers, who hear of open nodes, do not count
 _NOTHING: Final = frozenset[str]()
 
 Rows = list[dict[str, object]]
@@ -87,6 +88,7 @@ class Pep(Module, xep=163, version="1.2.2"):
     """
 
     requires = ("caps", "disco")
+    replaceable = False  # it knows who is there
     account_identities = (("pubsub", "pep"),)
     account_features = (
         *FEATURES,
@@ -281,7 +283,8 @@ class Pep(Module, xep=163, version="1.2.2"):
             listeners.pop(who, None)
             return
         if who not in listeners:
-            if len(listeners) >= _MOST_LISTENERS:
+            near = who.bare == account.jid or account.trusts(who)
+            if len(listeners) >= (_MOST_LISTENERS if near else _MOST_STRANGERS):
                 return
             listeners[who] = Listener(said, _NOTHING)
         wanted = self._caps.known(said)

@@ -217,6 +217,20 @@ def test_a_stranger_who_sends_presence_hears_what_is_open(network: Network) -> N
     assert titles(paris) == ["open"]
 
 
+def test_strangers_do_not_keep_contacts_from_listening(network: Network) -> None:
+    juliet, romeo = network.client(f"{JULIET}/balcony"), network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    juliet.ask(publish(TUNE, tune("open"), access_model="open"))
+    villain = network.stranger("villain@evil.example/cave")
+    for number in range(150):
+        said = presence(TUNE).replace("<presence", f"<presence xmlns='jabber:client' to='{JULIET}'")
+        villain.send(said.replace("<presence", f"<presence from='villain@evil.example/{number}'", 1))
+    villain.flush()
+    assert len([each for each in villain.heard if each.get("type") == "get"]) < 150
+    listen(romeo, TUNE)
+    assert titles(romeo) == ["open"]
+
+
 # -- who may read it --------------------------------------------------------------------------------
 
 
