@@ -143,13 +143,14 @@ def wanted(
     return _filled(options, asked, submitted, models, most), names
 
 
-def submitted(values: Mapping[str, str]) -> Element:
-    """A filled-in form of ``publish-options``: by name what the node must have."""
+def submitted(values: Mapping[str, str], kind: str = PUBLISH_OPTIONS) -> Element:
+    """A filled-in form: by name what the node must have."""
+    of = E(DATA, "field", {"var": "FORM_TYPE", "type": "hidden"}, E(DATA, "value", None, kind))
     fields = (
         E(DATA, "field", {"var": f"{_PREFIX}{name}"}, E(DATA, "value", None, value))
         for name, value in values.items()
     )
-    return E(DATA, "x", {"type": "submit"}, *fields)
+    return E(DATA, "x", {"type": "submit"}, of, *fields)
 
 
 def _filled(options: Options, asked: Form, submitted: Element, models: Iterable[str], most: int) -> Options:

@@ -1,0 +1,51 @@
+"""Server information (XEP-0485)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.pubsub.play import items, order
+
+if TYPE_CHECKING:
+    from jabberd.testing import Network
+
+INFO = "urn:xmpp:serverinfo:0"
+NEWS = "news.montague.lit"
+MODULES: dict[str, dict[str, object]] = {"disco": {}, "serverinfo": {"interval": 60.0}}
+SERVICE: dict[str, dict[str, object]] = {"disco": {}, "pubsub": {}}
+
+
+def test_the_domain_tells_what_it_is(network: Network) -> None:
+    network.serve("montague.lit", modules=MODULES, services={NEWS: SERVICE})
+    network.advance(6)
+    anybody = network.client("juliet@capulet.lit/balcony")
+    answer = anybody.ask(items("serverinfo", NEWS))
+    assert answer.xpath(".//@name") == ["montague.lit"]
+    assert answer.findtext(".//{jabber:iq:version}name") == "jabberd"
+    about = anybody.ask(
+        "<iq type='get' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+    )
+    assert INFO in about.xpath(".//@var")
+
+
+def test_it_is_told_again_from_time_to_time(network: Network) -> None:
+    network.serve("montague.lit", modules=MODULES, services={NEWS: SERVICE}, admins=["prince@montague.lit"])
+    network.advance(6)
+    prince = network.client("prince@montague.lit/palace")
+    prince.ask(order("<purge node='serverinfo'/>", NEWS, "#owner"))
+    assert prince.ask(items("serverinfo", NEWS)).xpath(".//@name") == []
+    network.advance(60)
+    assert prince.ask(items("serverinfo", NEWS)).xpath(".//@name") == ["montague.lit"]
+
+
+def test_an_operator_reads_why_it_cannot_be_told(network: Network, log_lines: list[str]) -> None:
+    network.serve("montague.lit", modules=MODULES)
+    network.advance(6)
+    assert log_lines[-1].endswith("montague.lit has no publish-subscribe service to tell of itself")
+    elsewhere = {**MODULES, "serverinfo": {"service": "capulet.lit"}}
+    network.serve("verona.lit", modules=elsewhere)
+    network.serve("capulet.lit", modules={})
+    network.advance(6)
+    assert log_lines[-1].endswith(
+        "capulet.lit does not take what verona.lit tells of itself: service-unavailable"
+    )
