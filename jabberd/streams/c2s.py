@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from jabberd.interfaces import Identity
 from jabberd.streams import sasl2
-from jabberd.streams.exchange import Exchange
+from jabberd.streams.authentication import SASL, Authentication
 from jabberd.streams.protocol import StreamProtocol
-from jabberd.streams.sasl2 import Login
-from jabberd.xmpp import ns, sasl, stream
+from jabberd.xmpp import ns, stream
 from jabberd.xmpp.element import E, Element, serialize
-from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError
+from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
-    from jabberd.interfaces import Credentials, Security, Session, SessionHost
+    from jabberd.interfaces import Identity, Security, Session, SessionHost
     from jabberd.streams.protocol import StreamSettings
+    from jabberd.streams.sasl2 import Login
     from jabberd.xmpp.parser import Header, Nonza
-    from jabberd.xmpp.scram import ScramKeys
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
@@ -71,8 +68,8 @@ class Door(Protocol):
 class C2SStream(StreamProtocol):
     """One client's stream.
 
-    To SASL mechanisms it stands for the host's credentials (`jabberd.xmpp.identity.Credentials`), closed for
-    an account whose password was guessed wrong too often from this address.
+    :ivar to: whom our header is for: who the client says it is.
+    :ivar authentication: how it proves who it is; None before its header, and when it has a session.
     """
 
     content_ns: ClassVar[str] = ns.CLIENT
@@ -87,15 +84,10 @@ class C2SStream(StreamProtocol):
         self.session: Session | None = None
         self.client: Identity | None = None  # once authenticated
         self.asked = 0.0  # when it was asked, by `clock`, whether it is still there
-        self._offered: tuple[str, ...] = ()
-        self._vouched: Sequence[JID] = ()  # the accounts that the client's certificate vouches for
-        self._sasl = Exchange(self)
-        self._sasl2 = Exchange(self, ns.SASL2)
-        self._login: Login | None = None  # while a client logs in by XEP-0388
+        self.to: JID | None = None
+        self.authentication: Authentication | None = None
         self._failures = 0
         self._refused = 0
-        self._claimed = ""  # the account that the client wants to be, or wanted to be last
-        self._to: JID | None = None  # whom our header is for: who the client says it is
 
     # -- the stream's life --------------------------------------------------------------------------
 
@@ -116,40 +108,34 @@ class C2SStream(StreamProtocol):
             self.id = secrets.token_hex(8)
         self.header_sent = True
         sender = self.host.jid if self.host else next(iter(self.door.hosts), "")  # RFC 6120 §4.9.1.3
-        to = self._to or ""
+        to = self.to or ""
         return stream.header(ns.CLIENT, sender=sender, to=to, id=self.id, version=self.version)
 
     def on_header(self, header: Header) -> Deferred[None] | None:
-        self._to = _bare(header.sender)  # RFC 6120 §4.7.2
+        self.to = _bare(header.sender)  # RFC 6120 §4.7.2
         host = self._host_for(header.to)
         if host is None:
             raise StreamError("host-unknown")
-        if self._to and self._to.domainpart != host.jid and self.security.encrypted:
+        if self.to and self.to.domainpart != host.jid and self.security.encrypted:
             raise StreamError("invalid-from")  # XEP-0388 §2.1
         if self.client is not None and host is not self.host:
             raise StreamError("not-authorized", "you are logged in to another domain")
         self.host = host
+        if self.client is None:
+            self.authentication = Authentication(self, host)
         self.id = ""
         self.version = stream.version_for(header.version)
         self.write(self.our_header())
         if self.version != stream.VERSION:
             raise StreamError("unsupported-version")
         if self.client is None and self.security.peer_chain and host.policy.named is not None:
-            return Deferred.fromCoroutine(self._look_at_certificate(host))
+            return Deferred.fromCoroutine(self._offer_after_looking(host))
         self._offer(host)
         return None
 
-    async def _look_at_certificate(self, host: SessionHost) -> None:
-        """Find out who may log in with it (XEP-0178 §2) before anything is offered."""
-        assert host.policy.named is not None
-        named, objection = host.policy.named(self.security.peer_chain)
-        try:
-            self._vouched = [each for each in named if await host.admits(each.localpart)]
-        except Exception:  # noqa: BLE001  # such as a storage that is away: there are other mechanisms
-            log.failure("{stream}: cannot look for the accounts of its certificate", stream=self)
-        if not self._vouched:
-            why = objection or "none of the accounts that it names can log in"
-            log.info("{stream}: its certificate is of no use: {why}", stream=self, why=why)
+    async def _offer_after_looking(self, host: SessionHost) -> None:
+        assert self.authentication is not None
+        await self.authentication.look_at_certificate()
         self._offer(host)
 
     def _offer(self, host: SessionHost) -> None:
@@ -167,39 +153,23 @@ class C2SStream(StreamProtocol):
         if self.client is not None:
             bind = [E(ns.BIND, "bind")] if self.session is None else []
             return [*bind, *host.stream_features, stream.limits(settings.after.size, settings.idle)]
-        policy = host.policy
         offer: list[Element] = []
         if not self.security.encrypted and self.door.creator(host.jid):
-            required = [E(ns.TLS, "required")] if policy.require_tls else []
+            required = [E(ns.TLS, "required")] if host.policy.require_tls else []
             offer.append(E(ns.TLS, "starttls", None, *required))
-        if self.security.encrypted or not policy.require_tls:
-            self._offered = sasl.offered(
-                self.security,
-                plain=policy.plain,
-                anonymous=policy.anonymous,
-                external=bool(self._vouched),
-                hashes=policy.hashes,
-            )
-            offer += self._mechanisms()
-            offer.append(stream.limits(settings.before.size, settings.idle))
-        if self.security.encrypted:  # XEP-0388 §3
-            offer.append(sasl2.feature(self._offered, host.inline(self.security)))
-        return offer
-
-    def _mechanisms(self) -> list[Element]:
-        """The mechanisms, and the channel bindings that -PLUS can use (XEP-0440)."""
-        mechanisms = [E(ns.SASL, "mechanism", None, name) for name in self._offered]
-        offer = [E(ns.SASL, "mechanisms", None, *mechanisms)]
-        if self.security.bindings:
-            names = sorted(self.security.bindings)
-            types = [E(ns.SASL_CB, "channel-binding", {"type": name}) for name in names]
-            offer.append(E(ns.SASL_CB, "sasl-channel-binding", None, *types))
+        if self.security.encrypted or not host.policy.require_tls:
+            assert self.authentication is not None
+            offer += [*self.authentication.offer(), stream.limits(settings.before.size, settings.idle)]
         return offer
 
     # -- negotiation --------------------------------------------------------------------------------
 
     def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
-        if self._sasl2.running and not nonza.name.startswith(f"{{{ns.SASL2}}}"):
+        if nonza.name in SASL:
+            if self.authentication is None:
+                raise StreamError("policy-violation", "already logged in")
+            return self.authentication.take(nonza)
+        if self.authentication is not None and self.authentication.undivided:
             raise StreamError("policy-violation", "you are logging in")  # XEP-0388 §2.4
         negotiate = _NEGOTIATED.get(nonza.name)
         if negotiate is not None:
@@ -231,76 +201,29 @@ class C2SStream(StreamProtocol):
 
     def _compress(self, _: Nonza) -> None:
         self.write(serialize(E(_COMPRESS, "failure", None, E(_COMPRESS, "setup-failed"))))
-        self._count_failure()
+        self.count_failure()
 
-    def _auth(self, nonza: Nonza) -> Deferred[None] | None:
-        choose = partial(self._choose, nonza.attrs.get("mechanism", ""))
-        return self._begin(self._sasl, choose, nonza.element().text or "")
+    def count_failure(self) -> None:
+        """Whoever fails too often has to come again (RFC 6120 §6.4.5)."""
+        self._failures += 1
+        if self._failures >= self.door.attempts:
+            self.close(StreamError("policy-violation", "too many failures"))
 
-    def _authenticate(self, nonza: Nonza) -> Deferred[None] | None:
-        """XEP-0388 §2.3."""
-        request = nonza.element()
-        choose = partial(self._choose_at_once, nonza.attrs.get("mechanism", ""), request)
-        return self._begin(self._sasl2, choose, request.findtext(f"{{{ns.SASL2}}}initial-response"))
+    # -- logging in ---------------------------------------------------------------------------------
 
-    def _choose_at_once(self, name: str, request: Element) -> sasl.Mechanism:
-        assert self.host is not None
-        if not self.security.encrypted:
-            raise SASLFailure("encryption-required")
-        self._login = Login(self, self.host, request, self)
-        return self.host.mechanism(name, self._login) or self._choose(name)
-
-    def _begin(
-        self, exchange: Exchange, choose: Callable[[], sasl.Mechanism], initial: str | None
-    ) -> Deferred[None] | None:
-        if self.client is not None:
-            raise StreamError("policy-violation", "already logged in")
-        if self._sasl2.running or (exchange is self._sasl2 and self._sasl.running):
-            raise StreamError("policy-violation", "you are logging in")
-        if exchange.running:  # RFC 6120 §6.4.2: another begins; the one that is given up counts
-            self._count_failure()
-        if self.ended:
-            return None
-        self._claimed = ""
-        return exchange.begin(choose, initial)
-
-    def _choose(self, name: str) -> sasl.Mechanism:
-        assert self.host is not None
-        if not self._offered:
-            raise SASLFailure("encryption-required")
-        return sasl.mechanism(
-            name,
-            self._offered,
-            security=self.security,
-            domain=self.host.jid,
-            credentials=self,
-            identities=self._vouched,
-            protected=self.host.policy.downgrade_protection,
-        )
-
-    async def authenticated(self, success: sasl.Success) -> None:
-        """See `jabberd.streams.exchange`."""
-        assert self.host is not None
-        login, self._login = self._login, None
-        jid = JID.of(success.username, self.host.jid)
-        mistaken = self._to not in (None, jid) and success.mechanism != "ANONYMOUS"
-        if mistaken and self.security.encrypted:  # RFC 6120 §6.4.6; in the clear it may be anybody's word
-            exchange = self._sasl if login is None else self._sasl2
-            exchange.refuse(SASLFailure("invalid-authzid", "that is not the 'from' of your stream"))
-            return
-        if login is not None:
-            await self._log_in(login, success, jid)
-            return
-        self.client = Identity(success.username, success.mechanism)
+    def log_in(self, client: Identity, success: Element) -> None:
+        """The client is who it says, and opens a new stream."""
+        self.client = client
         self.settings.traffic.logins["success"] += 1
-        text = "" if success.data is None else self._sasl.encoded(success.data)
-        self.say(E(ns.SASL, "success", None, text))
+        self.say(success)
         self.restart()
 
-    async def _log_in(self, login: Login, success: sasl.Success, jid: JID) -> None:
-        """Do all that the client asked for, and then tell it; there is no new stream (XEP-0388 §2.6.1)."""
+    async def log_in_at_once(self, login: Login, data: str | None) -> None:
+        """Do all that the client asked for, and then tell it; there is no new stream (XEP-0388 §2.6.1).
+
+        :param data: the mechanism's additional data, in base64.
+        """
         assert self.host is not None
-        login.identified(success)
         self.client = login.client
         self.settings.traffic.logins["success"] += 1
         self.hold_back()
@@ -311,48 +234,14 @@ class C2SStream(StreamProtocol):
         if self.ended:  # the client left meanwhile
             self.on_over()
             return
+        jid = JID.of(login.client.username, self.host.jid)
         if self.session is not None:
             jid = self.session.jid
             self._established(self.session)
-        data = None if success.data is None else self._sasl2.encoded(success.data)
         self.release(sasl2.success(jid, data, answers, self._features(self.host)))
         log.info("{stream}: {jid!r} has logged in", stream=self, jid=jid)
         if login.bound is not None:
             login.bound.opened()
-
-    def refused(self, failure: SASLFailure) -> None:
-        """See `jabberd.streams.exchange`."""
-        self._login = None
-        self.settings.traffic.logins[failure.condition] += 1
-        if self._claimed and failure.condition == "not-authorized":
-            self.door.failed(self.address, self._claimed)
-        log.info(
-            "{stream}: login refused: {condition} {account!r}",
-            stream=self,
-            condition=failure.condition,
-            account=self._claimed,
-        )
-        self._count_failure()
-
-    def _count_failure(self) -> None:
-        self._failures += 1
-        if self._failures >= self.door.attempts:
-            self.close(StreamError("policy-violation", "too many failures"))
-
-    async def keys(self, username: str, hash_name: str) -> ScramKeys:
-        """See `jabberd.xmpp.identity.Credentials`."""
-        return await self._credentials_of(username).keys(username, hash_name)
-
-    async def check(self, username: str, password: str) -> bool:
-        """See `jabberd.xmpp.identity.Credentials`."""
-        return await self._credentials_of(username).check(username, password)
-
-    def _credentials_of(self, username: str) -> Credentials:
-        assert self.host is not None
-        self._claimed = JID.of(username, self.host.jid)
-        if not self.door.may_try(self.address, self._claimed):
-            raise SASLFailure("temporary-auth-failure")
-        return self.host.credentials
 
     # -- stanzas ------------------------------------------------------------------------------------
 
@@ -397,6 +286,7 @@ class C2SStream(StreamProtocol):
 
     def _established(self, session: Session) -> None:
         self.session = session
+        self.authentication = None
         self.negotiated()
         self.allow(self.settings.after)
 
@@ -413,12 +303,6 @@ class C2SStream(StreamProtocol):
 #: What a client may say beside stanzas.
 _NEGOTIATED: Final[dict[str, Callable[[C2SStream, Nonza], Deferred[None] | None]]] = {
     f"{{{ns.TLS}}}starttls": C2SStream._starttls,  # noqa: SLF001  # the class's own table
-    f"{{{ns.SASL}}}auth": C2SStream._auth,  # noqa: SLF001
-    f"{{{ns.SASL}}}response": lambda stream, said: stream._sasl.respond(said),  # noqa: SLF001
-    f"{{{ns.SASL}}}abort": lambda stream, said: stream._sasl.abort(said),  # noqa: SLF001
-    f"{{{ns.SASL2}}}authenticate": C2SStream._authenticate,  # noqa: SLF001
-    f"{{{ns.SASL2}}}response": lambda stream, said: stream._sasl2.respond(said),  # noqa: SLF001
-    f"{{{ns.SASL2}}}abort": lambda stream, said: stream._sasl2.abort(said),  # noqa: SLF001
     f"{{{_COMPRESS}}}compress": C2SStream._compress,  # noqa: SLF001
     stream.ERROR: C2SStream._error,  # noqa: SLF001
 }

@@ -23,9 +23,11 @@ log = Logger()
 
 
 class Authenticated(Protocol):
-    """The stream of an exchange."""
+    """Whoever an exchange is for; as text, its stream."""
 
-    ended: bool
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has ended."""
 
     def write(self, data: bytes) -> None:
         """Put bytes on the stream."""
