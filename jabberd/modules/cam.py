@@ -27,12 +27,13 @@ from jabberd.api import (
     answers,
     on,
 )
-from jabberd.modules.fast import Fast, fingerprint
+from jabberd.modules.fast import Fast, fingerprint, is_of
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
     from jabberd.interfaces import Identity
+    from jabberd.xmpp.scram import ScramKeys
 
 NS: Final = "urn:xmpp:cam:0"
 _HASH: Final = "SHA-256"
@@ -97,7 +98,7 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
             return
         password = known.password if known else b""
         if client.mechanism.startswith(_PASSWORDS):
-            password = await self._fingerprint(owner)
+            password = fingerprint(await self._keys(owner))
         first = known.first if known else moment
         fresh = Seen(agent.software, agent.device, first, moment, password)
         if known is None:
@@ -120,8 +121,8 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
             await self.seen.change(owner, dict.fromkeys(gone))
         return {each: seen for each, seen in known.items() if each not in gone}
 
-    async def _fingerprint(self, owner: JID) -> bytes:
-        return fingerprint(await self.domain.credentials.keys(owner.localpart, _HASH))
+    async def _keys(self, owner: JID) -> ScramKeys:
+        return await self.domain.credentials.keys(owner.localpart, _HASH)
 
     # -- what the owner asks ----------------------------------------------------------------------------
 
@@ -130,11 +131,11 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         """Who has access (§4.1)."""
         account = _account(request)
         known = await self._known(account.jid)
-        password = await self._fingerprint(account.jid)
+        keys = await self._keys(account.jid)
         tokens = await self._fast.holders(account.jid)
         here = {session.client.agent.id: session for session in account.sessions.values()}
         listed = [
-            _client(_opaque(id), seen, here.get(id), password=seen.password == password, token=id in tokens)
+            _client(_opaque(id), seen, here.get(id), password=is_of(seen.password, keys), token=id in tokens)
             for id, seen in sorted(known.items(), key=lambda each: each[1].last, reverse=True)
         ]
         return E(NS, "clients", None, *listed, *self._nameless(account))
@@ -170,7 +171,7 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
             raise StanzaError("item-not-found")
         knows = any(each.client.mechanism.startswith(_PASSWORDS) for each in sessions)
         if id:
-            knows = known[id].password == await self._fingerprint(account.jid)
+            knows = is_of(known[id].password, await self._keys(account.jid))
             await self._fast.withdraw(account.jid, id)
             if not knows:
                 await self.seen.change(account.jid, {id: None})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Annotated, Final
 from weakref import WeakValueDictionary
 
@@ -136,7 +137,7 @@ class Fast(Module, xep=484, version="0.2.0"):
     def _see_that_it_holds(self, token: Token, keys: ScramKeys, count: int | None) -> None:
         if not keys.genuine:
             raise SASLFailure("not-authorized")
-        if token.expires <= self.now() or token.password != fingerprint(keys):
+        if token.expires <= self.now() or not is_of(token.password, keys):
             raise SASLFailure("credentials-expired")
         if count is not None and count <= token.count:
             raise SASLFailure("not-authorized", "this count was used before")
@@ -236,6 +237,11 @@ def _count(text: str | None) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
         raise SASLFailure("malformed-request", "a count is a number")
     return int(text)
+
+
+def is_of(known: bytes, keys: ScramKeys) -> bool:
+    """Whether what was known of a password, if anything was, is of the one that these keys are of."""
+    return compare_digest(known, fingerprint(keys))
 
 
 def fingerprint(keys: ScramKeys) -> bytes:
