@@ -128,17 +128,19 @@ class Nodes:
         return [E(OWNER, "affiliation", {"jid": jid, "affiliation": what}) for jid, what in everybody.items()]
 
     async def affiliate(self, venue: Venue, name: str, who: JID, given: Iterable[Element]) -> None:
-        """Give others affiliations (§8.9.2): all that the owner says, or nothing."""
+        """Give others affiliations (§8.9.2): all that the owner says, or nothing, which the error shows."""
         store = self._store
         async with store.changing(venue, name):
             old = node = await store.node(venue, name)
             check_owner(venue, node, who)
-            for jid, what in _affiliations(given):
+            changes = _affiliations(given)
+            for jid, what in changes:
                 node = node.affiliated(jid, what)
             if not (node.owners or venue.owns(venue.jid)):
-                raise StanzaError("not-acceptable", "somebody has to own the node")
+                kept = _unchanged(name, old, changes)
+                raise StanzaError("not-acceptable", "somebody has to own the node", beside=kept)
             if len(node.affiliations) > store.limits.subscribers:
-                raise StanzaError("resource-constraint")
+                raise StanzaError("resource-constraint", beside=_unchanged(name, old, changes))
             outcasts = [each for jid, what in node.affiliations if what == "outcast"
                         for each in node.subscriptions_of(JID.parse(jid))]  # fmt: skip
             node = node.with_subscriptions(without=outcasts)
@@ -238,6 +240,15 @@ def _affiliations(given: Iterable[Element]) -> list[tuple[str, Affiliation]]:
         if what is not None:
             said[jid] = cast("Affiliation", what)
     return [*said.items()]
+
+
+def _unchanged(name: str, node: Node, changes: Iterable[tuple[str, Affiliation]]) -> Element:
+    """What those still are who were to be something else (§8.9.2.2)."""
+    kept = (
+        E(OWNER, "affiliation", {"jid": jid, "affiliation": node.affiliation(JID.parse(jid))})
+        for jid, _ in changes
+    )
+    return E(OWNER, "pubsub", None, E(OWNER, "affiliations", {"node": name}, *kept))
 
 
 def form_in(element: Element) -> Element:

@@ -17,7 +17,7 @@ from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.store import Store
@@ -122,13 +122,16 @@ class Subscriptions:
         check_owner(venue, node, who)
         return [shown(each, namespace=OWNER) for each in node.subscriptions if each.state == "subscribed"]
 
-    async def set(self, venue: Venue, name: str, who: JID, given: Iterable[Element]) -> None:
-        """Change the subscriptions of others (§8.8.2): all that the owner says, or nothing."""
+    async def set(self, venue: Venue, name: str, who: JID, given: Sequence[Element]) -> None:
+        """Change others' subscriptions (§8.8.2): all that the owner says, or nothing, as the error shows."""
         store = self._store
         async with store.changing(venue, name):
             node = await store.node(venue, name)
             check_owner(venue, node, who)
-            changes = [change for each in given if (change := _change(node, each)) is not None]
+            try:
+                changes = [change for each in given if (change := _change(node, each)) is not None]
+            except StanzaError as why:
+                raise StanzaError(why.condition, beside=_unchanged(name, node, given)) from None
             added = [each for each in changes if each.state != "none"]
             removed = [each for each in changes if each.state == "none"]
             node = node.with_subscriptions(*added, without=removed)
@@ -218,6 +221,17 @@ def _change(node: Node, given: Element) -> Subscription | None:
     if state not in STATES or (old is None and state == "none"):
         raise StanzaError("not-acceptable")
     return replace(old or Subscription(jid, secrets.token_hex(8)), state=cast("State", state))
+
+
+def _unchanged(name: str, node: Node, given: Iterable[Element]) -> Element:
+    """What the subscriptions still are that were to be something else (§8.8.2.2)."""
+    jids = {each.get("jid", "") for each in given}
+    states = {each.jid: each.state for each in node.subscriptions}
+    kept = (
+        E(OWNER, "subscription", {"jid": jid, "subscription": states.get(jid, "none")})
+        for jid in sorted(jids)
+    )
+    return E(OWNER, "pubsub", None, E(OWNER, "subscriptions", {"node": name}, *kept))
 
 
 def _authorization(name: str, jid: str, subid: str) -> Form:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from xml.etree.ElementTree import Element
 
 #: RFC 6120 §8.3.3: each defined condition with the error type that the section recommends.
 STANZA_CONDITIONS: Final[dict[str, str]] = {
@@ -81,6 +82,7 @@ class StanzaError(XMPPError):
     :param type: ``auth``, ``cancel``, ``continue``, ``modify`` or ``wait``; the recommended one unless given.
     :param application: an application-specific condition as ``(namespace, name)`` (§8.3.4).
     :param details: that condition's attributes.
+    :param beside: an element that the error stanza has before its ``<error/>``: what stands unchanged.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class StanzaError(XMPPError):
         type: str | None = None,
         application: tuple[str, str] | None = None,
         details: Mapping[str, str] | None = None,
+        beside: Element | None = None,
     ) -> None:
         super().__init__(condition, text)
         self.condition = condition
@@ -98,6 +101,7 @@ class StanzaError(XMPPError):
         self.text = text
         self.application = application
         self.details = details or {}
+        self.beside = beside
 
 
 class StreamError(XMPPError):

@@ -219,7 +219,8 @@ class Stanza:
 
         :param by: who says so, when it is not the one addressed.
         """
-        return self._answer("error", (error_element(error, by),))
+        beside = () if error.beside is None else (error.beside,)
+        return self._answer("error", (*beside, error_element(error, by)))
 
     def _answer(self, type: str, children: tuple[Element | Sealed, ...]) -> Stanza:
         attrs = {"type": type}

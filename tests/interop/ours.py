@@ -66,17 +66,25 @@ class Ours:
 
 @contextmanager
 def served(
-    folder: Path, authority: Authority, s2s: int, names: NameServer, federation: str, *, direct: bool = False
+    folder: Path,
+    authority: Authority,
+    s2s: int,
+    names: NameServer,
+    federation: str,
+    *,
+    direct: bool = False,
+    more: str = "",
 ) -> Iterator[Ours]:
     """Start our server for montague.lit.
 
     :param s2s: the port for other servers; ``direct``: they start TLS at once there.
     :param names: the name server that tells where others are.
+    :param more: tables of the configuration.
     """
     names.start()
     config = folder / "montague.toml"
     config.write_text(
-        CONFIG.format(s2s=s2s, direct=str(direct).lower(), federation=federation, resolver=names.port)
+        CONFIG.format(s2s=s2s, direct=str(direct).lower(), federation=federation, resolver=names.port) + more
     )
     jabberctl = Path(sys.executable).with_name("jabberctl")
     command = [

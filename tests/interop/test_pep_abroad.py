@@ -1,4 +1,4 @@
-"""Personal events between our server and Prosody: contacts at the other server hear them."""
+"""Personal events and a publish-subscribe service of ours, with people at a Prosody."""
 
 from __future__ import annotations
 
@@ -74,3 +74,25 @@ async def test_contacts_at_the_other_server_hear_it_and_may_read_it(verona: Vero
             while (message := await later.heard.get())["from"].bare != ROMEO:
                 pass
         assert message["pubsub_event"]["items"]["item"]["payload"].text == "of love"
+
+
+@played
+async def test_people_elsewhere_subscribe_to_a_service_of_ours(verona: Verona) -> None:
+    service = "news.montague.lit"
+    montague = verona.serve("certificate", services={service: "pubsub"})
+    authority = verona.authority.file
+    romeo = equipped(Actor(f"{ROMEO}/orchard", montague.port, authority, register=False))
+    juliet = equipped(Actor(f"{JULIET}/balcony", verona.c2s, authority, register=True))
+    juliet.add_event_handler("pubsub_publish", juliet.heard.put_nowait)
+    async with entered(romeo, juliet):
+        ours, theirs = romeo.plugin["xep_0060"], juliet.plugin["xep_0060"]
+        await ours.create_node(service, "verona")
+        await theirs.subscribe(service, "verona")
+        for number in range(5):
+            await ours.publish(service, "verona", id=str(number), payload=news(f"news {number}"))
+            assert (await heard(juliet))["item"]["payload"].text == f"news {number}"
+        with pytest.raises(IqError) as error:
+            await theirs.create_node(service, "capulet")
+        assert error.value.condition == "forbidden"
+        answer = await theirs.get_items(service, "verona", max_items=2)
+        assert [each["id"] for each in answer["pubsub"]["items"]] == ["3", "4"]

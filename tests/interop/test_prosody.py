@@ -12,7 +12,7 @@ from tests.interop.peers import PROSODY, Authority, NameServer, free_ports, pros
 from tests.interop.story import play, play_in_vain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.interop.ours import Ours
@@ -35,13 +35,19 @@ class Verona:
         self._folder = folder
         self._stack = stack
 
-    def serve(self, federation: str, *, direct: bool = False, **options: Any) -> Ours:
+    def serve(
+        self, federation: str, *, direct: bool = False, services: Mapping[str, str] = {}, **options: Any
+    ) -> Ours:
         """Start both.
 
         :param direct: TLS starts with the connection (XEP-0368), both ways.
+        :param services: by domain, the modules that serve domains of ours.
         :param options: those of `prosody`.
         """
         service, port = ("xmpps-server", self.direct) if direct else ("xmpp-server", self.s2s)
+        for domain in services:
+            self.authority.certify(domain)
+        more = "".join(f"[domains.'{domain}']\nservice = '{each}'\n" for domain, each in services.items())
         names = NameServer({f"_{service}._tcp.capulet.lit": port})
         self._stack.enter_context(
             prosody(
@@ -49,12 +55,12 @@ class Verona:
                 "capulet.lit",
                 self.authority,
                 (self.c2s, self.s2s, self.direct),
-                {f"{service} montague.lit": self.ours},
+                {f"{service} {each}": self.ours for each in ("montague.lit", *services)},
                 **options,
             )
         )
         return self._stack.enter_context(
-            served(self._folder, self.authority, self.ours, names, federation, direct=direct)
+            served(self._folder, self.authority, self.ours, names, federation, direct=direct, more=more)
         )
 
 

@@ -416,7 +416,9 @@ def test_an_owner_manages_subscriptions(juliet: Client, romeo: Client) -> None:
     assert len(events(romeo)) == 1
     assert juliet.ask(ask("<subscriptions node='n'/>", owner="#owner")).xpath(".//@jid") == []
     for wrong in ((ROMEO, "none"), (ROMEO, "maybe"), ("@", "subscribed")):
-        assert juliet.ask(order(change.format(*wrong), owner="#owner")).get("type") == "error"
+        refused = juliet.ask(order(change.format(*wrong), owner="#owner"))
+        assert refused.get("type") == "error"
+        assert refused.xpath(".//@subscription") == ["none"]
     assert condition(romeo.ask(ask("<subscriptions node='n'/>", JULIET, "#owner"))) == "forbidden"
 
 
