@@ -16,6 +16,7 @@ from lxml import etree
 
 import jabberd.modules
 from jabberd.loader import SERVICE_DEFAULT, module_class
+from jabberd.streams import c2s
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.xmpp import ns
@@ -113,4 +114,41 @@ def test_every_question_is_answered_once_whatever_it_has_inside(
     assert len(answers[0]) <= 1
     assert condition(answers[0]) != "internal-server-error", etree.tostring(question)
     assert romeo.connected
+    assert logged_errors.take() == []
+
+
+def said() -> list[str]:
+    """Every nonza that a client may say, to its stream or to a module."""
+    network = served(Network())
+    found = set(c2s._NEGOTIATED)
+    for server in network.servers:
+        for host in server.hosts.values():
+            registry = host.manager.registry
+            found.update(registry.nonzas, registry.unbound)
+    network.close()
+    return sorted(found)
+
+
+@pytest.mark.rfc6120("4.8.4-2", "4.9.2-1")
+@pytest.mark.parametrize("when", ["at once", "logged in", "bound"])
+@pytest.mark.parametrize("name", said())
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_nonza_is_too_much_whatever_it_has_inside(
+    logged_errors: LoggedErrors, name: str, when: str, data: st.DataObject
+) -> None:
+    network = served(Network())
+    client = network.connected("romeo@montague.lit/orchard")
+    client.open()
+    if when != "at once":
+        client.login()
+        client.open()
+    if when == "bound":
+        client.bind()
+    client.forget()
+    nonza = etree.Element(name)
+    fill(data.draw, nonza, name[1:].partition("}")[0], 2)
+    client.send(etree.tostring(nonza))
+    assert b"internal-server-error" not in b"".join(map(etree.tostring, client.heard))
+    network.close()
     assert logged_errors.take() == []
