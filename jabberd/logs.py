@@ -188,7 +188,7 @@ class Lines:
         kind = (event.get("log_namespace", ""), event.get("log_format") or "")
         if kind not in self._spent and len(self._spent) >= _MOST_KINDS:
             kind = ("", "")
-        peer = (*kind, getattr(event.get("stream"), "address", ""))
+        peer = (*kind, _address(event))
         if self._spent[kind] >= self._budget or self._spent_on[peer] >= self._budget / 4:
             self._suppressed[kind] += 1
             return None
@@ -205,6 +205,11 @@ class Lines:
         self._spent_on = Counter()
         for (namespace, like), count in suppressed.items():
             log.warn("suppressed {count} of {what}: {like!r}", count=count, what=namespace, like=like)
+
+
+def _address(event: LogEvent) -> str:
+    """Whose doing it is; empty if nobody's in particular."""
+    return str(getattr(event.get("stream"), "address", "") or event.get("address", ""))
 
 
 class LogFile:

@@ -448,6 +448,18 @@ def test_one_peer_cannot_hide_what_others_do(bounded: tuple[Lines, Callable[[], 
     assert "xxx" in said()[-1]
 
 
+def test_who_is_not_even_let_in_cannot_hide_it_of_others_either(
+    bounded: tuple[Lines, Callable[[], list[str]]],
+) -> None:
+    _, said = bounded
+    door = Logger("jabberd.streams.addresses")
+    for _ in range(2_000):
+        door.info("refused a connection from {address}", address="192.0.2.66")
+    door.info("refused a connection from {address}", address="192.0.2.1")
+    assert said()[-1] == "[jabberd.streams.addresses#info] refused a connection from 192.0.2.1"
+    assert len(said()) < 600
+
+
 def test_what_is_remembered_of_peers_goes_with_the_budget(
     bounded: tuple[Lines, Callable[[], list[str]]],
 ) -> None:
