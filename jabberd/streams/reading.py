@@ -83,13 +83,15 @@ class Reading(Protocol):
         raise NotImplementedError
 
     def dataReceived(self, data: bytes) -> None:
-        if self.ended:
-            return
         self.heard = now = self.clock.seconds()
         settings, whole = self.settings, self._whole
         if whole < now:  # noqa: PLR1730  # a call would cost more than all the rest of this
             whole = now
         self._whole = whole = whole + len(data) / settings.rate
+        if self.ended:
+            if whole - now > settings.burst:
+                self.transport.abortConnection()  # who goes on for so long does not listen to a goodbye
+            return
         if self._rest is None and not self._ahead:
             self._read(data)
         else:

@@ -201,6 +201,20 @@ def test_who_was_silent_may_send_a_burst_again() -> None:
     assert talk.stream.settings.traffic.slowed == 0
 
 
+def test_who_goes_on_flooding_behind_the_end_is_cut_off() -> None:
+    talk = Talk(slow())
+    talk.stream.script["k"] = StreamError("policy-violation")
+    flood(talk, KILOBYTE)
+    for _ in range(3):
+        flood(talk, KILOBYTE)
+    assert not talk.pipe.server._raw.aborted
+    flood(talk, KILOBYTE * 3)
+    assert talk.pipe.server._raw.aborted
+    talk.pipe.flush()
+    assert not talk.pipe.client.connected
+    assert talk.clock.getDelayedCalls() == []
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_a_stream_that_is_slowed_down_ends_without_leaving_a_timer(held: bool) -> None:
     talk = Talk(slow())
