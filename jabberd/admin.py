@@ -212,10 +212,9 @@ def _value(name: str, type: type, word: str, verb: Verb) -> Any:
 
 
 def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str:
-    """Say which verbs come near; an unknown noun shows all nouns."""
+    """Say which verbs come near: all of a noun that stands alone, all there are for what nobody knows."""
     known = [f"{group} {name}".lstrip() for group, name in verbs]
     said = " ".join(words[:2])
-    near = difflib.get_close_matches(said, known, n=3) or [
-        each for each in known if each.startswith(words[0])
-    ]
+    of_noun = [each for each in known if each.startswith(f"{words[0]} ")]
+    near = of_noun if len(words) == 1 and of_noun else difflib.get_close_matches(said, known, n=3) or of_noun
     return f"{said!r} is not a verb; there are: {', '.join(near or known)}"

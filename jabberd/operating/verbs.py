@@ -128,7 +128,9 @@ class DomainVerbs:
     async def remove(self, domain: JID) -> str:
         """Its clients and other servers are told ``host-gone``."""
         if domain not in self._reload.parts.hosts:
-            raise Refused(f"{domain} is not hosted here")
+            raise Refused(
+                f"{domain} is not hosted here; hosted are {', '.join(sorted(self._reload.parts.hosts))}"
+            )
         table = self._reload.read().table.get("domains", {}).get(domain)
         await self._reload.follow(self._reload.config.changed(("domains", domain)))
         return f"{domain} is gone; {_file('domain', known=table is None)}"

@@ -19,6 +19,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from xml.etree import ElementTree as ET
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from slixmpp import JID
@@ -201,6 +202,9 @@ class Stage:
         """What a command of the page prints, with ports and folder as they stand there."""
         for name, port in PORTS.items():
             words = re.sub(rf"\b{port}\b", str(self._ports[name]), words)
+        if "reports remove" in words:  # the id of a report is another one each time
+            listed = self.play(f"jabberctl --config jabberd.toml reports list {words.split()[-2]}")
+            words = words.replace(words.split()[-1], listed.splitlines()[-1].split()[0])
         said = (
             self._typed
             if words.startswith("jabberctl") and re.search(r"accounts (create|password)", words)
@@ -380,6 +384,18 @@ class Stage:
         self._run(begin())
         time.sleep(0.3)
 
+    def kept(self) -> None:
+        """Romeo tells what he hears, and blocks somebody whom he reports."""
+        nick = "<item id='current'><nick xmlns='http://jabber.org/protocol/nick'>Romeo</nick></item>"
+        node = "http://jabber.org/protocol/nick"
+        pubsub = "http://jabber.org/protocol/pubsub"
+        report = "<report xmlns='urn:xmpp:reporting:1' reason='urn:xmpp:reporting:spam'/>"
+        for xml in (
+            f"<pubsub xmlns='{pubsub}'><publish node='{node}'>{nick}</publish></pubsub>",
+            f"<block xmlns='urn:xmpp:blocking'><item jid='tybalt@evil.example'>{report}</item></block>",
+        ):
+            self._run(_asked(self._people["romeo@example.org/orchard"], xml))
+
     def silent(self) -> None:
         """They are silent."""
 
@@ -433,6 +449,12 @@ class Stage:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+
+async def _asked(actor: Actor, xml: str) -> None:
+    iq = actor.Iq(stype="set")
+    iq.append(ET.fromstring(xml))
+    await iq.send()  # type: ignore[no-untyped-call]  # slixmpp's
 
 
 async def _rest() -> None:

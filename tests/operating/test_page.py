@@ -95,6 +95,7 @@ def test_the_page_shows_every_verb_with_what_it_prints(tmp_path: Path) -> None:
     helps = dict(re.findall(r"^([a-z -]*[a-z])(?: [A-Z[ _\]]+)?  +(\S.*)$", "\n".join(lines), re.MULTILINE))
     assert len(helps) == len(lines)
     shown = [printed.words.partition(".toml ")[2].removeprefix("--json ") for printed, _ in found]
+    shown += re.findall(r"`(?:jabberctl )?([a-z -]+)", page)  # or at least told of
     assert [verb for verb in helps if not any(f"{each} ".startswith(f"{verb} ") for each in shown)] == []
     prompt = re.findall(r"^admin\.accounts\.(\w+)\(.*?\) +(.*)$", page, re.MULTILINE)
     assert {f"accounts {verb}": help for verb, help in prompt} == {
