@@ -38,7 +38,7 @@ from jabberd.pubsub.options import Options, submitted
 from jabberd.pubsub.requests import PubSub
 from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
-from jabberd.xmpp import caps
+from jabberd.xmpp import caps, ns
 from jabberd.xmpp.element import E
 from jabberd.xmpp.rsm import PageWanted
 
@@ -52,6 +52,11 @@ _USUAL: Final = Options()
 _MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
 _MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are known to one account
 _MOST_STRANGERS: Final = 100  #: as many may there be before strangers, who hear of open nodes, do not count
+_ERROR: Final = f"{{{ns.CLIENT}}}error"
+_GONE: Final = frozenset(
+    f"{{{ns.STANZA_ERRORS}}}{each}"
+    for each in ("gone", "item-not-found", "recipient-unavailable", "service-unavailable")
+)
 _NOTHING: Final = frozenset[str]()
 
 Rows = list[dict[str, object]]
@@ -267,9 +272,18 @@ class Pep(Module, xep=163, version="1.2.2"):
             self._listeners.get(account, {}).pop(stanza.sender, None)
         return stanza
 
+    @filters(Stage.REFUSE, "message", children=[_ERROR])
+    def bounced(self, stanza: Stanza, account: Account) -> Stanza:
+        """A notification came back: who is not there any more, and did not say so, is forgotten (§4.3.1)."""
+        if stanza.type == "error" and stanza.to == account.jid:
+            error = stanza.child(_ERROR)
+            if error is not None and any(each.tag in _GONE for each in error):
+                self._listeners.get(account, {}).pop(cast("JID", stanza.sender), None)
+        return stanza
+
     def _is_news(self, stanza: Stanza, who: JID, account: Account) -> bool:
         """Whether it says more than that somebody is still there; most presence does not."""
-        if not (account.sessions or self.nodes.of(account)):
+        if account.anonymous or not (account.sessions or self.nodes.of(account)):
             return False
         known = self._listeners.get(account, {}).get(who)
         return caps.announced(stanza) != (known and known.said)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.interfaces import LoginPolicy
 from jabberd.testing import Network
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.modules.test_private import query
-from tests.pubsub.play import JULIET, befriend, events, items, listen, order, publish, refusal
+from tests.pubsub.play import JULIET, befriend, events, items, listen, order, presence, publish, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 
 NEW, OLD = "urn:xmpp:bookmarks:1", "storage:bookmarks"
 MDS = "urn:xmpp:mds:displayed:0"
+VCARD = "<iq type='set'><vCard xmlns='vcard-temp'/></iq>"
 ORCHARD = "orchard@rooms.montague.lit"
 STREET = "street@rooms.montague.lit"
-MODULES = ("disco", "caps", "pep", "private", "bookmarks", "displayed", "carbons")
+MODULES = ("disco", "caps", "pep", "private", "bookmarks", "displayed", "carbons", "vcard")
 EXTENSIONS = f"<extensions xmlns='{NEW}'><state xmlns='urn:state' minimized='true'/></extensions>"
 PRIVATE = {"access_model": "whitelist", "max_items": "max", "send_last_published_item": "never"}
 
@@ -151,3 +154,30 @@ def test_what_was_read_is_taken_out_of_a_message_and_published(network: Network,
     closed = juliet.ask("<iq type='get'><pubsub xmlns='http://jabber.org/protocol/pubsub#owner'>"
                         f"<configure node='{MDS}'/></pubsub></iq>")  # fmt: skip
     assert "whitelist" in closed.xpath(".//*[@var='pubsub#access_model']/*/text()")
+
+
+def test_what_was_read_is_not_archived(network: Network) -> None:
+    network.serve(
+        "verona.lit", modules={name: {} for name in ("disco", "caps", "pep", "sid", "archive", "displayed")}
+    )
+    romeo = network.client("romeo@verona.lit/square")
+    romeo.send(f"<message to='page@verona.lit'><body>ay</body><displayed xmlns='{MDS}'/></message>")
+    rows = done(network.server("verona.lit").storage.archive("archive").rows("romeo@verona.lit"))
+    assert [b"<body>ay</body>" in row.stanza for row in rows] == [True]
+    assert not any(MDS.encode() in row.stanza for row in rows)
+
+
+def test_nothing_is_asked_of_guests_and_nothing_of_theirs_is_kept(network: Network) -> None:
+    policy = LoginPolicy(anonymous=True, require_tls=False)
+    network.serve("verona.lit", modules={name: {} for name in MODULES}, policy=policy)
+    guest = network.connected("verona.lit")
+    guest.open()
+    guest.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'>=</auth>")
+    guest.forget()
+    guest.open()
+    guest.bind()
+    guest.send(presence(NEW))
+    guest.forget()
+    assert guest.hears_nothing()
+    for asked in (publish(NEW, "<x xmlns='urn:x'/>"), query("set", storage(ORCHARD)), VCARD):
+        assert condition(guest.ask(asked)) == "service-unavailable"

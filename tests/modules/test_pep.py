@@ -22,6 +22,7 @@ from tests.pubsub.play import (
     answer_caps,
     befriend,
     events,
+    info,
     items,
     listen,
     presence,
@@ -215,6 +216,24 @@ def test_a_stranger_who_sends_presence_hears_what_is_open(network: Network) -> N
     paris.send(presence(TUNE, MOOD).replace("<presence", f"<presence to='{JULIET}'"))
     assert answer_caps(paris, TUNE, MOOD) == 1  # as her server has never met such a client
     assert titles(paris) == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("service-unavailable", []), ("remote-server-timeout", ["second"])]
+)
+def test_who_is_gone_without_a_word_is_forgotten(network: Network, said: str, told: list[str]) -> None:
+    juliet = network.client(f"{JULIET}/balcony")
+    juliet.ask(publish(TUNE, tune("first"), access_model="open"))
+    paris = network.stranger("paris@verona.lit/hall")
+    paris.send(presence(TUNE).replace("<presence", f"<presence xmlns='jabber:client' to='{JULIET}'"))
+    [asked] = paris.heard
+    answer = f"<iq xmlns='jabber:client' to='{JULIET}' type='result' id='{asked.get('id')}'>{info(TUNE)}</iq>"
+    paris.send(answer)
+    assert titles(paris) == ["first"]
+    error = f"<error type='cancel'><{said} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    paris.send(f"<message xmlns='jabber:client' to='{JULIET}' type='error'>{error}</message>")
+    juliet.ask(publish(TUNE, tune("second"), access_model="open"))
+    assert titles(paris) == told
 
 
 def test_strangers_do_not_keep_contacts_from_listening(network: Network) -> None:
