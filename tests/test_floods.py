@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.certificates import issue, make_ca
 from tests.running import Running, running
 
 if TYPE_CHECKING:
@@ -25,9 +27,16 @@ CONFIG = """
 kind = "c2s"
 address = "127.0.0.1"
 port = 0
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+direct_tls = true
 [domains."montague.lit"]
 require_tls = false
 anonymous = true
+[tls]
+certificates = "certs"
 [storage]
 url = "memory"
 [limits]
@@ -44,11 +53,18 @@ BIND = "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/
 PING = "<iq type='get' to='montague.lit' id='{}'><ping xmlns='urn:xmpp:ping'/></iq>"
 
 
+TLS = ssl.create_default_context()
+TLS.check_hostname = False
+TLS.verify_mode = ssl.CERT_NONE
+
+
 class Client:
     """Logged in, with a socket that blocks."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="montague.lit")
         self.ask(OPENING, "</stream:features>")
         self.ask(AUTH, "<success")
         self.ask(OPENING, "</stream:features>")
@@ -87,9 +103,9 @@ class Scene:
         self.server = server
         self._stack = stack
 
-    def client(self) -> Client:
+    def client(self, *, encrypted: bool = False) -> Client:
         """One more, logged in."""
-        made = Client(self.server.port("c2s"))
+        made = Client(self.server.port("c2s-direct" if encrypted else "c2s"), TLS if encrypted else None)
         self._stack.callback(made.sock.close)
         return made
 
@@ -98,6 +114,7 @@ class Scene:
 def served(folder: Path, rate: str = "64 KiB") -> Iterator[Scene]:
     config = folder / "jabberd.toml"
     config.write_text(CONFIG + f'rate = "{rate}"\n')
+    issue(make_ca(), "montague.lit").write(folder / "certs", "montague.lit")
     with running(config) as server, ExitStack() as stack:
         yield Scene(server, stack)
 
@@ -138,14 +155,17 @@ def test_h4_many_who_flood_take_turns_with_the_others(tmp_path: Path) -> None:
         assert usual < 0.5  # 0.04 when this was written, and without turns 0.9
 
 
-def test_h4_who_sends_more_than_the_rate_allows_is_not_read_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [False, True], ids=["in the clear", "under TLS"])
+def test_h4_who_sends_more_than_the_rate_allows_is_not_read_from(tmp_path: Path, encrypted: bool) -> None:
     with served(tmp_path) as scene:
-        juliet, villain = scene.client(), scene.client()
+        juliet, villain = scene.client(), scene.client(encrypted=encrypted)
         before = memory(scene.server)
         villain.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        flood = UNANSWERED.encode() * 400_000
+        flood = UNANSWERED.encode() * 400_000  # 20 MB
         poured = villain.pour(flood, 4.0)
-        assert poured < 2_500_000  # what the kernel buffers, and 64 KiB a second; without the rate 5.7 MB
+        assert poured < 2_500_000, (
+            poured
+        )  # the kernel buffers some, and 64 KiB a second; without the rate 5.7 MB
         assert juliet.seconds() < 1
         assert memory(scene.server) - before < 8 << 20
 
