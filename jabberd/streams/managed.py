@@ -31,7 +31,8 @@ __all__ = ["ManagedStream", "Rider"]
 
 log = Logger()
 
-_GATHERED: Final = 0.02  # seconds in which requests and acknowledgements gather
+_GATHERED: Final = 0.1  # seconds in which requests and acknowledgements gather
+_ASKED_AFTER: Final = 64  # stanzas after which nobody waits for more
 _ASKED_AGAIN: Final = 5.0  # seconds between requests when nothing more is sent
 _LAST_ACKS: Final = 1.0  # seconds that the end of a stream waits for acknowledgements
 _ALL_HOME: Final = 20.0  # seconds that a resumption waits for what came on the stream before
@@ -90,8 +91,11 @@ class ManagedStream(ServerStream):
             self.acks.sent(parcel)
             self.write(parcel.stanza.to_scope(ns.SERVER))
             self._news = True
-            if not self._asked and not self._asking.running:
-                self._asking.start(_GATHERED)
+            if not self._asked:
+                if len(self.acks.unacked) % _ASKED_AFTER == 0:
+                    self._ask()
+                elif not self._asking.running:
+                    self._asking.start(_GATHERED)
             return
         self._departing.append(parcel)
         self.write(parcel.stanza.to_scope(ns.SERVER), parcel.stanza)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
-T = TypeVar("T")
 
 log = Logger()
 
@@ -159,8 +158,8 @@ class StreamProtocol(Reading):
                 self.settings.traffic.received[event.name] += 1
                 home = self.on_stanza(event)
                 if home is not None:
-                    home.addBoth(self._timed, self.heard)
-                    self._wait_for(home, hold=event.name in self.holding, size=len(event.payload))
+                    hold, size = event.name in self.holding, len(event.payload)
+                    self._wait_for(home, hold=hold, size=size, since=self.heard)
             elif isinstance(event, Nonza):
                 self._wait_for(self.on_nonza(event), hold=True)
             elif isinstance(event, Header):
@@ -176,19 +175,26 @@ class StreamProtocol(Reading):
             log.failure("{stream}: cannot handle what the peer sent", stream=self)
             self.close(StreamError("internal-server-error"))
 
-    def _wait_for(self, home: Deferred[None] | None, *, hold: bool, size: int = 0) -> None:
+    def _wait_for(
+        self, home: Deferred[None] | None, *, hold: bool, size: int = 0, since: float | None = None
+    ) -> None:
         """Go on when it is done: at once for a message in flight, as long as there are few of them."""
         if home is None:
             return
         self._inflight += 1
         self._inflight_size += size
         self._holding += hold
-        home.addErrback(self._failed)
-        home.addCallback(self._homed, hold, size)
+        what = hold, size, since
+        home.addCallbacks(self._found_home, self._gone_wrong, callbackArgs=what, errbackArgs=what)
 
-    def _timed(self, result: T, since: float) -> T:
-        self.settings.traffic.waited.observe(self.clock.seconds() - since)
-        return result
+    def _found_home(self, _: object, hold: bool, size: int, since: float | None) -> None:
+        if since is not None:
+            self.settings.traffic.waited.observe(self.clock.seconds() - since)
+        self._homed(None, hold, size)
+
+    def _gone_wrong(self, failure: Failure, hold: bool, size: int, since: float | None) -> None:
+        self._failed(failure)
+        self._found_home(None, hold, size, since)
 
     def _failed(self, failure: Failure) -> None:
         error = failure.check(StreamError)
