@@ -200,6 +200,22 @@ def test_a_client_that_does_not_answer_hears_nothing(network: Network) -> None:
     assert titles(juliet) == ["first"]
 
 
+def test_what_presence_said_last_counts_even_if_it_is_answered_first(network: Network) -> None:
+    juliet = network.client(f"{JULIET}/balcony", presence="")
+    juliet.send(presence(TUNE))
+    juliet.send(presence(MOOD))
+    juliet.flush()
+    first, last = (each for each in juliet.heard if each.get("type") == "get")
+    for asked, node in ((last, MOOD), (first, TUNE)):
+        answer = f"<iq type='result' to='{asked.get('from')}' id='{asked.get('id')}'>{info(node)}</iq>"
+        juliet.send(answer)
+    juliet.forget()
+    juliet.ask(publish(TUNE, tune("no more")))
+    assert events(juliet) == []
+    juliet.ask(publish(MOOD, f"<mood xmlns='{MOOD}'/>"))
+    assert len(events(juliet)) == 1
+
+
 def test_presence_that_a_room_sends_to_a_resource_does_not_count(network: Network) -> None:
     network.client(f"{JULIET}/balcony").ask(publish(TUNE, tune("first"), access_model="open"))
     room = network.stranger("rooms.evil.example/juliet")

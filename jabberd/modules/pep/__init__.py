@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Protocol, cast, runtime_checkable
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast, runtime_checkable
 
 from msgspec import Meta
 from twisted.internet.defer import Deferred
@@ -32,41 +31,34 @@ from jabberd.api import (
     operator,
 )
 from jabberd.modules.disco import ITEMS
+from jabberd.modules.pep.listeners import Listeners
+from jabberd.modules.pep.venue import AccountVenue
 from jabberd.pubsub.names import FEATURES, NS, OWNER
 from jabberd.pubsub.node import Item, Node
 from jabberd.pubsub.options import Options, submitted
 from jabberd.pubsub.requests import PubSub
 from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
-from jabberd.xmpp import caps, ns
+from jabberd.xmpp import ns
 from jabberd.xmpp.element import E
 from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import Awaitable, Iterable
 
     from jabberd.modules.caps import EntityCapabilities
-    from jabberd.xmpp.caps import Caps
+
+__all__ = ["AccountVenue", "AnswersNode", "Pep"]
 
 _USUAL: Final = Options()
 _MODELS: Final = ("open", "presence", "roster", "whitelist", "authorize")
-_MOST_LISTENERS: Final = 2_000  #: resources of others whose capabilities are known to one account
-_MOST_STRANGERS: Final = 100  #: as many may there be before strangers, who hear of open nodes, do not count
 _ERROR: Final = f"{{{ns.CLIENT}}}error"
 _GONE: Final = frozenset(
     f"{{{ns.STANZA_ERRORS}}}{each}"
     for each in ("gone", "item-not-found", "recipient-unavailable", "service-unavailable")
 )
-_NOTHING: Final = frozenset[str]()
 
 Rows = list[dict[str, object]]
-
-
-class Listener(NamedTuple):
-    """Somebody who is there: what their presence said last, and the nodes that they listen to for it."""
-
-    said: Caps
-    wanted: frozenset[str]
 
 
 @runtime_checkable
@@ -139,8 +131,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     async def start(self) -> None:
         """Nobody listens yet."""
-        self._listeners: WeakKeyDictionary[Account, dict[JID, Listener]] = WeakKeyDictionary()
-        self._caps = cast("EntityCapabilities", self.domain.module("caps"))
+        self._listeners = Listeners(cast("EntityCapabilities", self.domain.module("caps")))
         self._store = Store(
             self.nodes,
             self.items,
@@ -202,7 +193,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     def venue(self, account: Account) -> AccountVenue:
         """An account as it is seen by the machinery of XEP-0060."""
-        return AccountVenue(account, self._listeners.get(account, {}))
+        return AccountVenue(account, self._listeners.of(account))
 
     async def publish(self, account: Account, node: str, id: str, payload: Element, **options: str) -> None:
         """Publish something in an account's name.
@@ -249,12 +240,12 @@ class Pep(Module, xep=163, version="1.2.2"):
         assert event.session.presence is not None
         presence = event.session.presence.stamped(event.session.jid)
         if self._is_news(presence, event.session.jid, event.account):
-            await self._seen(event.account, presence)
+            await self._seen(event.account, event.session.jid, presence)
 
     @on(BecameUnavailable)
     def own_absence(self, event: BecameUnavailable) -> None:
         """It is gone."""
-        self._listeners.get(event.account, {}).pop(event.session.jid, None)
+        self._listeners.gone(event.account, event.session.jid)
 
     @filters(Stage.REFUSE, "presence")
     def presence(self, stanza: Stanza, account: Account) -> Stanza:
@@ -266,10 +257,10 @@ class Pep(Module, xep=163, version="1.2.2"):
             return stanza
         if stanza.type == "":
             if self._is_news(stanza, stanza.sender, account):
-                seen = Deferred.fromCoroutine(self._seen(account, stanza))
+                seen = Deferred.fromCoroutine(self._seen(account, stanza.sender, stanza))
                 seen.addErrback(lambda why: self.log.failure("cannot tell a listener the news", why))
         elif stanza.type in ("unavailable", "error"):
-            self._listeners.get(account, {}).pop(stanza.sender, None)
+            self._listeners.gone(account, stanza.sender)
         return stanza
 
     @filters(Stage.REFUSE, "message", children=[_ERROR])
@@ -278,42 +269,19 @@ class Pep(Module, xep=163, version="1.2.2"):
         if stanza.type == "error" and stanza.to == account.jid:
             error = stanza.child(_ERROR)
             if error is not None and any(each.tag in _GONE for each in error):
-                self._listeners.get(account, {}).pop(cast("JID", stanza.sender), None)
+                self._listeners.gone(account, stanza.sender)
         return stanza
 
     def _is_news(self, stanza: Stanza, who: JID, account: Account) -> bool:
-        """Whether it says more than that somebody is still there; most presence does not."""
         if account.anonymous or not (account.sessions or self.nodes.of(account)):
             return False
-        known = self._listeners.get(account, {}).get(who)
-        return caps.announced(stanza) != (known and known.said)
+        return self._listeners.is_news(account, who, stanza)
 
-    async def _seen(self, account: Account, presence: Stanza) -> None:
+    async def _seen(self, account: Account, who: JID, presence: Stanza) -> None:
         """Learn what somebody listens to, and send them the last items of that (§4.3.4), each once."""
-        who, said = presence.sender, caps.announced(presence)
-        assert who is not None  # whoever calls has seen to it
-        listeners = self._listeners.setdefault(account, {})
-        if said is None:
-            listeners.pop(who, None)
-            return
-        if who not in listeners:
-            near = who.bare == account.jid or account.trusts(who)
-            if len(listeners) >= (_MOST_LISTENERS if near else _MOST_STRANGERS):
-                return
-            listeners[who] = Listener(said, _NOTHING)
-        wanted = self._caps.known(said)
-        if wanted is None:
-            wanted = await self._caps.learn(said, who, account.jid)
-            if who not in listeners:
-                return  # and gone meanwhile
-            if wanted is None:
-                del listeners[who]  # the next presence asks again
-                return
-        news = wanted - listeners[who].wanted
-        listeners[who] = Listener(said, wanted)
-        if news:
-            names = [name for name in self.nodes.of(account) if name in news]
-            await self.pubsub.items.send_last(self.venue(account), names, who, ["on_sub_and_presence"])
+        news = await self._listeners.learn(account, who, presence)
+        names = [name for name in self.nodes.of(account) if name in news]
+        await self.pubsub.items.send_last(self.venue(account), names, who, ["on_sub_and_presence"])
 
     # -- discovery ----------------------------------------------------------------------------------
 
@@ -337,30 +305,3 @@ class Pep(Module, xep=163, version="1.2.2"):
             return None
         items, _ = await self.pubsub.items.retrieve(venue, node, asker, page=PageWanted(last=True))
         return [E(ITEMS, "item", {"jid": account.jid, "name": each.get("id")}) for each in items]
-
-
-class AccountVenue:
-    """An account, as `jabberd.pubsub.venue.Venue` has it."""
-
-    def __init__(self, account: Account, listeners: Mapping[JID, Listener]) -> None:
-        self.account = account
-        self.jid = account.jid
-        self._listeners = listeners
-
-    def owns(self, who: JID) -> bool:
-        return who.bare == self.jid
-
-    def may_create(self, who: JID) -> bool:
-        return who.bare == self.jid
-
-    def trusts(self, who: JID) -> bool:
-        return who.bare == self.jid or self.account.trusts(who)
-
-    def groups(self, who: JID) -> tuple[str, ...]:
-        return self.account.groups(who) if self.account.trusts(who) else ()
-
-    def sees(self, who: JID) -> bool:
-        return any(each.bare == who for each in self._listeners)
-
-    def audience(self, node: str) -> Iterable[JID]:
-        return [who for who, each in self._listeners.items() if node in each.wanted]
