@@ -117,7 +117,8 @@ async def _to_us(manager: SessionManager, stanza: Stanza, to: JID) -> list[tuple
 def _by_the_domain(stanza: Stanza, to: JID) -> str:
     """RFC 6120 §10.5.2, as `SessionManager` does it."""
     if stanza.name == "presence":
-        return "for the domain itself: it is forgotten"
+        answered = stanza.type in ("probe", "subscribe") and not to.resourcepart
+        return f"for the domain itself: {'it says that it is there' if answered else 'it is forgotten'}"
     if stanza.name == "message" or to.resourcepart:
         return "for the domain itself: answered with service-unavailable"
     return "for the domain itself: the module that knows the iq's child answers"

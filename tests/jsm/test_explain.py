@@ -142,6 +142,8 @@ def test_another_servers_domain_is_asked_about_its_link(network: Network) -> Non
         ("capulet.lit", "chat", "for the domain itself: answered with service-unavailable"),
         ("capulet.lit", "get", "for the domain itself: the module that knows the iq's child answers"),
         ("capulet.lit", "available", "for the domain itself: it is forgotten"),
+        ("capulet.lit", "probe", "for the domain itself: it says that it is there"),
+        ("capulet.lit/x", "probe", "for the domain itself: it is forgotten"),
         (JULIET, "get", "the server answers this request in the account's name (§8.5.2.1.3)"),
         (
             JULIET,
