@@ -46,9 +46,13 @@ def header(
     lang: str = "en",
     version: str = VERSION,
 ) -> bytes:
-    """The XML declaration and our ``<stream:stream>`` start tag (RFC 6120 §4.7)."""
+    """The XML declaration and our ``<stream:stream>`` start tag (RFC 6120 §4.7).
+
+    What is empty is left out; but an answer, which is what has an id, always has a ``from`` (§4.9.1.3).
+    """
     given = {"from": sender, "to": to, "id": id, "version": version, "xml:lang": lang}
-    attrs = "".join(f" {name}='{escape_attribute(value)}'" for name, value in given.items() if value)
+    said = {name: value for name, value in given.items() if value or (name == "from" and id)}
+    attrs = "".join(f" {name}='{escape_attribute(value)}'" for name, value in said.items())
     extra = _EXTRA_NAMESPACES.get(content_ns, "")
     return (
         f"<?xml version='1.0'?><stream:stream xmlns='{content_ns}' xmlns:stream='{ns.STREAM}'{extra}{attrs}>"

@@ -102,7 +102,7 @@ def test_A9_the_client_namespace_on_the_server_port(world: World) -> None:
     assert heard.startswith("<?xml")
 
 
-@pytest.mark.rfc6120("4.9.1.2-1")
+@pytest.mark.rfc6120("4.9.1.2-1", "4.9.1.3-1")
 @pytest.mark.parametrize("to", ["verona.lit", "", "romeo@montague.lit", "@@"])
 def test_A10_a_domain_that_is_not_hosted(world: World, to: str) -> None:
     peer = connect(world, world.serve("montague.lit"))
@@ -110,6 +110,7 @@ def test_A10_a_domain_that_is_not_hosted(world: World, to: str) -> None:
         header=f"<stream:stream xmlns='{ns.SERVER}' xmlns:stream='{ns.STREAM}' to='{to}' version='1.0'>"
     )
     assert ended_with(peer, heard, "host-unknown")
+    assert " from='' id=" in heard
     assert heard.startswith("<?xml")
 
 
