@@ -161,6 +161,8 @@ def login(
     )  # not all reflect presence
     made.handled += len(_STANZA.findall(answered))
     made.counting = sm
+    if sm:  # it has been asked meanwhile, and a server asks once at a time
+        made.say(f"<a xmlns='{SM}' h='{made.handled}'/>")
     return made
 
 

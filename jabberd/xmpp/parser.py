@@ -80,8 +80,11 @@ class Nonza:
     scope: Scope
 
     def element(self) -> Element:
-        """Open it."""
-        return self.scope.open(self.raw)
+        """Open it; for an empty one, such as ``<r/>``, all is known without reading it again."""
+        raw = self.raw
+        if raw.endswith(b"/>") and raw.count(b"<") == 1 and LANG not in self.attrs:
+            return Element(self.name, self.attrs)
+        return self.scope.open(raw)
 
 
 class StreamEnd:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import Limits
+from jabberd.xmpp.element import serialize
 from jabberd.xmpp.parser import Header, Nonza, StreamEnd, StreamParser
 from tests.xmpp import odd
 from tests.xmpp.reading import CLOSE, HEADER, PRESENCE, XML, fed, heard, names, opened, ways
@@ -218,3 +219,23 @@ def test_a_stream_that_ends_as_it_begins_has_nothing_behind_it(rest: bytes) -> N
 def test_one_byte_at_a_time_gives_the_same_stanza(data: bytes) -> None:
     stream = odd.header(ns.CLIENT, prefixes=" xmlns:h='urn:x' xmlns:c='jabber:client'") + data
     assert heard(stream, 1) == heard(stream)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<r xmlns='urn:xmpp:sm:3'/>",
+        "<a xmlns='urn:xmpp:sm:3' h='3'/>",
+        "<a xmlns='urn:xmpp:sm:3' h='a &gt; &quot;b&quot;' x:y='1' xmlns:x='urn:x'/>",
+        "<a xmlns='urn:xmpp:sm:3' xml:lang='it'/>",
+        "<a xmlns='urn:xmpp:sm:3'></a>",
+        "<a xmlns='urn:xmpp:sm:3'>text</a>",
+        "<a xmlns='urn:xmpp:sm:3'><b/></a>",
+    ],
+)
+def test_a_nonza_is_the_same_whether_or_not_it_was_read_again(written: str) -> None:
+    parser = StreamParser(ns.CLIENT, Limits())
+    opening = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}' version='1.0'>"
+    [_, nonza] = parser.feed(f"{opening}{written}".encode())
+    assert isinstance(nonza, Nonza)
+    assert serialize(nonza.element()) == serialize(nonza.scope.open(nonza.raw))
