@@ -73,6 +73,8 @@ class Authentication:
             external=bool(self._vouched),
             hashes=policy.hashes,
         )
+        if not self._offered:  # as for a domain that wants certificates alone
+            return []
         mechanisms = [E(ns.SASL, "mechanism", None, name) for name in self._offered]
         offer = [E(ns.SASL, "mechanisms", None, *mechanisms)]
         if security.bindings:

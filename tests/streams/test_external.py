@@ -207,6 +207,14 @@ def test_a_domain_that_asks_nobody_asks_nobody_beside_one_that_does(network: Net
     assert showing(network, certified("romeo@montague.lit"))[1][0] != "EXTERNAL"
 
 
+def test_a_domain_may_want_certificates_alone(network: Network, trust: Trust) -> None:
+    named = partial(vouch.named, domain=DOMAIN, trust=trust)
+    network.serve("montague.lit", tls=True, policy=LoginPolicy(plain=False, hashes=(), named=named))
+    assert showing(network, certified("romeo@montague.lit"))[1] == ["EXTERNAL"]
+    features = handshaken(network, None).open()
+    assert not list(features.iter(f"{{{ns.SASL}}}mechanisms", f"{{{ns.SASL2}}}authentication"))
+
+
 def test_a_second_login_with_it_ends_the_stream(network: Network, verona: Server) -> None:
     client, _ = showing(network, certified("romeo@montague.lit"))
     client.send(auth("EXTERNAL", ""))
