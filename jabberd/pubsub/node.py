@@ -36,7 +36,8 @@ class Node:
 
     :ivar options: how it differs from what is usual at its venue, as `jabberd.pubsub.options` writes it.
     :ivar affiliations: of bare JIDs, each once, but for those without one.
-    :ivar created: seconds since 1970.
+    :ivar created: seconds since 1970; ``creator``: empty where the venue is an account, whose nodes are its
+        own.
     """
 
     options: str = ""

@@ -167,7 +167,7 @@ class Nodes:
                 "items": sizes.get(name, (0, 0))[0],
                 "bytes": sizes.get(name, (0, 0))[1],
                 "subscribers": len(node.subscriptions),
-                "creator": node.creator,
+                "creator": node.creator or venue.jid,
             }
             for name, node in sorted(nodes.items())
         ]
@@ -209,7 +209,7 @@ class Nodes:
             Field("pubsub#publish_model", "list-single", values=(options.publish_model,)),
             Field("pubsub#max_items", values=(options.max_items,)),
             Field("pubsub#creation_date", values=(created,)),
-            Field("pubsub#creator", "jid-single", values=(node.creator,)),
+            Field("pubsub#creator", "jid-single", values=(node.creator or venue.jid,)),
             Field("pubsub#owner", "jid-multi", values=tuple(owners)),
             Field("pubsub#num_subscribers", values=(str(listening),)),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import DeferredLock
@@ -124,5 +125,7 @@ class Store:
         each = limits.nodes_each
         if each is not None and sum(node.creator == who.bare for node in known.values()) >= each:
             raise StanzaError("resource-constraint", f"{who.bare} has {each} nodes; that is enough")
-        node = Node(settings.written(options, self.usual), created=int(self.now()), creator=who.bare)
-        return node if venue.owns(who) else node.affiliated(who.bare, "owner")
+        node = Node(settings.written(options, self.usual), created=int(self.now()))
+        if venue.owns(venue.jid):
+            return node  # it goes without saying whose it is
+        return replace(node, creator=who.bare).affiliated(who.bare, "owner")

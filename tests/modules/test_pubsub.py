@@ -135,6 +135,9 @@ def test_admins_of_the_domain_own_every_node(network: Network, juliet: Client) -
     create(juliet)
     nurse = network.client("nurse@capulet.lit/chamber")
     assert nurse.ask(order("<delete node='n'/>", NEWS, "#owner")).get("type") == "result"
+    create(nurse)
+    affiliations = nurse.ask(ask("<affiliations node='n'/>", NEWS, "#owner"))
+    assert affiliations.xpath(".//@jid") == ["nurse@capulet.lit"]
 
 
 def test_the_domain_tells_what_it_is_and_what_it_has(network: Network, juliet: Client, romeo: Client) -> None:
