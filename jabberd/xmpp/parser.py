@@ -181,11 +181,11 @@ class StreamParser:
 
     def _collect(self, reading: Boundaries, events: list[Event]) -> None:
         """Turn what was found into events and take it out of the buffer."""
-        used = 0
+        used = header = 0
         if self._scope is None:
             if reading.root is None:
                 return
-            used = self._opened(*reading.root, reading.prefixes, events)
+            used = header = self._opened(*reading.root, reading.prefixes, events)
         buffer, base = self._buffer, reading.fed - self._seen
         for found in reading.found:
             start = found.start - base
@@ -202,8 +202,8 @@ class StreamParser:
             reading.found.clear()
             self._buffer = rest = buffer[used:].lstrip(_WHITE)
             self._seen = max(0, self._seen - len(buffer) + len(rest))
-            if not reading.over:  # what comes behind an empty root is nobody's business
-                self._check_beginning(rest)
+            if not (reading.over and used == header and buffer[:used].endswith(b"/>")):
+                self._check_beginning(rest)  # what comes behind an empty root is nobody's business
 
     def _check_beginning(self, buffer: bytes | bytearray) -> None:
         """Only a tag may begin here; it is also the place to notice UTF-16, which expat would read."""

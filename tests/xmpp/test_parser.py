@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import Limits
 from jabberd.xmpp.element import serialize
+from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.parser import Header, Nonza, StreamEnd, StreamParser
 from tests.xmpp import odd
 from tests.xmpp.reading import CLOSE, HEADER, PRESENCE, XML, fed, heard, names, opened, ways
@@ -212,6 +213,14 @@ def test_a_stream_that_ends_as_it_begins_has_nothing_behind_it(rest: bytes) -> N
     parser = StreamParser(ns.CLIENT, Limits())
     [header, end] = parser.feed(HEADER.replace(b">", b"/>") + rest)
     assert (type(header), type(end)) == (Header, StreamEnd)
+
+
+@pytest.mark.parametrize("before", [b"", b"<presence/>"])
+def test_text_before_the_end_of_a_stream_is_still_an_error(before: bytes) -> None:
+    parser = StreamParser(ns.CLIENT, Limits())
+    *_, error = parser.feed(HEADER + before + b"text</stream:stream>")
+    assert isinstance(error, StreamError)
+    assert error.condition == "bad-format"
 
 
 @given(data=odd.stanzas(ns.CLIENT, prefixes=frozenset("hc")))
