@@ -39,11 +39,11 @@ async def logged_in(registry: Registry, login: api.Login) -> list[Element]:
 
 
 async def inlined(registry: Registry, session: api.Session, request: Element) -> list[Element]:
-    """Do what the client asked for in ``<bind/>``, then what modules do anyway."""
+    """Do what the client asked for in ``<bind/>``, each thing once, then what modules do anyway."""
     answers = []
-    for asked in request:
-        method = registry.binding.get(asked.tag)
-        if method is not None:
+    for name in dict.fromkeys(asked.tag for asked in request):
+        method, asked = registry.binding.get(name), request.find(name)
+        if method is not None and asked is not None:
             answers.append(await _answer(method, session, asked))
     answers += [await _answer(method, session) for method in registry.bound]
     return [answer for answer in answers if answer is not None]

@@ -162,6 +162,51 @@ def test_stream_management_is_enabled_with_the_resource(network: Network) -> Non
     assert client.next().tag == f"{{{SM}}}failed"
 
 
+def test_what_is_asked_for_twice_is_done_once(network: Network) -> None:
+    client = secured(network)
+    success = at_once(client, BIND.format(ENABLE * 2))
+    assert len(list(success.iter(f"{{{SM}}}enabled"))) == 1
+    client.next()
+    client.send("<presence/>")
+    client.forget()
+    client.send(f"<r xmlns='{SM}'/>")
+    assert client.receives(f"<a xmlns='{SM}' h='1'/>")
+    client.send(f"<a xmlns='{SM}' h='1'/>")
+    assert client.hears_nothing()
+
+
+ODD = [
+    f"<resume xmlns='{SM}'/>",
+    f"<resume xmlns='{SM}' previd='' h=''/>",
+    f"<enable xmlns='{SM}'/>",
+    BIND.format(f"<resume xmlns='{SM}' previd='x' h='0'/>"),
+    BIND.format("") * 3,
+    BIND.format(BIND.format(BIND.format(ENABLE))),
+    BIND.format("<tag/>" * 5),
+    BIND.format("<tag><tag>x</tag></tag>"),
+    AGENT * 2,
+    "<user-agent/>",
+    "<initial-response/>",
+    "<initial-response>!</initial-response>",
+    "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>",
+    "<request-token xmlns='urn:xmpp:fast:0'/><fast xmlns='urn:xmpp:fast:0' invalidate='true' count='x'/>",
+    "text",
+    "<success/><continue/>",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_requests_neither_fail_nor_bind_twice(network: Network, odd: str) -> None:
+    client = secured(network)
+    at_once(client, odd)
+    client.forget()
+    client.send("<iq type='get' id='1' to='montague.lit'><ping xmlns='urn:xmpp:ping'/></iq>")
+    assert len(client.heard) == 1  # the answer, or that it is to bind first
+    manager = network.server("montague.lit").hosts["montague.lit"].manager
+    account = manager.accounts.get("romeo@montague.lit")
+    assert account is None or len(account.sessions) <= 1
+
+
 def test_a_session_is_resumed_with_the_login_and_what_was_missed_follows(network: Network) -> None:
     client = secured(network)
     enabled = at_once(client, BIND.format(ENABLE)).find(f".//{{{SM}}}enabled")

@@ -11,13 +11,18 @@ from jabberd import settings
 from jabberd.api import JID
 from jabberd.interfaces import LoginPolicy
 from jabberd.jsm.verbs import AccountVerbs
+from jabberd.storage import open_storage
+from jabberd.testing import Network
 from jabberd.testing.client import condition, written
 from jabberd.testing.outcome import done
 from tests.modules.test_fast import OTHER_AGENT, coming, token_of, wants
 from tests.streams.said import AGENT, at_once, secured
 
 if TYPE_CHECKING:
-    from jabberd.testing import Client, Network
+    from pathlib import Path
+
+    from jabberd.interfaces import Storage
+    from jabberd.testing import Client
 
 NS = "urn:xmpp:cam:0"
 ROMEO = JID.parse("romeo@montague.lit")
@@ -93,6 +98,27 @@ def test_it_is_written_as_in_the_specification(network: Network) -> None:
         )
     )
     assert "d4565fa7" not in id
+
+
+def test_all_of_it_is_there_after_a_restart(network: Network, tmp_path: Path) -> None:
+    def opened() -> Storage:
+        return open_storage(f"sqlite:///{tmp_path / 'montague.db'}", None)
+
+    storage = opened()
+    network.serve("montague.lit", tls=True, modules=MODULES, storage=storage)
+    client, token = entered(network, inside=wants())
+    before = listed(client)
+    client.drop()
+    storage.close()
+    again = Network()
+    storage = opened()
+    again.serve("montague.lit", tls=True, modules=MODULES, storage=storage)
+    back, success = coming(again, token, inside=BIND)
+    assert success.find("{urn:xmpp:bind:0}bound") is not None
+    back.next()
+    assert listed(back) == before
+    again.close()
+    storage.close()
 
 
 def test_when_it_was_here_is_known_when_it_has_left(network: Network) -> None:

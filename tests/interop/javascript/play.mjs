@@ -36,7 +36,7 @@ const write = (xmpp, body) =>
 setTimeout(() => {
   tell({ end: "too late" });
   process.exit(1);
-}, 20_000);
+}, 45_000);
 
 // With the password; it gets a token.
 let token = null;
