@@ -239,8 +239,8 @@ class C2SStream(StreamProtocol):
             jid = self.session.jid
             self._established(self.session)
         self.release(sasl2.success(jid, data, answers, self._features(self.host)))
-        log.info("{stream}: {jid!r} has logged in", stream=self, jid=jid)
         if login.bound is not None:
+            log.info("{stream}: {jid!r} is bound", stream=self, jid=jid)
             login.bound.opened()
 
     # -- stanzas ------------------------------------------------------------------------------------
