@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import importlib
+import json
 import os
 import re
 import resource
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def draw(path: Path, moments: list[Moment], lag: Lag) -> None:
     figure, (memory, latency, lateness) = pyplot.subplots(3, 1, figsize=(8, 8))
     times = [moment.at for moment in moments]
     memory.plot(times, [moment.rss / 2**20 for moment in moments])
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.25 * max(moment.rss for moment in moments) / 2**20)
     memory.set_ylabel("resident memory, MiB")
     for share in SHARES[:3]:
         found = [percentile(moment.took, share) * 1000 for moment in moments]
@@ -260,6 +261,7 @@ def measure(server: Watched, args: argparse.Namespace) -> None:
     if args.output is not None:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "crowd.txt").write_text(text)
+        (args.output / "crowd.json").write_text(json.dumps([asdict(moment) for moment in moments]))
         draw(args.output / "crowd.png", moments, lag)
 
 
