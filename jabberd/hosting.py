@@ -21,6 +21,7 @@ from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts, Run
 from jabberd.jsm.explain import Explanation
 from jabberd.jsm.limits import Limits
+from jabberd.jsm.registrar import Registrar
 from jabberd.jsm.session_verbs import Announcement, SessionVerbs
 from jabberd.jsm.trace import Tracing
 from jabberd.jsm.verbs import AccountVerbs
@@ -94,6 +95,7 @@ def host_domain(
     """
     accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
     jsm = manager.SessionManager(name, router, storage, clock, accounts)
+    jsm.registrar = Registrar(jsm, accounts)
     service = config.settings.domains[name].service
     host = Host(jsm, accounts, _loaded(config, jsm, modules, service), service)
     jsm.registry = host.modules.registry

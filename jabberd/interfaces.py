@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from jabberd.xmpp.identity import Credentials, Identity, LoginPolicy, Security, UserAgent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from twisted.internet.defer import Deferred
@@ -184,6 +184,15 @@ class SessionHost(Protocol):
     @property
     def stream_features(self) -> Sequence[Element]:
         """What the stream advertises after login beside resource binding."""
+
+    def newcomer_features(self, security: Security) -> Sequence[Element]:
+        """What the stream advertises before login beside TLS and SASL."""
+
+    def newcomer(self, stanza: Stanza) -> Callable[[Outlet], Deferred[Stanza]] | None:
+        """Who gives the answer to an iq of a client that has not logged in, told of its stream.
+
+        None: nobody answers such a question of such clients.
+        """
 
     def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
         """An authenticated client said something that is no stanza before it bound a resource.

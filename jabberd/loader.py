@@ -57,6 +57,7 @@ DEFAULT: Final = (
     "cam",
     "commands",
     "motd",
+    "registration",
     "welcome",
     "administration",
     "sid",

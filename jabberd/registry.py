@@ -18,6 +18,7 @@ from jabberd.api.declarations import (
     FilterDeclared,
     InlineDeclared,
     ListenerDeclared,
+    NewcomerDeclared,
     NonzaDeclared,
     ServesDeclared,
     Target,
@@ -106,6 +107,7 @@ class Registry:
         self.serves: Callable[[Stanza], Awaitable[None] | None] | None = None
         self.nonzas: dict[str, Callable[..., Deferred[None] | None]] = {}
         self.unbound: dict[str, Callable[..., Any]] = {}
+        self.newcomers: dict[tuple[str, str], Callable[..., Any]] = {}
         self.login: dict[str, Callable[..., Any]] = {}
         self.binding: dict[str, Callable[..., Any]] = {}
         self.bound: list[Callable[..., Any]] = []
@@ -120,7 +122,7 @@ class Registry:
         self._filters = {key: Filters(pairs) for key, pairs in self._found.items()}
 
     def _bind(self, module: Module, declared: Declared, method: Any) -> None:
-        if isinstance(declared, AnswerDeclared):
+        if isinstance(declared, AnswerDeclared | NewcomerDeclared):
             self._bind_answer(module, declared, method)
         elif isinstance(declared, FilterDeclared):
             for name in declared.names:
@@ -155,7 +157,13 @@ class Registry:
         """What a stream advertises after login."""
         return tuple(f for module in self.modules.values() for f in module.stream_features)
 
-    def _bind_answer(self, module: Module, declared: AnswerDeclared, method: Callable[[IQ], Any]) -> None:
+    def _bind_answer(
+        self, module: Module, declared: AnswerDeclared | NewcomerDeclared, method: Callable[[Any], Any]
+    ) -> None:
+        if isinstance(declared, NewcomerDeclared):
+            self._claim(f"iq {declared.type} {declared.payload} before login", module)
+            self.newcomers[declared.type, declared.payload] = method
+            return
         key = (declared.type, declared.payload, declared.to)
         self._claim(f"iq {declared.type} {declared.payload} for {declared.to.value}s", module)
         self._answers[key] = BoundAnswer(method, declared.by)

@@ -324,6 +324,7 @@ class Limits(Settings):
     :ivar login_failures: wrong passwords for one account from one IP address; then that address, and nobody
         else, has to wait before it may log in to that account.
     :ivar address_failures: wrong passwords for all accounts together from one IP address.
+    :ivar registrations: accounts that clients from one IP address try to make, where a domain lets them.
     :ivar connections: of one IP address at a time, clients and servers together.
     :ivar connection_attempts: of one IP address.
     :ivar exempt: addresses and networks whose connections, attempts and failures together nobody counts.
@@ -355,6 +356,7 @@ class Limits(Settings):
     login_attempts: Count = 3
     login_failures: Rate = rates.Rate(10, 300)
     address_failures: Rate = rates.Rate(100, 300)
+    registrations: Rate = rates.Rate(10, 3600)
     connections: Count = 100
     connection_attempts: Rate = rates.Rate(600, 60)
     exempt: tuple[IPNetwork, ...] = ()

@@ -32,13 +32,14 @@ from jabberd.api.declarations import (
     bound,
     filters,
     inline,
+    newcomers,
     nonza,
     on,
     operator,
     serves,
     undelivered,
 )
-from jabberd.api.domain import IQ, Account, Answer, Domain, Login, Session
+from jabberd.api.domain import IQ, Account, Answer, Domain, Login, Newcomer, Registrar, Session
 from jabberd.api.events import (
     AccountCreated,
     AccountDeleted,
@@ -91,9 +92,11 @@ __all__ = [
     "MessageStored",
     "Mistake",
     "Module",
+    "Newcomer",
     "Ordered",
     "PresenceSent",
     "Refused",
+    "Registrar",
     "Resident",
     "Sealed",
     "Secret",
@@ -113,6 +116,7 @@ __all__ = [
     "checked",
     "filters",
     "inline",
+    "newcomers",
     "nonza",
     "on",
     "operator",

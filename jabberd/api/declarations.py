@@ -81,6 +81,14 @@ class AnswerDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class NewcomerDeclared:
+    """A method that answers one question of clients that have not logged in."""
+
+    type: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
 class FilterDeclared:
     """A method that sees stanzas of these names; if children are named, only those that have one of them."""
 
@@ -136,6 +144,7 @@ class VerbDeclared:
 
 Declared = (
     AnswerDeclared
+    | NewcomerDeclared
     | FilterDeclared
     | ListenerDeclared
     | ServesDeclared
@@ -180,6 +189,24 @@ def _answer(type: str, namespace: str, name: str, to: Target, by: By) -> Callabl
             f"answers.{type}({namespace!r}, {name!r}): a domain has no owner: say by=LOCAL or ANYONE"
         )
     return _declare(AnswerDeclared(type, f"{{{namespace}}}{name}", to, by))
+
+
+class newcomers:  # noqa: N801  # reads as a word: @newcomers.get(...)
+    """Declare that a method answers an iq of a client that has not logged in: ``method(newcomer)``.
+
+    Nobody vouches for who it is, so there is no sender.  What it orders counts against what its address may
+    do (``limits.registrations``).
+    """
+
+    @staticmethod
+    def get(namespace: str, name: str) -> Callable[[F], F]:
+        """Questions: ``<iq type='get'>``."""
+        return _declare(NewcomerDeclared("get", f"{{{namespace}}}{name}"))
+
+    @staticmethod
+    def set(namespace: str, name: str) -> Callable[[F], F]:
+        """Orders: ``<iq type='set'>``."""
+        return _declare(NewcomerDeclared("set", f"{{{namespace}}}{name}"))
 
 
 class filters:  # noqa: N801  # reads as a word: @filters(Stage.REFUSE, "message")
@@ -271,7 +298,14 @@ class Secret(str):
 
 
 class Refused(Exception):  # noqa: N818  # what the verb was
-    """An operator's verb cannot do that; the text says why."""
+    """An operator's verb cannot do that; the text says why.
+
+    :ivar condition: what a client is told that asked for the same (RFC 6120 §8.3.3).
+    """
+
+    def __init__(self, said: str, condition: str = "not-acceptable") -> None:
+        super().__init__(said)
+        self.condition = condition
 
 
 class Live:

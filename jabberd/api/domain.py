@@ -146,6 +146,32 @@ class Contacts(Protocol):
         """Who may know that the account is there: its subscribers, and whom a session showed itself to."""
 
 
+class Registrar(Protocol):
+    """Makes, changes and removes the accounts of a domain, as operators and their owners have it."""
+
+    async def create(self, jid: JID, password: str) -> None:
+        """Make an account; `AccountCreated` tells of it.
+
+        :raises Refused: with the condition ``conflict``: it exists; ``not-acceptable``: the password
+            cannot be used; ``resource-constraint``: the server has too many to work on.
+        """
+
+    async def set_password(self, jid: JID, password: str) -> None:
+        """Replace its password; sessions that are open stay open.
+
+        :raises Refused: as `create`; ``item-not-found``: there is no such account.
+        """
+
+    async def delete(self, jid: JID, last: Session | None = None) -> None:
+        """Remove an account with everything it owns; `AccountDeleted` tells of it.
+
+        Its sessions end, and its subscriptions.
+
+        :param last: the session that is left open, for the caller to close.
+        :raises Refused: ``item-not-found``: there is no such account.
+        """
+
+
 class Domain(Protocol):
     """The domain that a module serves."""
 
@@ -153,6 +179,7 @@ class Domain(Protocol):
     clock: IReactorTime
     storage: interfaces.Storage
     credentials: interfaces.Credentials
+    registrar: Registrar
     operators: Operators
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
@@ -256,6 +283,19 @@ class IQ:
     def type(self) -> str:
         """``get`` or ``set``."""
         return self.stanza.type
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A question of a client that has not logged in; see `jabberd.api.newcomers`.
+
+    :ivar outlet: its stream.
+    :ivar payload: the one child element, opened.
+    """
+
+    stanza: Stanza
+    outlet: interfaces.Outlet
+    payload: Element
 
 
 Answer = Element | Sealed | None  # RFC 6120 §8.2.3: a result has at most one child

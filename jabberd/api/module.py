@@ -73,6 +73,13 @@ class Module:
         """
         return ()
 
+    def newcomer_features(self, security: Security) -> tuple[Element, ...]:  # noqa: ARG002  # for subclasses
+        """What the stream advertises before login beside TLS and SASL.
+
+        :param security: of the connection.
+        """
+        return ()
+
     def mechanism(self, name: str, login: Login) -> Mechanism | None:  # noqa: ARG002  # for subclasses
         """A SASL mechanism of the module's own, for clients that log in by XEP-0388; None: it has none such.
 

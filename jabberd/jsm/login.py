@@ -1,25 +1,51 @@
-"""What a client asks for while it logs in or binds a resource, and who does it (XEP-0388, XEP-0386)."""
+"""What a client asks for before or while it logs in or binds a resource (XEP-0077, XEP-0388, XEP-0386)."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from jabberd.xmpp.errors import StreamError
+from jabberd.api import Newcomer
+from jabberd.interfaces import StorageError
+from jabberd.xmpp.errors import StanzaError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jabberd import api
+    from jabberd import api, interfaces
     from jabberd.registry import Registry
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.sasl import Mechanism
+    from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["inlined", "logged_in", "mechanism"]
+__all__ = ["inlined", "logged_in", "mechanism", "newcomer"]
 
 log = Logger()
+
+
+def newcomer(registry: Registry, stanza: Stanza) -> Callable[[interfaces.Outlet], Deferred[Stanza]] | None:
+    """Who answers an iq of a client that has not logged in; None: no module does."""
+    method = registry.newcomers.get((stanza.type, stanza.children[0]))
+    if method is None:
+        return None
+    return lambda outlet: Deferred.fromCoroutine(_told(method, Newcomer(stanza, outlet, stanza.element()[0])))
+
+
+async def _told(method: Callable[..., Any], asked: Newcomer) -> Stanza:
+    try:
+        answer = method(asked)
+        if inspect.isawaitable(answer):
+            answer = await answer
+    except StanzaError as error:
+        return asked.stanza.error(error)
+    except Exception as why:  # noqa: BLE001  # a bug there, or a storage that is away
+        log.failure("{method} failed before a login", method=method.__qualname__)
+        passing = isinstance(why, StorageError)
+        return asked.stanza.error(StanzaError("resource-constraint" if passing else "internal-server-error"))
+    return asked.stanza.reply() if answer is None else asked.stanza.reply(answer)
 
 
 def mechanism(registry: Registry, name: str, login: api.Login) -> Mechanism | None:

@@ -35,7 +35,7 @@ from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -61,7 +61,10 @@ class SessionManager:
 
     :ivar held: what the stanza that is on its road just now has to wait for before it has a home.
     :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
+    :ivar registrar: given by whoever makes the domain.
     """
+
+    registrar: api.Registrar
 
     def __init__(
         self,
@@ -233,6 +236,14 @@ class SessionManager:
         if not account.exists or account.disabled:
             raise StanzaError("not-allowed", "nobody can log in to this account")
         return self._open(account, resource, outlet, client)
+
+    def newcomer_features(self, security: interfaces.Security) -> Sequence[Element]:
+        """See `jabberd.interfaces.SessionHost`."""
+        return [each for module in self.modules for each in module.newcomer_features(security)]
+
+    def newcomer(self, stanza: Stanza) -> Callable[[interfaces.Outlet], Deferred[Stanza]] | None:
+        """See `jabberd.interfaces.SessionHost`."""
+        return logins.newcomer(self.registry, stanza)
 
     def inline(self, security: interfaces.Security) -> Sequence[Element]:
         """See `jabberd.interfaces.SessionHost`."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from jabberd.api import JID, AccountCreated, AccountDeleted, Refused, Secret, operator
-from jabberd.jsm import roster, subscription
-from jabberd.jsm.credentials import AccountExists, NoSuchAccount
-from jabberd.jsm.threads import Overloaded
+from jabberd.api import JID, Refused, Secret, operator
+from jabberd.jsm import roster
+from jabberd.jsm.registrar import Registrar, refusals
 from jabberd.xmpp.errors import StreamError
-from jabberd.xmpp.scram import InvalidPassword
-from jabberd.xmpp.stanza import Stanza
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jabberd.jsm.credentials import Accounts
     from jabberd.jsm.manager import SessionManager
 
@@ -30,15 +24,14 @@ class AccountVerbs:
     def __init__(self, manager: SessionManager, accounts: Accounts) -> None:
         self._manager = manager
         self._accounts = accounts
+        self._registrar = Registrar(manager, accounts)
 
     @operator("make an account")
     async def create(self, jid: JID, password: Secret) -> str:
         """Make an account; its password is asked for."""
-        with _refusals(jid):
-            created = await self._accounts.create(_localpart(jid), password)
-        self._manager.accounts.drop(created)  # it was known not to exist
-        self._manager.fire(AccountCreated(created))
-        return f"{created} was made"
+        _localpart(jid)
+        await self._registrar.create(jid, password)
+        return f"{jid} was made"
 
     @operator("list the accounts of a domain")
     async def list(self, domain: JID) -> list[str]:  # noqa: ARG002  # it says whose verb is meant
@@ -53,14 +46,14 @@ class AccountVerbs:
     @operator("set another password; open sessions stay")
     async def password(self, jid: JID, password: Secret) -> str:
         """Replace the password, which is asked for."""
-        with _refusals(jid):
-            await self._accounts.set_password(_localpart(jid), password)
+        _localpart(jid)
+        await self._registrar.set_password(jid, password)
         return f"{jid} has a new password"
 
     @operator("let nobody log in to an account, and end its sessions")
     async def disable(self, jid: JID) -> str:
         """Keep everything of it, messages that still come included, until it is enabled again."""
-        with _refusals(jid):
+        with refusals(jid):
             await self._accounts.disable(_localpart(jid))
         account = await self._manager.account(jid)
         account.disabled = True
@@ -71,7 +64,7 @@ class AccountVerbs:
     @operator("undo a disable")
     async def enable(self, jid: JID) -> str:
         """Let its owner log in again."""
-        with _refusals(jid):
+        with refusals(jid):
             await self._accounts.enable(_localpart(jid))
         (await self._manager.account(jid)).disabled = False
         return f"{jid} is enabled"
@@ -110,38 +103,9 @@ class AccountVerbs:
     @operator("delete an account with everything it owns")
     async def delete(self, jid: JID) -> str:
         """End its sessions, end its subscriptions, and remove all that is stored of it."""
-        if not await self._accounts.exists(_localpart(jid)):
-            raise Refused(f"there is no account {jid}")
-        account = await self._manager.account(jid)
-        account.exists = False  # from now on nothing is kept for it any more
-        for session in list(account.sessions.values()):
-            session.close(StreamError("not-authorized", "the account was deleted"))
-        for item in list(account.roster.values()):
-            for type, _ in subscription.removal(item.state):
-                self._manager.route(
-                    Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
-                )
-        try:
-            await self._accounts.delete(jid.localpart, self._manager.storage.forget)
-        finally:
-            self._manager.accounts.drop(account.jid)
-        self._manager.fire(AccountDeleted(account.jid))
+        _localpart(jid)
+        await self._registrar.delete(jid)
         return f"{jid} is deleted"
-
-
-@contextmanager
-def _refusals(jid: JID) -> Iterator[None]:
-    """Say why something cannot be done with an account."""
-    try:
-        yield
-    except AccountExists:
-        raise Refused(f"{jid} exists already") from None
-    except NoSuchAccount:
-        raise Refused(f"there is no account {jid}") from None
-    except InvalidPassword as why:
-        raise Refused(f"the password cannot be used: {why}") from None
-    except Overloaded:
-        raise Refused("the server has too many passwords to work on; try again later") from None
 
 
 def _localpart(jid: JID) -> str:

@@ -46,6 +46,7 @@ class Addresses:
         self._attempts = Meter("connection_attempts", limits.connection_attempts)
         self._guesses = Meter("login_failures", limits.login_failures)
         self._failures = Meter("address_failures", limits.address_failures)
+        self._registrations = Meter("registrations", limits.registrations)
         self.use(limits)
 
     def use(self, limits: Limits) -> None:
@@ -55,11 +56,12 @@ class Addresses:
         self._attempts.rate = limits.connection_attempts
         self._guesses.rate = limits.login_failures
         self._failures.rate = limits.address_failures
+        self._registrations.rate = limits.registrations
 
     @property
     def meters(self) -> tuple[Meter, ...]:
         """What counts over time."""
-        return self._attempts, self._guesses, self._failures
+        return self._attempts, self._guesses, self._failures, self._registrations
 
     def admit(self, address: str) -> bool:
         """Whether one more connection may come from there; if so, it counts until `leave`."""
@@ -113,6 +115,10 @@ class Addresses:
         self._guesses.count(_guess(account, subject), now)
         if not self._is_exempt(address):
             self._failures.count(subject, now)
+
+    def may_register(self, address: str) -> bool:
+        """Whether somebody there may try once more to make an account; if so, it counts."""
+        return self._is_exempt(address) or self._registrations.take(network(address), self._clock.seconds())
 
     def held(self) -> Iterator[HeldBack]:
         """Who is held back now."""

@@ -92,6 +92,11 @@ class Authentication:
         """Whether nothing else may be said now (XEP-0388 §2.4)."""
         return self._sasl2.running
 
+    @property
+    def running(self) -> bool:
+        """Whether the client has begun, and neither failed nor succeeded."""
+        return self._sasl.running or self._sasl2.running
+
     def take(self, nonza: Nonza) -> Deferred[None] | None:
         """Take one of `SASL`."""
         return SASL[nonza.name](self, nonza)

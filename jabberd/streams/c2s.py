@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from jabberd.streams import sasl2
+from jabberd.streams import newcomers, sasl2
 from jabberd.streams.authentication import SASL, Authentication
 from jabberd.streams.protocol import StreamProtocol
 from jabberd.xmpp import ns, stream
@@ -60,6 +60,9 @@ class Door(Protocol):
 
     def failed(self, address: str, account: str) -> None:
         """It guessed wrong."""
+
+    def may_register(self, address: str) -> bool:
+        """Whether somebody there may try to make an account; if so, it counts."""
 
     def closed(self, stream: C2SStream) -> None:
         """That stream is gone."""
@@ -160,6 +163,7 @@ class C2SStream(StreamProtocol):
         if self.security.encrypted or not host.policy.require_tls:
             assert self.authentication is not None
             offer += [*self.authentication.offer(), stream.limits(settings.before.size, settings.idle)]
+        offer += host.newcomer_features(self.security)
         return offer
 
     # -- negotiation --------------------------------------------------------------------------------
@@ -248,8 +252,8 @@ class C2SStream(StreamProtocol):
     def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
         if self.session is not None:
             return self.session.receive(stanza)
-        if self.client is None:
-            raise StreamError("not-authorized")
+        if self.client is None or self.host is None:
+            return newcomers.asked(self, stanza)
         if stanza.name == "iq" and stanza.type == "set" and _BIND in stanza.children:
             return Deferred.fromCoroutine(self._bind(stanza))
         raise StreamError("not-authorized", "bind a resource first")  # RFC 6120 §7.1

@@ -124,6 +124,10 @@ class ClientFactory(Factory):
         """See `jabberd.streams.c2s.Door`."""
         self.addresses.failed(address, account)
 
+    def may_register(self, address: str) -> bool:
+        """See `jabberd.streams.c2s.Door`."""
+        return self.addresses.may_register(address)
+
     def closed(self, stream: C2SStream) -> None:
         """See `jabberd.streams.c2s.Door`."""
         self.streams.discard(stream)

@@ -18,6 +18,7 @@ from jabberd.interfaces import LoginPolicy
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord, Accounts
 from jabberd.jsm.manager import SessionManager
+from jabberd.jsm.registrar import Registrar
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.streams.certfiles import ServerCertificate
@@ -101,6 +102,7 @@ class Server:
                 policy=policy or LoginPolicy(require_tls=tls),
                 limits=limits,
             )
+            manager.registrar = Registrar(manager, accounts)
             self._start(Host(manager, accounts, loader.Modules(manager, configured, classes)))
         trusted = frozenset(map(JID.parse, admins))
         admin = Admin(lambda: hosting.verb_groups(self.hosts))

@@ -30,6 +30,8 @@ port = 0
 direct_tls = true
 [domains."montague.lit"]
 federation = "off"
+[domains."montague.lit".modules.registration]
+open = true
 [tls]
 certificates = "certs"
 [storage]

@@ -9,9 +9,10 @@ import pytest
 from twisted.internet.defer import succeed
 
 from jabberd import loader
-from jabberd.api import Refused
+from jabberd.api import JID, Refused
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
+from jabberd.modules.administration import Administration
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
 from jabberd.xmpp import ns
@@ -571,3 +572,17 @@ def test_a_module_that_stops_ends_nothing_any_more(
     done(manager.module("administration").stop())
     network.advance(60)
     assert called == []
+
+
+def test_whoever_gets_the_name_of_a_deleted_admin_is_no_admin(network: Network) -> None:
+    names = ("disco", "commands", "last", "administration")
+    server = network.serve("montague.lit", modules={name: {} for name in names})
+    network.client("romeo@montague.lit/orchard").close()
+    romeo, montague = JID.parse("romeo@montague.lit"), JID.parse("montague.lit")
+    manager = server.hosts["montague.lit"].manager
+    module = manager.module("administration")
+    assert isinstance(module, Administration)
+    done(module.add(montague, romeo))
+    done(manager.registrar.delete(romeo))
+    assert module.list(montague) == []
+    assert done(module.added.all(montague)) == {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jabberd.api import JID, Keyed, Module, Refused, operator
+from jabberd.api import JID, AccountDeleted, Keyed, Module, Refused, on, operator
 from jabberd.modules.administration.accounts import AccountCommands
 from jabberd.modules.administration.desk import Desk
 from jabberd.modules.administration.everybody import EndCommands, MessageCommands
@@ -53,6 +53,13 @@ class Administration(Module, xep=133, version="1.3.0"):
         """See `jabberd.modules.commands.Offers`."""
         for group in self._commands:
             yield from group
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets the name next is somebody else."""
+        if event.jid in self._added:
+            self._added.discard(event.jid)
+            await self.added.change(self.domain.jid, {event.jid: None})
 
     def _operates(self, who: JID) -> bool:
         return who.bare in self.domain.operators.domain or who.bare in self._added

@@ -1,0 +1,81 @@
+"""Accounts come and go: for operators, and for their owners."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from jabberd.api import JID, AccountCreated, AccountDeleted, Refused
+from jabberd.jsm import subscription
+from jabberd.jsm.credentials import AccountExists, NoSuchAccount
+from jabberd.jsm.threads import Overloaded
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.scram import InvalidPassword
+from jabberd.xmpp.stanza import Stanza
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jabberd import api
+    from jabberd.jsm.credentials import Accounts
+    from jabberd.jsm.manager import SessionManager
+
+__all__ = ["Registrar", "refusals"]
+
+
+class Registrar:
+    """See `jabberd.api.Registrar`."""
+
+    def __init__(self, manager: SessionManager, accounts: Accounts) -> None:
+        self._manager = manager
+        self._accounts = accounts
+
+    async def create(self, jid: JID, password: str) -> None:
+        """See `jabberd.api.Registrar`."""
+        with refusals(jid):
+            created = await self._accounts.create(jid.localpart, password)
+        self._manager.accounts.drop(created)  # it was known not to exist
+        self._manager.fire(AccountCreated(created))
+
+    async def set_password(self, jid: JID, password: str) -> None:
+        """See `jabberd.api.Registrar`."""
+        with refusals(jid):
+            await self._accounts.set_password(jid.localpart, password)
+
+    async def delete(self, jid: JID, last: api.Session | None = None) -> None:
+        """See `jabberd.api.Registrar`."""
+        if not await self._accounts.exists(jid.localpart):
+            raise Refused(f"there is no account {jid}", "item-not-found")
+        account = await self._manager.account(jid)
+        contacts = list(account.roster.values())
+        account.exists = False  # from now on nothing is kept for it any more
+        for session in [each for each in account.sessions.values() if each is not last]:
+            session.close(StreamError("not-authorized", "the account was deleted"))
+        try:
+            await self._accounts.delete(jid.localpart, self._manager.storage.forget)
+        except BaseException:
+            account.exists = True
+            raise
+        self._manager.accounts.drop(account.jid)
+        for item in contacts:
+            for type, _ in subscription.removal(item.state):
+                self._manager.route(
+                    Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
+                )
+        self._manager.fire(AccountDeleted(account.jid))
+
+
+@contextmanager
+def refusals(jid: JID) -> Iterator[None]:
+    """Say why something cannot be done with an account."""
+    try:
+        yield
+    except AccountExists:
+        raise Refused(f"{jid} exists already", "conflict") from None
+    except NoSuchAccount:
+        raise Refused(f"there is no account {jid}", "item-not-found") from None
+    except InvalidPassword as why:
+        raise Refused(f"the password cannot be used: {why}", "not-acceptable") from None
+    except Overloaded:
+        said = "the server has too many passwords to work on; try again later"
+        raise Refused(said, "resource-constraint") from None

@@ -1,0 +1,219 @@
+"""XEP-0077: accounts that newcomers make for themselves, and what their owners do with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from jabberd.api import (
+    ACCOUNT,
+    DOMAIN,
+    IQ,
+    JID,
+    LOCAL,
+    E,
+    Element,
+    Module,
+    Newcomer,
+    Refused,
+    Session,
+    Settings,
+    StanzaError,
+    answers,
+    newcomers,
+)
+from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.forms import Field, Form, X
+from jabberd.xmpp.jid import InvalidJID
+
+if TYPE_CHECKING:
+    from jabberd.interfaces import Security
+
+NS: Final = "jabber:iq:register"
+_FEATURE: Final = "http://jabber.org/features/iq-register"
+_CHANGE: Final = f"{NS}:changepassword"
+_REMOVE: Final = f"{{{NS}}}remove"
+
+#: Names that people take for the operator's (RFC 2142 among them).
+_RESERVED: Final = (
+    "abuse",
+    "admin",
+    "administrator",
+    "hostmaster",
+    "info",
+    "noc",
+    "postmaster",
+    "root",
+    "security",
+    "support",
+    "webmaster",
+    "xmpp",
+)
+
+
+class Filled(NamedTuple):
+    """What somebody filled in; empty where they did not."""
+
+    username: str
+    password: str
+
+
+class Registration(Module, xep=77, version="2.4"):
+    """Lets owners change their password and remove their account; newcomers make one where that is wanted.
+
+    Passwords are taken over TLS alone.
+    """
+
+    features = (NS,)
+
+    class Config(Settings):
+        """Who may do what.
+
+        :ivar open: whether newcomers may make an account; ``limits.registrations`` holds them to a rate.
+        :ivar changes: whether owners may change their password and remove their account.
+        :ivar reserved: localparts that no newcomer gets, beside those of the domain's admins.
+        :ivar instructions: what newcomers are told.
+        """
+
+        open: bool = False
+        changes: bool = True
+        reserved: tuple[str, ...] = _RESERVED
+        instructions: str = "Choose a name and a password for your account."
+
+    config: Config
+
+    # -- newcomers ------------------------------------------------------------------------------------
+
+    def newcomer_features(self, security: Security) -> tuple[Element, ...]:
+        """See `jabberd.api.Module`."""
+        return (E(_FEATURE, "register"),) if self.config.open and security.encrypted else ()
+
+    @newcomers.get(NS, "query")
+    def ask(self, newcomer: Newcomer) -> Element:
+        """Tell what to fill in, as fields and as a form (§3.1)."""
+        if not self.config.open:
+            raise StanzaError("service-unavailable")
+        told = self.config.instructions
+        fields = (E(NS, "instructions", {}, told), E(NS, "username"), E(NS, "password"))
+        return E(NS, "query", {}, *fields, _form(told).element())
+
+    @newcomers.set(NS, "query")
+    async def register(self, newcomer: Newcomer) -> None:
+        """Make an account (§3.1).
+
+        :raises StanzaError: ``not-allowed``, ``not-authorized``: not here, or not without TLS;
+            ``not-acceptable``: the name or the password cannot be used; ``conflict``: the name is taken.
+        """
+        if newcomer.payload.find(_REMOVE) is not None:
+            raise StanzaError("unexpected-request", "log in first")  # §3.2
+        if not self.config.open:
+            raise StanzaError("not-allowed", "nobody can make an account here")
+        _see_to_tls(newcomer.outlet.security)
+        username, password = _filled(newcomer.payload, NS)
+        if not username or not password:
+            raise StanzaError("not-acceptable", "a name and a password are needed")
+        jid = self._named(username)
+        if jid is None:
+            raise StanzaError("not-acceptable", "that name cannot be used")
+        if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
+            raise StanzaError("conflict", "that name is taken")
+        try:
+            await self.domain.registrar.create(jid, password)
+        except Refused as why:
+            raise StanzaError(why.condition, str(why)) from None
+        self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
+
+    def _named(self, username: str) -> JID | None:
+        try:
+            return JID.of(username, self.domain.jid)
+        except InvalidJID:
+            return None
+
+    # -- owners ---------------------------------------------------------------------------------------
+
+    @answers.get(NS, "query", to=ACCOUNT)
+    @answers.get(NS, "query", to=DOMAIN, by=LOCAL)
+    async def show(self, request: IQ) -> Element:
+        """Tell that there is an account (§3.1)."""
+        session = await self._session(request)
+        owner = E(NS, "username", {}, session.jid.localpart)
+        return E(NS, "query", {}, E(NS, "registered"), owner, E(NS, "password"))
+
+    @answers.set(NS, "query", to=ACCOUNT)
+    @answers.set(NS, "query", to=DOMAIN, by=LOCAL)
+    async def change(self, request: IQ) -> None:
+        """Change the password (§3.3), or remove the account (§3.2).
+
+        :raises StanzaError: ``not-allowed``: owners may not; see also the two.
+        """
+        session = await self._session(request)
+        if not self.config.changes:
+            raise StanzaError("not-allowed")
+        if request.payload.find(_REMOVE) is None:
+            await self._change_password(session, request.payload)
+        elif len(request.payload) > 1:
+            raise StanzaError("bad-request", "<remove/> stands alone")
+        else:
+            await self._remove(session, request)
+
+    async def _session(self, request: IQ) -> Session:
+        """The session that asks.
+
+        :raises StanzaError: ``registration-required``: it has no account that lasts.
+        """
+        account = await self.domain.account(request.sender.bare)
+        session = account.sessions.get(request.sender.resourcepart)
+        if session is None or account.anonymous:
+            raise StanzaError("registration-required")
+        return session
+
+    async def _change_password(self, session: Session, payload: Element) -> None:
+        """Replace the password.
+
+        :raises StanzaError: ``not-authorized``: there is no TLS; ``bad-request``: something is missing;
+            ``forbidden``: it is somebody else's; ``not-acceptable``: the password cannot be used.
+        """
+        _see_to_tls(session.outlet.security)
+        username, password = _filled(payload, _CHANGE)
+        if not username or not password:
+            raise StanzaError("bad-request", "the name and the new password are needed")
+        if username != session.jid.bare and self._named(username) != session.jid.bare:
+            raise StanzaError("forbidden", "that is not your account")
+        try:
+            await self.domain.registrar.set_password(session.jid.bare, password)
+        except Refused as why:
+            raise StanzaError(why.condition, str(why)) from None
+
+    async def _remove(self, session: Session, request: IQ) -> None:
+        """Remove the account, tell its client, and end its session."""
+        try:
+            await self.domain.registrar.delete(session.jid.bare, last=session)
+        except Refused as why:
+            raise StanzaError(why.condition, str(why)) from None
+        session.send(request.stanza.reply())
+        session.close(StreamError("not-authorized", "the account was removed"))
+
+
+def _see_to_tls(security: Security) -> None:
+    if not security.encrypted:
+        raise StanzaError("not-authorized", "passwords are taken over TLS only")
+
+
+def _form(instructions: str) -> Form:
+    fields = (
+        Field("username", label="Name", required=True),
+        Field("password", "text-private", "Password", required=True),
+    )
+    return Form(NS, fields, "A new account", instructions)
+
+
+def _filled(query: Element, kind: str) -> Filled:
+    """What a form holds that was filled in, or else the fields of old (§5).
+
+    :param kind: of form.
+    :raises StanzaError: ``bad-request``: it is another form.
+    """
+    form = query.find(X)
+    if form is None:
+        return Filled(*(query.findtext(f"{{{NS}}}{each}") or "" for each in Filled._fields))
+    read = Form(kind, (Field("username"), Field("password", "text-private"))).read(form)
+    return Filled(read.text("username"), read.text("password"))
