@@ -49,8 +49,8 @@ class Acks:
         self.unacked.append(parcel)
         self.size += parcel.size
 
-    def acknowledged(self, count: int) -> None:
-        """The other side has handled so many, modulo 2^32: these have a home.
+    def acknowledged(self, count: int) -> int:
+        """The other side has handled so many, modulo 2^32: these have a home; gives how many are new.
 
         :raises StreamError: ``undefined-condition`` if that is more than was sent (§4).
         """
@@ -66,6 +66,7 @@ class Acks:
             parcel = self.unacked.popleft()
             self.size -= parcel.size
             parcel.settle()
+        return fresh
 
     def taken(self) -> list[Parcel]:
         """All that is not acknowledged; it is the caller's now."""

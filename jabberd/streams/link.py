@@ -49,7 +49,7 @@ __all__ = ["Link", "Setback", "Switchboard"]
 
 log = Logger()
 
-_REMEMBERED: Final = 300.0  # seconds that a failure lengthens the rest after the next one
+_REMEMBERED: Final = 300.0  # seconds that a failure lengthens the rest after the next
 _ENVELOPE: Final = 300  # bytes that a stanza has around its payload, more or less
 
 
@@ -133,6 +133,7 @@ class Link:
         self._queue: deque[Parcel] = deque()
         self._size = 0  # of the queue
         self._before: Acks | None = None  # of the stream that was lost, with what was not acknowledged
+        self._lost = 0.0  # when the stream was lost
         self._used = 0.0
         self._failures = 0
         self._closing: StreamError | None = None
@@ -156,7 +157,7 @@ class Link:
 
     @property
     def unacknowledged(self) -> int:
-        """How many stanzas were sent and have no home that is known."""
+        """How many stanzas were sent and have no home yet."""
         return len(self._sent)
 
     @property
@@ -174,7 +175,7 @@ class Link:
     def _sent(self) -> Sequence[Parcel]:
         if self.stream is not None:
             return self.stream.homeless
-        return self._before.unacked if self._before is not None else ()
+        return () if self._before is None else self._before.unacked
 
     @property
     def state(self) -> str:
@@ -268,13 +269,14 @@ class Link:
     def sweep(self, late: float, old: float) -> None:
         """Look after what has been without a home since before these times, by the clock.
 
-        What is ``late`` goes into the spool; what is ``old`` goes back; if it was sent, its stream is cut.
+        What is ``late`` goes into the spool.  What is ``old`` goes back; what was sent does when its stream
+        has been lost, or its peer has acknowledged nothing, for so long.
         """
-        sent = self._sent
-        if self.stream is not None and sent and sent[0].at < old:
+        stream = self.stream
+        if stream is not None and stream.owing is not None and stream.owing < old:
             log.info("{link}: the peer does not acknowledge", link=self)
-            self.stream.abort()
-        elif self.stream is None and sent and sent[0].at < old:
+            stream.abort()
+        elif stream is None and self._sent and self._lost < old:
             self._bounce(self._left(), self._too_long())
         while self._queue and self._queue[0].at < old:
             parcel = self._queue.popleft()
@@ -319,17 +321,16 @@ class Link:
             stream.finish(self._closing)
 
     def _put_back(self, parcels: list[Parcel]) -> None:
-        """Let what was sent in vain wait again, before all that came later."""
+        """Let what was sent in vain wait again, before all the rest."""
         self._queue.extendleft(reversed(parcels))
         self._size += sum(parcel.size for parcel in parcels)
 
     def _not_opened(self, failure: Failure) -> None:
-        self._opening = False
-        if isinstance(failure.value, LinkError):
-            self._fail(failure.value)
-        else:
+        self._opening, why = False, failure.value
+        if not isinstance(why, LinkError):
             log.failure("{link}: cannot be opened", failure, link=self)
-            self._fail(LinkError("internal-server-error", "a mistake of ours"))
+            why = LinkError("internal-server-error", "a mistake of ours")
+        self._fail(why)
 
     def _fail(self, why: LinkError) -> None:
         self.failure = why
@@ -369,7 +370,7 @@ class Link:
         assert stream is not None
         self._idling.stop()
         self._put_back(left)
-        self._before = stream.acks
+        self._before, self._lost = stream.acks, self._clock.seconds()
         lost = stream.failure or LinkError("remote-server-timeout", why, passing=True)
         if stream.gave_up or self._closing:
             self._bounce(self._left(), lost)

@@ -53,6 +53,7 @@ class ManagedStream(ServerStream):
 
     :ivar acks: what is acknowledged on this stream; None if nothing is.
     :ivar gave_up: the peer did not read or acknowledge, and the connection was cut.
+    :ivar owing: since when the peer has acknowledged nothing of what it has got; None: it owes nothing.
     :ivar rider: who sends on it, once it is authenticated.
     """
 
@@ -62,6 +63,7 @@ class ManagedStream(ServerStream):
         super().__init__(terms)
         self.acks: Acks | None = None
         self.gave_up = False
+        self.owing: float | None = None
         self.rider: Rider | None = None
         self._again: deque[Parcel] = deque()  # what was sent on another stream and is to be sent on this one
         self._departing: deque[Parcel] = deque()  # where nothing is acknowledged: what has no home yet
@@ -89,6 +91,8 @@ class ManagedStream(ServerStream):
         self.settings.traffic.sent[parcel.stanza.name] += 1
         if self.acks is not None:
             self.acks.sent(parcel)
+            if self.owing is None:
+                self.owing = self.clock.seconds()
             self.write(parcel.stanza.to_scope(ns.SERVER))
             self._news = True
             if not self._asked:
@@ -142,7 +146,8 @@ class ManagedStream(ServerStream):
         if self.acks is None:
             raise StreamError("policy-violation", "stream management is not enabled")
         self._asked = False
-        self.acks.acknowledged(count_of(nonza.element()))
+        if self.acks.acknowledged(count_of(nonza.element())):
+            self.owing = self.clock.seconds() if self.acks.unacked else None
         if not self.acks.unacked:
             self._asking.stop()
             if self._ending.running:
@@ -222,6 +227,7 @@ class ManagedStream(ServerStream):
         """Send what was not acknowledged before."""
         assert self.acks is not None
         self._again.extend(self.acks.unacked)
+        self.owing = self.clock.seconds() if self._again else None
         self._news = True
         self._asking.start(_GATHERED)
         self._there_is_room()

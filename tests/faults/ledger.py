@@ -31,6 +31,8 @@ class Message:
     :ivar refusal: the condition with which it came back.
     :ivar kills: how often the servers of both had been killed when it was sent.
     :ivar survivor: one of them was killed before it, or its last copy, arrived.
+    :ivar failures: how often the storage of its receiver's server had failed when it was sent.
+    :ivar late: that storage failed before it arrived: what cannot be stored at once is stored later.
     """
 
     id: str
@@ -41,6 +43,8 @@ class Message:
     acknowledged: bool = False
     kills: int = 0
     survivor: bool = False
+    failures: int = 0
+    late: bool = False
     refusal: str = ""
     stored: bool = False
     copies: list[Copy] = field(default_factory=list)
@@ -89,6 +93,7 @@ class Ledger:
         self.names: dict[tuple[str, str], set[str]] = defaultdict(lambda: {""})
         self.rosters: dict[str, dict[str, str]] = {}
         self._kills: Counter[str] = Counter()  # of each domain's server
+        self._failures: Counter[str] = Counter()  # of each domain's storage
         self._order: dict[tuple[str, str, int], list[Message]] = defaultdict(list)
         self.arrivals = 0
 
@@ -97,7 +102,12 @@ class Ledger:
         id = f"{sender}-{number}"
         message = self.messages[id] = Message(id, sender, to, number)
         message.kills = self._kills_of(message)
+        message.failures = self._failures[to.partition("@")[2]]
         return id
+
+    def failed(self, domain: str) -> None:
+        """The storage of that domain's server begins to fail, or ends to."""
+        self._failures[domain] += 1
 
     def killed(self, domain: str) -> None:
         """That domain's server was killed."""
@@ -122,6 +132,7 @@ class Ledger:
         self.arrivals += 1
         message = self.messages[id]
         message.copies.append(copy)
+        message.late = message.failures != self._failures[message.to.partition("@")[2]]
         message.survivor = message.kills != self._kills_of(message)
         self._order[copy.receiver, message.sender, copy.stream].append(message)
 
@@ -147,13 +158,15 @@ class Ledger:
         ]
 
     def disordered(self, *, delayed: bool) -> list[tuple[Message, Message]]:
-        """Neighbours on one stream, of one sender, in the wrong order; what was said again does not count.
+        """Neighbours on one stream, of one sender, in the wrong order.
+
+        What was said again does not count, nor what waited while the storage failed.
 
         :param delayed: between what had waited and what came directly; otherwise within each kind.
         """
         wrong: list[tuple[Message, Message]] = []
         for (receiver, _, stream), messages in self._order.items():
-            once = [each for each in messages if not each.resent and len(each.copies) == 1]
+            once = [m for m in messages if not (m.resent or m.late) and len(m.copies) == 1]
             if delayed:
                 wrong += _descents(once)
                 continue

@@ -1,8 +1,4 @@
-"""Between two servers: what waits for a link that dies arrives or comes back, and is never silently gone.
-
-What was written to a connection that breaks is not known to have arrived: between servers that is all that
-can be promised without acknowledgements, and `tests.faults.test_nothing_lost` counts it apart.
-"""
+"""Between two servers: what waits for a link that dies arrives or comes back, and is never silently gone."""
 
 from __future__ import annotations
 
@@ -48,6 +44,7 @@ def test_what_waits_for_a_link_arrives_if_it_comes_back_soon_and_bounces_if_not(
                 await chat(world, 40)
                 await asyncio.sleep(seconds)
                 link.refusing = False
+                await world.taken()
                 await world.homes(AGE)
             await world.settle(60)
 
@@ -59,3 +56,26 @@ def test_what_waits_for_a_link_arrives_if_it_comes_back_soon_and_bounces_if_not(
     assert len(bounced) == 40, figures
     assert {each.refusal for each in bounced} == {"remote-server-timeout"}
     assert not ledger.disordered(delayed=False), figures
+
+
+def test_connections_that_break_at_any_byte_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, 4, Random(2))
+    ledger, link = world.ledger, world.links
+
+    async def play() -> None:
+        async with world.running():
+            for actor in world.actors:
+                actor.calm = True
+            link[THEIRS].mean = 20_000  # a handshake takes a quarter of that
+            await chat(world, 200)
+            await world.taken()
+            await world.homes(30)
+            await world.settle(60, rest=30)
+
+    asyncio.run(play())
+    figures = ledger.figures()
+    assert link[THEIRS].cuts > 2
+    assert figures["acknowledged"] == figures["received"] == 200, figures
+    assert figures["bounced"] == 0, figures
+    assert not [each for each in ledger.messages.values() if each.repeated()[0]], figures
+    assert not ledger.disordered(delayed=True), figures

@@ -120,7 +120,7 @@ class World:
             proxy.refusing = False
             proxy.flowing.set()
         async with asyncio.timeout(limit):
-            await self._until("all is taken", lambda: all(actor.settled for actor in self.actors))
+            await self.taken()
             await self.quiet()
             await self.homes(rest)
             for actor in self.actors:
@@ -148,6 +148,10 @@ class World:
         for actor in self.actors:
             actor.ask_roster()
         await self._until("the rosters are read", lambda: len(self.ledger.rosters) == len(self.users))
+
+    async def taken(self) -> None:
+        """Wait until the servers have taken all that was said."""
+        await self._until("all is taken", lambda: all(actor.settled for actor in self.actors))
 
     async def homes(self, limit: float) -> None:
         """Wait until all that was taken for the other server has a home, but no longer than that."""
@@ -200,11 +204,15 @@ class World:
 
     async def locked(self, domain: str) -> None:
         """Somebody else holds the database: longer than SQLite waits, sometimes."""
+        self.ledger.failed(domain)
         await self.servers[domain].lock(self.random.choice((1, 3, 7)))
+        self.ledger.failed(domain)
 
     async def full(self, domain: str) -> None:
         """There is no room on the disk."""
+        self.ledger.failed(domain)
         await self.servers[domain].fill_disk(self.random.uniform(1, 4))
+        self.ledger.failed(domain)
 
     async def cut_links(self, domain: str) -> None:
         """The connections to a server from the other one break."""

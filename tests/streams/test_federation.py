@@ -214,10 +214,8 @@ def test_links_that_have_failed_make_room_for_others(world: World) -> None:
     world.advance(5)
     world.serve("capulet.lit")
     montague.message(ROMEO, JULIET)
-    assert [str(link.pair.theirs) for link in montague.federation.links.values()] == [
-        "elsewhere.example",
-        "capulet.lit",
-    ]
+    assert len(montague.federation.links) == 2
+    assert ("montague.lit", "capulet.lit") in montague.federation.links
 
 
 def test_links_are_bounded(world: World) -> None:

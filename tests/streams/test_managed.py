@@ -163,6 +163,24 @@ def test_an_h_that_is_no_number_ends_the_stream(world: World, h: str) -> None:
     assert "<policy-violation" in peer.say(f"<a xmlns='{ns.SM}' h='{h}'/>")
 
 
+def test_what_waited_long_has_its_time_to_be_acknowledged(world: World) -> None:
+    listening = Listening(world)
+    montague = world.serve("montague.lit", settings=Settings(queue_age=20.0))
+    world.internet.silent.add(("192.0.2.66", 5269))
+    montague.router.route(message("m0"))
+    world.advance(5)
+    world.internet.silent.clear()
+    world.advance(10)
+    [peer] = listening.peers
+    managed(peer)
+    world.advance(15)
+    assert montague.errors == []
+    peer.say(f"<a xmlns='{ns.SM}' h='1'/>")
+    world.advance(10)
+    assert montague.errors == []
+    assert spooled(montague) == []
+
+
 def test_a_peer_that_reads_but_never_acknowledges_is_given_up(world: World) -> None:
     montague, peer, _ = linked(world, settings=Settings(queue_age=20.0))
     world.advance(21)
