@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _bound(instance: Module, attribute: str) -> object:
+    """The bound store, which from now on is found on the instance itself, without a look at the class."""
+    store = vars(instance)[attribute] = instance.stores[attribute]
+    return store
+
+
 class Keyed(Generic[T]):
     """Declare a store of values by owner and key; on the instance it is an `interfaces.Keyed`.
 
@@ -40,7 +46,7 @@ class Keyed(Generic[T]):
     def __get__(self, instance: Module | None, owner: type) -> Keyed[T] | Resident[T]:
         if instance is None:
             return self
-        return cast("Resident[T]", instance.stores[self.attribute])
+        return cast("Resident[T]", _bound(instance, self.attribute))
 
 
 class Resident(interfaces.Keyed[T], Protocol[T]):
@@ -68,7 +74,7 @@ class Archive:
     def __get__(self, instance: Module | None, owner: type) -> Archive | interfaces.Archive:
         if instance is None:
             return self
-        return cast("interfaces.Archive", instance.stores[self.attribute])
+        return cast("interfaces.Archive", _bound(instance, self.attribute))
 
 
 class Ordered(Generic[T]):
@@ -93,4 +99,4 @@ class Ordered(Generic[T]):
     def __get__(self, instance: Module | None, owner: type) -> Ordered[T] | interfaces.Ordered[T]:
         if instance is None:
             return self
-        return cast("interfaces.Ordered[T]", instance.stores[self.attribute])
+        return cast("interfaces.Ordered[T]", _bound(instance, self.attribute))

@@ -135,7 +135,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         now = self.now()
         id = self.messages.new_id(now)
         stored: Deferred[Any] = self.messages.append(account.jid, peer, now, self._bytes(stanza), id=id)
-        self.domain.hold(stored.addErrback(self._not_archived))
+        self.domain.hold(stored.addCallbacks(_archived, self._not_archived))
         return id
 
     def _bytes(self, stanza: Stanza) -> bytes:
@@ -310,6 +310,10 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         if not account.exists:
             raise Refused(f"there is no account {jid}")
         return account
+
+
+def _archived(_: int) -> None:
+    """The row is durable."""
 
 
 def _with_id(stanza: Stanza, account: Account, id: int) -> Stanza:
