@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -10,9 +11,10 @@ from jabberd.interfaces import Security
 from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import Limits
 from jabberd.xmpp.errors import SASLFailure, StanzaError, StreamError
+from jabberd.xmpp.ht import BINDINGS, HashedToken, made
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.parser import Event, Header, Nonza, StreamEnd, StreamParser
-from jabberd.xmpp.sasl import Challenge, Success, decode_base64, mechanism, offered
+from jabberd.xmpp.sasl import Challenge, Mechanism, Success, decode_base64, mechanism, offered
 from jabberd.xmpp.scram import derive, stand_in
 from jabberd.xmpp.stanza import Stanza, check_iq
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _LIMITS: Final = Limits(size=2048, tag=512, depth=16, elements=64)
 _SECURITY: Final = Security("TLSv1.3", "TLS_AES_128_GCM_SHA256", "", {"tls-exporter": bytes(32)})
 _OFFERED: Final = offered(_SECURITY, external=True, anonymous=True)
+_TOKENS: Final = {name: made(name)[1] for name in BINDINGS}
+_TOKENS_FROM: Final = 0xE0  # the first byte of what is for one of those
 _PASSWORD: Final = "secret"
 _KEYS: Final = {name: derive(_PASSWORD, name, b"salt" * 4, 4096) for name in ("SHA-1", "SHA-256", "SHA-512")}
 
@@ -119,16 +123,7 @@ def sasl(data: bytes) -> None:
 
     The first byte chooses the mechanism; lines are the messages, in base64 if there is a ``=`` ahead.
     """
-    name = _OFFERED[sum(data[:1]) % len(_OFFERED)]
-    identities = [JID("romeo@montague.lit"), JID("juliet@montague.lit")]
-    run = mechanism(
-        name,
-        _OFFERED,
-        security=_SECURITY,
-        domain="montague.lit",
-        credentials=_Accounts(),
-        identities=identities,
-    )
+    run = _run(sum(data[:1]))
     step: Callable[[Any], Any] = run.begin
     for line in data[1:].split(b"\n")[:4]:
         try:
@@ -138,11 +133,32 @@ def sasl(data: bytes) -> None:
         outcome = _outcome(step(said))
         step = run.respond
         if isinstance(outcome, Success):
-            assert outcome.username in {"romeo", "juliet"} or name == "ANONYMOUS", outcome
-            assert not name.startswith("SCRAM"), "nobody guesses a proof"
-            assert name != "PLAIN" or _PASSWORD.encode() in (said or b"")
+            assert outcome.username in {"romeo", "juliet"} or run.name == "ANONYMOUS", outcome
+            assert not run.name.startswith(("SCRAM", "HT")), "nobody guesses a proof"
+            assert run.name != "PLAIN" or _PASSWORD.encode() in (said or b"")
         if not isinstance(outcome, Challenge):
             break
+
+
+def _run(number: int) -> Mechanism:
+    if number >= _TOKENS_FROM:
+        name = [*_TOKENS][number % len(_TOKENS)]
+        return HashedToken(name, "montague.lit", _SECURITY.bindings, partial(_checked, name))
+    return mechanism(
+        _OFFERED[number % len(_OFFERED)],
+        _OFFERED,
+        security=_SECURITY,
+        domain="montague.lit",
+        credentials=_Accounts(),
+        identities=[JID("romeo@montague.lit"), JID("juliet@montague.lit")],
+    )
+
+
+async def _checked(name: str, username: str, proof: bytes, binding: bytes) -> bytes:
+    answer = _TOKENS[name].answer(proof, binding)
+    if answer is None or username != "romeo":
+        raise SASLFailure("not-authorized")
+    return answer
 
 
 def _outcome(work: Coroutine[Any, Any, Challenge | Success]) -> object:
