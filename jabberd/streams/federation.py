@@ -96,7 +96,13 @@ class Federation:
 
         :raises StanzaError: it cannot even wait.
         """
-        return self._link(stanza).send(stanza)
+        link = self._link(stanza)
+        try:
+            return link.send(stanza)
+        except StanzaError:
+            if link.state == "idle":  # nothing would ever end it
+                link.cut()
+            raise
 
     def _link(self, stanza: Stanza) -> Link:
         sender, to = stanza.sender, stanza.to

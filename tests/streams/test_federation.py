@@ -186,6 +186,14 @@ def test_all_queues_together_are_bounded(world: World) -> None:
     assert montague.errors == []
 
 
+def test_a_link_whose_first_stanza_may_not_wait_is_not_kept(world: World) -> None:
+    montague = world.serve("montague.lit", settings=Settings(homeless_size=1))
+    montague.message(ROMEO, JULIET)
+    assert montague.errors == [("m1", "resource-constraint", "wait")]
+    assert montague.federation.links == {}
+    assert montague.federation.most_unfinished == 0
+
+
 def test_a_sender_begins_only_so_many_links(world: World) -> None:
     montague = world.serve("montague.lit", settings=Settings(unfinished=2))
     for host in ("192.0.2.2", "192.0.2.3", "192.0.2.66"):
