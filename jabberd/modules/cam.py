@@ -27,7 +27,7 @@ from jabberd.api import (
     answers,
     on,
 )
-from jabberd.modules.fast import Fast, fingerprint, is_of
+from jabberd.modules.fast import Fast, client_of, fingerprint, is_of
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.timestamp import to_stamp
 
@@ -43,7 +43,7 @@ _FRESH: Final = timedelta(hours=1)  # what was written so lately is not written 
 
 @dataclass(frozen=True)
 class Seen:
-    """A client that was here, under the id that it has given itself.
+    """A client that was here, by what `jabberd.modules.fast` calls it.
 
     :ivar password: tells with which password it was, the last time that it showed one.
     """
@@ -89,11 +89,11 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
             await self._write(event.account.jid, event.session.client, now=False)
 
     async def _write(self, owner: JID, client: Identity, *, now: bool) -> None:
-        agent = client.agent
-        if not agent.id or client.anonymous:
+        agent, name = client.agent, client_of(client.agent)
+        if not name or client.anonymous:
             return
         moment = self.now()
-        known = await self.seen.get(owner, agent.id)
+        known = await self.seen.get(owner, name)
         if known is None and not now:  # it was revoked meanwhile
             return
         password = known.password if known else b""
@@ -104,7 +104,7 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         if known is None:
             await self._make_room(owner)
         if known is None or replace(known, last=moment) != fresh or moment - known.last >= _FRESH:
-            await self.seen.put(owner, agent.id, fresh)
+            await self.seen.put(owner, name, fresh)
 
     async def _make_room(self, owner: JID) -> None:
         known = await self._known(owner)
@@ -133,9 +133,9 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         known = await self._known(account.jid)
         keys = await self._keys(account.jid)
         tokens = await self._fast.holders(account.jid)
-        here = {session.client.agent.id: session for session in account.sessions.values()}
+        here = {client_of(session.client.agent): session for session in account.sessions.values()}
         listed = [
-            _client(_opaque(id), seen, here.get(id), password=is_of(seen.password, keys), token=id in tokens)
+            _client(id, seen, here.get(id), password=is_of(seen.password, keys), token=id in tokens)
             for id, seen in sorted(known.items(), key=lambda each: each[1].last, reverse=True)
         ]
         return E(NS, "clients", None, *listed, *self._nameless(account))
@@ -145,7 +145,7 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         nameless = [each for each in account.sessions.values() if not each.client.agent.id]
         return [
             _client(
-                _opaque(each.jid),
+                _name(each),
                 Seen("", "", since := datetime.fromtimestamp(each.since, UTC), since),
                 each,
                 password=each.client.mechanism.startswith(_PASSWORDS),
@@ -163,18 +163,15 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         account = _account(request)
         wanted = request.payload.get("id", "")
         known = await self._known(account.jid)
-        id = next((each for each in known if _opaque(each) == wanted), "")
-        sessions = [
-            each for each in account.sessions.values() if _opaque(each.client.agent.id or each.jid) == wanted
-        ]
-        if not id and not sessions:
+        sessions = [each for each in account.sessions.values() if _name(each) == wanted]
+        if wanted not in known and not sessions:
             raise StanzaError("item-not-found")
         knows = any(each.client.mechanism.startswith(_PASSWORDS) for each in sessions)
-        if id:
-            knows = is_of(known[id].password, await self._keys(account.jid))
-            await self._fast.withdraw(account.jid, id)
+        if wanted in known:
+            knows = is_of(known[wanted].password, await self._keys(account.jid))
+            await self._fast.withdraw(account.jid, wanted)
             if not knows:
-                await self.seen.change(account.jid, {id: None})
+                await self.seen.change(account.jid, {wanted: None})
         for session in sessions:
             if session.jid != request.sender:  # which hears the answer, and may leave then
                 session.close(StreamError("not-authorized", "your access was revoked"))
@@ -193,9 +190,9 @@ def _account(request: IQ) -> Account:
     return request.account
 
 
-def _opaque(id: str) -> str:
-    """What a client is called in the list."""
-    return sha256(id.encode()).hexdigest()[:24]
+def _name(session: Session) -> str:
+    """What a client is called in the list: something of its own, if it does not tell its id."""
+    return client_of(session.client.agent) or sha256(session.jid.encode()).hexdigest()[:24]
 
 
 def _client(id: str, seen: Seen, session: Session | None, *, password: bool, token: bool) -> Element:

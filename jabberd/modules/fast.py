@@ -32,7 +32,7 @@ from jabberd.xmpp.errors import SASLFailure
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from jabberd.interfaces import Security
+    from jabberd.interfaces import Security, UserAgent
     from jabberd.xmpp.sasl import Mechanism
     from jabberd.xmpp.scram import ScramKeys
 
@@ -123,11 +123,12 @@ class Fast(Module, xep=484, version="0.2.0"):
         self, login: Login, name: str, count: int | None, username: str, proof: bytes, binding: bytes
     ) -> bytes:
         keys = await login.credentials.keys(username, _HASH)
-        owner, client = JID.of(username, self.domain.jid), login.agent.id
+        owner, client = JID.of(username, self.domain.jid), client_of(login.agent)
+        seal = login.agent.id.encode()
         async with self._lock(owner, client):
             tokens = await self.tokens.get(owner, client) or Tokens()
             for token in (tokens.new, tokens.current):
-                answer = token and token.keys.mechanism == name and token.keys.answer(proof, binding)
+                answer = token and token.keys.mechanism == name and token.keys.answer(proof, binding, seal)
                 if token and answer:
                     self._see_that_it_holds(token, keys, count)
                     await self._used(owner, client, tokens, token, count)
@@ -164,7 +165,7 @@ class Fast(Module, xep=484, version="0.2.0"):
         wanted = login.request.find(_REQUEST)
         mechanism = "" if wanted is None else wanted.get("mechanism", "")
         if login.client.mechanism in ht.BINDINGS:
-            owner, client = JID.of(login.client.username, self.domain.jid), login.agent.id
+            owner, client = JID.of(login.client.username, self.domain.jid), client_of(login.agent)
             if asked.get("invalidate") in _TRUE:
                 await self.withdraw(owner, client)
             elif wanted is None and await self._is_due(owner, client):
@@ -177,13 +178,13 @@ class Fast(Module, xep=484, version="0.2.0"):
         return tokens is not None and tokens.current is not None and tokens.current.issued + age <= self.now()
 
     async def _issue(self, login: Login, mechanism: str) -> Element | None:
-        client = login.agent.id
+        client = client_of(login.agent)
         possible = ht.offered(login.outlet.security.bindings)
         if mechanism not in possible or not client or login.client.mechanism in _WITHOUT:
             return None
         owner, now = JID.of(login.client.username, self.domain.jid), self.now()
         password = fingerprint(await login.credentials.keys(login.client.username, _HASH))
-        secret, keys = ht.made(mechanism)
+        secret, keys = ht.made(mechanism, login.agent.id.encode())
         token = Token(keys, now, now + timedelta(seconds=self.config.lifetime), password)
         async with self._lock(owner, client):
             known = await self.tokens.all(owner)
@@ -215,7 +216,7 @@ class Fast(Module, xep=484, version="0.2.0"):
 
     @operator("list the clients of an account that have tokens")
     async def clients(self, jid: JID) -> list[dict[str, str]]:
-        """By the ids that they have given themselves."""
+        """By what `client_of` calls them."""
         known = await self.tokens.all(jid.bare)
         return [{"client": each, "expires": to_stamp(known[each].expires)} for each in sorted(known)]
 
@@ -229,6 +230,11 @@ class Fast(Module, xep=484, version="0.2.0"):
         for each in gone:
             await self.withdraw(jid.bare, each)
         return f"{len(gone)} clients of {jid.bare} have no token any more"
+
+
+def client_of(agent: UserAgent) -> str:
+    """What an installation is called here; empty if it does not tell its id, which is not kept."""
+    return sha256(agent.id.encode()).hexdigest()[:24] if agent.id else ""
 
 
 def _count(text: str | None) -> int | None:

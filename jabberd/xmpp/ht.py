@@ -24,38 +24,45 @@ BINDINGS: Final = {
     "HT-SHA-256-NONE": "",
 }
 _OCTETS: Final = 66  # more than a block of SHA-256: HMAC hashes such keys first (RFC 2104 §2)
+_SALT_OCTETS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class TokenKeys:
     """What is kept of a token, from which the token cannot be told.
 
-    Without channel binding what a client sends is always the same, so that its hash is enough: whoever
-    reads it cannot log in.  With channel binding HMAC needs a key: the token's hash, which is to be
-    guarded like a password.
+    Without channel binding what a client sends is always the same, so that its hash is enough.  With it
+    HMAC needs a key, the token's hash, with which one could log in: it is sealed with something that the
+    client sends with each login and that is not kept.
 
-    :ivar verifier: the hash of the client's message, or of the token.
-    :ivar responder: the server's message where it is always the same; else empty.
+    :ivar verifier: the hash of the client's message; or of the token, sealed.
+    :ivar other: the server's message where it is always the same; or the salt of the seal.
     """
 
     mechanism: str
     verifier: bytes = field(repr=False)
-    responder: bytes = field(repr=False)
+    other: bytes = field(repr=False)
 
-    def answer(self, proof: bytes, binding: bytes) -> bytes | None:
+    def answer(self, proof: bytes, binding: bytes, seal: bytes) -> bytes | None:
         """The server's message to a client that has proved to have the token; None to others."""
-        if self.responder:
-            return self.responder if hmac.compare_digest(_hash(proof), self.verifier) else None
-        expected = _mac(self.verifier, b"Initiator" + binding)
-        return _mac(self.verifier, b"Responder" + binding) if hmac.compare_digest(proof, expected) else None
+        if not BINDINGS[self.mechanism]:
+            return self.other if hmac.compare_digest(_hash(proof), self.verifier) else None
+        key = _sealed(self.verifier, self.other, seal)
+        if not hmac.compare_digest(proof, _mac(key, b"Initiator" + binding)):
+            return None
+        return _mac(key, b"Responder" + binding)
 
 
-def made(mechanism: str) -> tuple[str, TokenKeys]:
-    """A new token for one of `BINDINGS`, and what is kept of it."""
+def made(mechanism: str, seal: bytes) -> tuple[str, TokenKeys]:
+    """A new token for one of `BINDINGS`, and what is kept of it.
+
+    :param seal: what the client sends with each login: at least 16 octets that nobody can guess.
+    """
     token = secrets.token_urlsafe(_OCTETS)
     key = token.encode()
     if BINDINGS[mechanism]:
-        return token, TokenKeys(mechanism, _hash(key), b"")
+        salt = secrets.token_bytes(_SALT_OCTETS)
+        return token, TokenKeys(mechanism, _sealed(_hash(key), salt, seal), salt)
     return token, TokenKeys(mechanism, _hash(_mac(key, b"Initiator")), _mac(key, b"Responder"))
 
 
@@ -94,6 +101,11 @@ class HashedToken(Mechanism):
             raise SASLFailure("malformed-request")
         username = authorized(name, "", self._domain)
         return Success(username, await self._check(username, proof, self._binding), self.name)
+
+
+def _sealed(key: bytes, salt: bytes, seal: bytes) -> bytes:
+    """A key made unreadable, or readable again: each salt is used once."""
+    return bytes(a ^ b for a, b in zip(key, _mac(seal, salt), strict=True))
 
 
 def _hash(data: bytes) -> bytes:
