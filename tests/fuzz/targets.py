@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _LIMITS: Final = Limits(size=2048, tag=512, depth=16, elements=64)
 _SECURITY: Final = Security("TLSv1.3", "TLS_AES_128_GCM_SHA256", "", {"tls-exporter": bytes(32)})
 _OFFERED: Final = offered(_SECURITY, external=True, anonymous=True)
-_TOKENS: Final = {name: made(name)[1] for name in BINDINGS}
+_SEAL: Final = b"the id of a client"
+_TOKENS: Final = {name: made(name, _SEAL)[1] for name in BINDINGS}
 _TOKENS_FROM: Final = 0xE0  # the first byte of what is for one of those
 _PASSWORD: Final = "secret"
 _KEYS: Final = {name: derive(_PASSWORD, name, b"salt" * 4, 4096) for name in ("SHA-1", "SHA-256", "SHA-512")}
@@ -155,7 +156,7 @@ def _run(number: int) -> Mechanism:
 
 
 async def _checked(name: str, username: str, proof: bytes, binding: bytes) -> bytes:
-    answer = _TOKENS[name].answer(proof, binding)
+    answer = _TOKENS[name].answer(proof, binding, _SEAL)
     if answer is None or username != "romeo":
         raise SASLFailure("not-authorized")
     return answer
