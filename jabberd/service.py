@@ -32,6 +32,7 @@ from jabberd.storage.migrate import migrate
 from jabberd.storage.ownership import ownership
 from jabberd.streams.addresses import Addresses, most_connections
 from jabberd.streams.clients import ClientFactory
+from jabberd.streams.components import ComponentFactory
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
 from jabberd.streams.servers import ServerFactory
@@ -78,6 +79,11 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     servers = ServerFactory(federation.terms, router, federation, addresses)
     servers.use(federation.terms, settings.federation)
     factories |= _server_factories(servers, federation, reactor)
+    secrets = {name: each.secret for name, each in settings.components.items()}
+    components = ComponentFactory(
+        reactor, terms.server_streams(settings, Traffic()), secrets, router, addresses
+    )
+    factories["component"] = components
     listeners = Listeners(reactor, settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners, federation)
     services = [
@@ -86,6 +92,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         domains,
         Links(federation),
         Streams("streams of servers", reactor, servers),
+        Streams("streams of components", reactor, components),
         Streams("streams of clients", reactor, clients),
         listeners,
     ]
@@ -107,7 +114,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     )
     reload = Reload(config, parts)
     services.append(Hangup(reload, reactor))
-    admin = _admin(reload)
+    admin = _admin(reload, components)
     parts.let_operate(settings)
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(domains, admin, reload, settings.limits.http_connections)
@@ -126,7 +133,7 @@ def _routed(federation: Federation) -> Router:
     return router
 
 
-def _admin(reload: Reload) -> Admin:
+def _admin(reload: Reload, components: ComponentFactory) -> Admin:
     """All verbs: those of the domains that there are at the time, and those of the server."""
     parts = reload.parts
     federation, servers = parts.federation, parts.servers
@@ -134,6 +141,7 @@ def _admin(reload: Reload) -> Admin:
         *operating_verbs(reload),
         ("log", "", LogVerbs(parts.levels)),
         ("links", "", LinkVerbs(federation, servers)),
+        ("components", "", components),
         ("federation", "", RuleVerbs(federation, servers, store_of(parts.storage))),
         ("", "", Holdings(parts.hosts, parts.clients, servers, federation, parts.storage)),
     ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
     from jabberd.streams.clients import ClientFactory
+    from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.servers import ServerFactory
 
@@ -157,7 +158,9 @@ class Hosts(Service):
 class Streams(Service):
     """The streams of clients, or those of other servers: told why they end, and waited for."""
 
-    def __init__(self, name: str, clock: Any, factory: ClientFactory | ServerFactory) -> None:
+    def __init__(
+        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory
+    ) -> None:
         self.name = name
         self._clock = clock
         self._factory = factory

@@ -192,16 +192,27 @@ Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
-    :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``http`` for operators: ``/metrics`` and
-        ``/healthz``, for whoever can connect.
+    :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``component`` for components (XEP-0114), ``http``
+        for operators: ``/metrics`` and ``/healthz``, for whoever can connect.
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
+    :ivar allow_remote: whether components may come from other machines: what they say is not encrypted.
     :ivar port: 0 lets the system choose one.
     """
 
-    kind: Literal["c2s", "s2s", "http"]
+    kind: Literal["c2s", "s2s", "component", "http"]
     address: IP
     port: Port
     direct_tls: bool = False
+    allow_remote: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind != "component":
+            return
+        if self.direct_tls:
+            raise Mistake("is not there for components; take it away", "direct_tls")
+        if not self.allow_remote and not ipaddress.ip_address(self.address).is_loopback:
+            said = "lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true"
+            raise Mistake(said, "address")
 
 
 class TLS(Settings):
@@ -398,15 +409,30 @@ class Domain(Settings):
     modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 
 
+class Component(Settings):
+    """``[components."sms.montague.lit"]``: a domain that a program of its own serves (XEP-0114).
+
+    :ivar secret: what the program shows that it has.
+    """
+
+    secret: Annotated[str, Meta(min_length=16)]
+
+
 class ServerSettings(Settings):
     """The whole file."""
 
     listeners: Annotated[tuple[Listener, ...], example("[[listeners]]")]
     domains: Annotated[dict[DomainName, Domain], example('a table like [domains."montague.lit"]')]
     storage: Storage
+    components: dict[DomainName, Component] = field(default_factory=dict)
     tls: TLS = TLS()
     federation: Federation = Federation()
     limits: Limits = Limits()
     control: Control = Control()
     manhole: Manhole | None = None
     log: Log = Log()
+
+    def __post_init__(self) -> None:
+        for name in self.components:
+            if name in self.domains:
+                raise Mistake(f"has {name}, which is one of the domains; name another", "components")

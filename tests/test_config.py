@@ -184,7 +184,7 @@ federation = "maybe"
         "3: limits.depth: is too small (got 0); use 1 or more",
         '7: listeners[0].port: is not a whole number (got "5222"); write only digits, without quotes',
         "8: listeners[1].address: is missing; add it",
-        "9: listeners[1].kind: is not known here (got \"s2x\"); use 'c2s', 'http' or 's2s'",
+        "9: listeners[1].kind: is not known here (got \"s2x\"); use 'c2s', 'component', 'http' or 's2s'",
         '10: listeners[1].adress: is not a setting here (got "::"); did you mean address?',
         "11: listeners[1].port: is too large (got 70000); use 65535 or less",
         (
@@ -299,6 +299,28 @@ federation = "maybe"
         (
             "[control]\nport = 1",
             "control.port: is not a setting here (got 1); the settings here are socket",
+        ),
+        (
+            '[components."sms.montague.lit"]\nsecret = "swordfish"',
+            (
+                'components."sms.montague.lit".secret: is too short (got something secret);'
+                " its length is 16 or more"
+            ),
+        ),
+        (
+            f'[components."montague.lit"]\nsecret = "{"s" * 16}"',
+            ("components: has montague.lit, which is one of the domains (got a table); name another"),
+        ),
+        (
+            '[[listeners]]\nkind = "component"\naddress = "::"\nport = 5347',
+            (
+                'listeners[1].address: lets other machines in (got "::");'
+                " keep to 127.0.0.1 or ::1, or add allow_remote = true"
+            ),
+        ),
+        (
+            '[[listeners]]\nkind = "component"\naddress = "::1"\nport = 5347\ndirect_tls = true',
+            "listeners[1].direct_tls: is not there for components (got true); take it away",
         ),
     ],
 )
@@ -428,6 +450,8 @@ def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield from leaves(getattr(value, name), (*path, name))
     elif path == ("domains",) and isinstance(value, dict):
         yield from leaves(value["montague.lit"], path)
+    elif path == ("components",) and isinstance(value, dict) and value:
+        yield from leaves(next(iter(value.values())), path)
     elif path == ("listeners",) and isinstance(value, tuple):
         yield from leaves(value[0], path)
     else:

@@ -228,7 +228,7 @@ class Domain(Protocol):
 
     @property
     def services(self) -> Iterable[JID]:
-        """The domains below this one that are hosted here and have no accounts."""
+        """The domains below this one that are served here, by modules or components, without accounts."""
 
     @property
     def online(self) -> Iterable[Account]:

@@ -175,9 +175,9 @@ class SessionManager:
         below = f".{self.jid}"
         routes = self._router.routes.items()
         return [
-            route.jid
+            JID.parse(name)
             for name, route in routes
-            if name.endswith(below) and isinstance(route, SessionManager) and not route.has_accounts
+            if name.endswith(below) and not (isinstance(route, SessionManager) and route.has_accounts)
         ]
 
     @property

@@ -21,6 +21,7 @@ _LOGIN_IN_URL: Final = re.compile(r"(?<=//)[^/@]*@")
 #: What is looked at when the server starts, and not again.
 _AT_START: Final = (
     "listeners",
+    "components",
     "storage",
     "control",
     "manhole",
@@ -69,6 +70,8 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
         for key, inside in value.items():
             yield from _leaves(_below(path, str(key)), inside)
     else:
+        if path.startswith("components.") and path.endswith(".secret"):
+            value = "***"
         yield path, None if value is None else _LOGIN_IN_URL.sub("***@", _shown(value))
 
 

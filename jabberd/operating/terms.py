@@ -69,8 +69,11 @@ def server_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings
 
 
 def policies(settings: ServerSettings) -> dict[str, Policy]:
-    """By domain, what it asks of other servers."""
-    return {name: Policy(each.federation, each.require_tls) for name, each in settings.domains.items()}
+    """By domain, what it asks of other servers; components do not talk to them."""
+    found: dict[str, Policy] = {name: Policy("off") for name in settings.components}
+    for name, each in settings.domains.items():
+        found[name] = Policy(each.federation, each.require_tls)
+    return found
 
 
 def connector(

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["ALL", "DOMAIN", "SCRAM", "SECRET", "serving"]
+__all__ = ["ALL", "COMPONENT", "COMPONENT_SECRET", "DOMAIN", "SCRAM", "SECRET", "serving"]
 
 DOMAIN = "montague.lit"
+COMPONENT = "echo.montague.lit"
+COMPONENT_SECRET = "a thing of no great worth"
 CONFIG = """
 [[listeners]]
 kind = "c2s"
@@ -28,6 +30,12 @@ kind = "c2s"
 address = "127.0.0.1"
 port = 0
 direct_tls = true
+[[listeners]]
+kind = "component"
+address = "127.0.0.1"
+port = 0
+[components."echo.montague.lit"]
+secret = "a thing of no great worth"
 [domains."montague.lit"]
 federation = "off"
 [domains."montague.lit".modules.registration]

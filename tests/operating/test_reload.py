@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,10 @@ from twisted.logger import capturedLogs, eventAsText
 from jabberd.admin import UsageError
 from jabberd.api import Refused
 from jabberd.certificates import issue
+from jabberd.config import Config
 from jabberd.interfaces import Identity
 from jabberd.modules.time import Time
+from jabberd.operating.options import options
 from jabberd.operating.shown import UnusableError
 from jabberd.testing.outcome import done
 from tests.rehearsal import Ear
@@ -293,3 +296,12 @@ def test_a_certificate_that_openssl_does_not_take_changes_nothing(scene: Scene) 
     assert scene.reload.parts.shown.table["montague.lit"] is shown
     assert scene.operate("certificates", "reload")[0]["domain"] == "montague.lit"
     assert scene.operate("modules", "list") == modules
+
+
+def test_the_secret_of_a_component_is_not_shown() -> None:
+    table = '[components."sms.montague.lit"]\nsecret = "a thing of no great worth"\n'
+    text = f'{table}[[listeners]]\nkind = "c2s"\naddress = "::1"\nport = 0\n[domains."montague.lit"]\n'
+    config = Config("montague.toml", f'{text}require_tls = false\n[storage]\nurl = "memory"\n', Path("/srv"))
+    shown = options(config)
+    assert shown['components."sms.montague.lit".secret'] == "***"
+    assert "worth" not in str(shown)
