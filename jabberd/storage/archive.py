@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Select, bindparam, delete, func, select, text, update
 
 from jabberd.interfaces import ArchiveRow, Span
+from jabberd.storage.batch import Insert
 from jabberd.storage.tables import archive
 from jabberd.storage.values import MICROSECOND, Ids
 from jabberd.xmpp.timestamp import EPOCH
@@ -24,10 +25,7 @@ __all__ = ["SqlArchive"]
 ALL: Final = Span()
 
 # Made once, so that SQLAlchemy compiles each once and the writer knows the same when it sees it
-APPEND: Final = text(
-    "INSERT INTO archive (id, store, owner, stamp, peer, resource, waiting, stanza)"
-    " VALUES (:id, :store, :owner, :stamp, :peer, :resource, :waiting, :stanza)"
-)
+APPEND: Final = Insert("archive", "id", "store", "owner", "stamp", "peer", "resource", "waiting", "stanza")
 _ROW: Final = (
     archive.c.owner == bindparam("of"),
     archive.c.store == bindparam("in"),
@@ -62,16 +60,8 @@ class SqlArchive:
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")
-        row: dict[str, object] = {
-            "id": id,
-            "store": self._name,
-            "owner": str(owner),
-            "stamp": (stamp - EPOCH) // MICROSECOND,
-            "peer": bare,
-            "resource": resource,
-            "waiting": int(waiting),
-            "stanza": stanza,
-        }
+        moment = (stamp - EPOCH) // MICROSECOND
+        row = (id, self._name, str(owner), moment, bare, resource, int(waiting), stanza)
         return self._database.write([(APPEND, [row])], id)
 
     # -- questions ----------------------------------------------------------------------------------

@@ -138,3 +138,17 @@ def test_a_page_is_found_by_an_index(sqlite: Opened, pump: Pump, span: Span) -> 
             assert "USING INDEX archive_" in steps or "PRIMARY KEY" in steps, steps
             assert "archive_waiting" in steps or not span.waiting
             assert "TEMP B-TREE" not in steps, steps
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 15, 64, 150])
+def test_rows_that_are_written_together_are_all_there_in_their_order(
+    sql: Opened, pump: Pump, count: int
+) -> None:
+    archive = sql.storage.archive("archive")
+    with sql.writer._changed:
+        written = [archive.append(ROMEO, JULIET, NOON, b"%d" % number) for number in range(count)]
+    for each in written:
+        pump.wait(each)
+    assert [row.stanza for row in pump.wait(archive.rows(ROMEO))] == [
+        b"%d" % number for number in range(count)
+    ]
