@@ -81,7 +81,10 @@ def test_a_wrong_configuration_stops_the_start_with_a_line_for_each_mistake(conf
     module = '[domains."montague.lit".modules.offline]\nlimits = 5\n'
     config.write_text(CONFIG.replace('"s2s"', '"s2x"') + '[limits]\ndepth = "deep"\n' + module)
     assert refused(config) == [
-        f"{config}:12: listeners[2].kind: is not known here (got \"s2x\"); use 'c2s', 'http' or 's2s'",
+        (
+            f'{config}:12: listeners[2].kind: is not known here (got "s2x");'
+            " use 'c2s', 'component', 'http' or 's2s'"
+        ),
         f'{config}:21: limits.depth: is not a whole number (got "deep"); write only digits, without quotes',
         (
             f'{config}:23: domains."montague.lit".modules.offline.limits: is not a setting here (got 5);'
