@@ -136,7 +136,7 @@ class Admin:
 
 def _declared(group: str, owner: object, *, of_domain: bool) -> Iterable[Verb]:
     for name in dir(type(owner)):
-        for declared in getattr(getattr(type(owner), name), "declared", ()):
+        for declared in getattr(getattr(type(owner), name, None), "declared", ()):
             if isinstance(declared, VerbDeclared):
                 method = getattr(owner, name)
                 parameters = _parameters(method)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from twisted.logger import capturedLogs, eventAsText
+from zope.interface import Interface, implementer
 
 from jabberd.admin import Admin, SecretNeededError, UsageError
 from jabberd.api import JID, AccountCreated, AccountDeleted, Module, Refused, Secret, on, operator
@@ -98,6 +99,19 @@ def test_help_shows_each_verb_once_and_never_asks_for_a_secret_among_the_words(w
         {"verb": "mint how-much", "help": "count the ducats"},
         {"verb": "mint pay JID DUCATS [PURPOSE]", "help": "pay somebody"},
     ]
+
+
+@implementer(Interface)
+class Declaring:
+    """Of zope.interface's classes something is listed that they do not have."""
+
+    @operator("say it")
+    def say(self) -> str:
+        return "said"
+
+
+async def test_whoever_has_verbs_may_implement_an_interface() -> None:
+    assert await Admin(lambda: [("", "", Declaring())]).run(["say"], {}) == "said"
 
 
 @pytest.mark.parametrize(
