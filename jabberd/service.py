@@ -32,7 +32,7 @@ from jabberd.storage.migrate import migrate
 from jabberd.storage.ownership import ownership
 from jabberd.streams.addresses import Addresses, most_connections
 from jabberd.streams.clients import ClientFactory
-from jabberd.streams.components import ComponentFactory
+from jabberd.streams.components import ComponentFactory, ComponentVerbs
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
 from jabberd.streams.servers import ServerFactory
@@ -141,7 +141,7 @@ def _admin(reload: Reload, components: ComponentFactory) -> Admin:
         *operating_verbs(reload),
         ("log", "", LogVerbs(parts.levels)),
         ("links", "", LinkVerbs(federation, servers)),
-        ("components", "", components),
+        ("components", "", ComponentVerbs(components, parts.reactor)),
         ("federation", "", RuleVerbs(federation, servers, store_of(parts.storage))),
         ("", "", Holdings(parts.hosts, parts.clients, servers, federation, parts.storage)),
     ]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jabberd.xmpp.parser import Header, Nonza
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["Component", "ComponentFactory", "ComponentStream"]
+__all__ = ["Component", "ComponentFactory", "ComponentStream", "ComponentVerbs"]
 
 log = Logger()
 
@@ -208,6 +208,14 @@ class ComponentFactory(Factory):
         for each in list(self.streams):
             each.close(error)
 
+
+class ComponentVerbs:
+    """``components ...``."""
+
+    def __init__(self, factory: ComponentFactory, clock: IReactorTime) -> None:
+        self._factory = factory
+        self._clock = clock
+
     @operator("list the components, and which of them are connected")
     def list(self) -> Rows:
         """By domain, where each is connected from and since how many seconds."""
@@ -218,5 +226,5 @@ class ComponentFactory(Factory):
                 "address": component.stream and component.stream.address,
                 "seconds": component.stream and int(now - component.stream.since),
             }
-            for component in self.components.values()
+            for component in self._factory.components.values()
         ]

@@ -10,10 +10,12 @@ import pytest
 from twisted.internet.protocol import Protocol, connectionDone
 
 from jabberd import settings
+from jabberd.admin import Admin
 from jabberd.streams.addresses import Addresses
-from jabberd.streams.components import ComponentFactory
+from jabberd.streams.components import ComponentFactory, ComponentVerbs
 from jabberd.streams.protocol import StreamSettings
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
@@ -250,7 +252,11 @@ def test_what_looks_different_in_another_namespace_is_the_same_for_both(stage: S
 
 
 def test_operators_see_who_is_connected(stage: Stage) -> None:
-    assert stage.factory.list() == [{"component": SMS, "address": None, "seconds": None}]
+    verbs = ComponentVerbs(stage.factory, stage.network.clock)
+    admin = Admin(lambda: [("components", "", verbs)])
+    assert done(admin.run(["components", "list"], {})) == [
+        {"component": SMS, "address": None, "seconds": None}
+    ]
     stage.component()
     stage.network.advance(5)
-    assert stage.factory.list() == [{"component": SMS, "address": "127.0.0.1", "seconds": 5}]
+    assert verbs.list() == [{"component": SMS, "address": "127.0.0.1", "seconds": 5}]
