@@ -63,7 +63,7 @@ def test_a_comment_cannot_forge_the_log(file: Path) -> None:
         b"{x",
         b"(x",
         b"-----BEGIN OPENSSH PRIVATE KEY-----",
-        b'from="10.0.0.1" ' + public("ed25519"),
+        pytest.param(b'from="10.0.0.1" ' + public("ed25519"), id="options before the key"),
     ],
 )
 def test_a_line_that_is_no_key_refuses_the_whole_file_and_is_named(file: Path, line: bytes) -> None:
@@ -101,7 +101,13 @@ def test_a_host_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"nonsense", b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", public("ed25519")]
+    "content",
+    [
+        b"",
+        b"nonsense",
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
+        pytest.param(public("ed25519"), id="a public key"),
+    ],
 )
 def test_what_is_no_private_key_is_not_overwritten(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "host_key"
