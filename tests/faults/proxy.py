@@ -84,8 +84,10 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(4096):
                 await self.flowing.wait()
+                if not self.mean:
+                    left = None  # it was to break, and is not any more
                 writer.write(data if left is None else data[:left])
-                if left is not None and len(data) >= left and self.mean:
+                if left is not None and len(data) >= left:
                     self.cuts += 1
                     return
                 left = None if left is None else left - len(data)
