@@ -148,4 +148,5 @@ async def test_what_was_taken_back_is_buried(server: Running) -> None:
         back.send()
         await juliet.receives("message", body="/me took it back")
         for actor in (romeo, juliet):
+            await asyncio.sleep(0.5)  # it is buried behind the scenes
             assert await archived(actor) == ["", "/me took it back"]

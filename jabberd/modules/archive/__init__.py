@@ -193,6 +193,13 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
 
     # -- questions ----------------------------------------------------------------------------------
 
+    def _caught_up(self, account: Account) -> Deferred[None]:
+        """Wait until all is in the archive that passed before: what is asked for now must not miss it.
+
+        Changes are made in the order in which they were asked for, and so is this one, which changes nothing.
+        """
+        return self.messages.mark(account.jid, [], waiting=False)
+
     @answers.get(NS, "query", to=ACCOUNT)
     def fields(self, request: IQ) -> Element:
         """What can be asked (§4.1.5)."""
@@ -202,6 +209,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     async def metadata(self, request: IQ) -> Element:
         """Where the archive begins and ends (§5)."""
         assert request.account is not None
+        await self._caught_up(request.account)
         return await pages.metadata(self.messages, request.account.jid)
 
     @bound
@@ -213,6 +221,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         account = session.account
         if account.anonymous:
             return None
+        await self._caught_up(account)
         while ids := await self.messages.ids(account.jid, Span(waiting=True), limit=_TOGETHER):
             await self.taken(account, ids)
         return await pages.metadata(self.messages, account.jid)
@@ -229,6 +238,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         if session is None:
             raise StanzaError("forbidden")
         asked = pages.Query.read(request.payload, self.config.page)
+        await self._caught_up(account)
         page = await pages.page(self.messages, account.jid, asked)
         for row in page.rows:
             session.send(pages.result(row, asked, sender=account.jid, to=session.jid))
