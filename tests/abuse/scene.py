@@ -1,0 +1,254 @@
+"""A real server, two people who talk on it, and what is left of an abuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from base64 import b64encode
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from jabberd.certificates import issue, make_ca
+from jabberd.jsm.account import ACCOUNTS
+from jabberd.jsm.credentials import AccountRecord
+from jabberd.storage import open_storage
+from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, derive
+from tests.abuse.wire import BIND, PASSWORD, PATIENCE, SERVER_HEAD, Wire, auth, plain, presented
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.running import Running
+
+CONFIG: Final = """
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+[[listeners]]
+kind = "s2s"
+address = "127.0.0.1"
+port = 0
+[domains."montague.lit"]
+plain = true
+federation = "certificate"
+[domains."montague.lit".modules.sm]
+queue = 3
+[domains."capulet.lit"]
+federation = "either"
+[tls]
+certificates = "certs"
+[federation]
+authorities = ["certs/ca.crt"]
+connect_timeout = "1 s"
+[federation.hosts]
+"evil.example" = "127.0.0.1:{evil}"
+"verona.lit" = "127.0.0.1:{evil}"
+[storage]
+url = "sqlite:jabberd.db"
+[control]
+socket = "jabberd.sock"
+[limits]
+stanza = "10000 B"
+negotiation_timeout = "6 s"
+connection_attempts = "100000 per s"
+address_failures = "1000 per s"
+resources = 3
+presence = "5 per min"
+directed_presence = 5
+subscriptions = "5 per h"
+[log]
+file = "events.log"
+[log.levels]
+"jabberd.admin" = "warn"
+"""
+VILLAINS: Final = 400
+#: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
+TRACKED: Final = ("streams", "sessions", "stanzas")
+
+
+def prepare(folder: Path, evil: int) -> Path:
+    """The configuration of a server with accounts, in that folder.
+
+    :param evil: the port where evil.example listens.
+    """
+    certs, ca = folder / "certs", make_ca()
+    ca.write(certs, "ca")
+    for domain in ("montague.lit", "capulet.lit"):
+        issue(ca, domain).write(certs, domain)
+    issue(ca, "evil.example").write(folder / "evil", "evil.example")
+    issue(None, "evil.example").write(folder / "evil", "selfmade")
+    issue(ca, "evil.example", expired=True).write(folder / "evil", "expired")
+    issue(ca, "tybalt.example").write(folder / "evil", "another")
+    config = folder / "jabberd.toml"
+    config.write_text(CONFIG.format(evil=evil))
+    storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
+    records = storage.keyed(ACCOUNTS, AccountRecord)
+    keys = tuple(derive(PASSWORD, name, b"salt of the test", MINIMUM_ITERATIONS) for name in HASHES)
+    for name in ("benvolio", "mercutio", *(f"tybalt{number}" for number in range(VILLAINS))):
+        records.put(f"{name}@montague.lit", "", AccountRecord(keys, datetime.now(UTC)))
+    storage.close()
+    return config
+
+
+class Scene:
+    """A running server with Benvolio and Mercutio.
+
+    :ivar evil: where evil.example listens.
+    :ivar lines: how many the abuse of now is to leave in the log, logins that succeed apart.
+    """
+
+    def __init__(self, server: Running, folder: Path, evil: socket.socket) -> None:
+        self.folder = folder
+        self.evil = evil
+        self._server = server
+        self._log = folder / "events.log"
+        self._numbers = count()
+        self._villain = -1
+        self._wires: list[Wire] = []
+        self.benvolio = self.bound("benvolio", "street")
+        self.mercutio = self.bound("mercutio", "street")
+        for each in (self.benvolio, self.mercutio):
+            each.ask("<presence/>")
+        self._wires.clear()
+
+    # -- one abuse ------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Look at everything before an abuse, which is by somebody new."""
+        self._villain += 1
+        self.lines = 1
+        self._seen = len(self._log.read_text())
+        assert self.talk()
+        self._comes_to(lambda: self.operate("queues"), [])
+        self._before = self.tracked()
+
+    @property
+    def villain(self) -> str:
+        """The localpart of who does it."""
+        return f"tybalt{self._villain}"
+
+    def end(self) -> None:
+        """See that it left nothing: others talk, everything tracked is as it was, the log is calm."""
+        for each in self._wires:
+            each.drop()
+        self._wires.clear()
+        assert self.talk()
+        self._comes_to(self.tracked, self._before)
+        self._comes_to(lambda: self.operate("queues"), [])
+        said = self.log()
+        assert "Traceback" not in said
+        assert not re.search(r"#(error|critical)\]", said), said
+        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me"):
+            assert secret not in said
+        left = [line for line in said.splitlines() if not line.endswith(" is bound")]
+        assert len(left) == self.lines, said
+
+    def _comes_to(self, ask: Callable[[], object], wanted: object) -> None:
+        """Ask the server until that is so."""
+        end = time.monotonic() + PATIENCE
+        while (now := ask()) != wanted:
+            assert time.monotonic() < end, f"{now} is not {wanted}"
+
+    def log(self) -> str:
+        """What was logged since the abuse began."""
+        return self._log.read_text()[self._seen :]
+
+    def talk(self) -> bool:
+        """Whether the two hear each other, and nothing that neither of them said."""
+        one, other = ("benvolio", self.benvolio), ("mercutio", self.mercutio)
+        return self._says(*one, other[1]) and self._says(*other, one[1])
+
+    def _says(self, name: str, one: Wire, other: Wire) -> bool:
+        to = "mercutio" if name == "benvolio" else "benvolio"
+        body = f"what news? {next(self._numbers)}"
+        one.say(f"<message to='{to}@montague.lit/street' type='chat'><body>{body}</body></message>")
+        heard = other.next()
+        sender = f"{name}@montague.lit/street"
+        return (heard.get("from"), heard.findtext("{jabber:client}body")) == (sender, body)
+
+    # -- the server -----------------------------------------------------------------------------------
+
+    def tracked(self) -> dict[str, tuple[int, int]]:
+        """What the server holds: how many, and how many bytes."""
+        return {
+            row["what"]: (row["count"], row["bytes"])
+            for row in self.operate("memory")
+            if row["what"].startswith(TRACKED)
+        }
+
+    def operate(self, *words: str) -> Any:
+        """What a verb answers."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(PATIENCE)
+            control.connect(str(self.folder / "jabberd.sock"))
+            control.sendall(json.dumps({"words": words}).encode() + b"\n")
+            said = b"".join(iter(lambda: control.recv(65536), b""))
+        return json.loads(said)["done"]
+
+    # -- clients --------------------------------------------------------------------------------------
+
+    def connected(self, kind: str = "c2s") -> Wire:
+        """A connection on which nothing was said."""
+        self._wires.append(Wire(self._server.port(kind)))
+        return self._wires[-1]
+
+    def encrypted(self) -> Wire:
+        """A client's stream under TLS, before the login."""
+        wire = self.connected()
+        wire.open()
+        wire.encrypt()
+        wire.open()
+        return wire
+
+    def authenticated(self, name: str = "") -> Wire:
+        """The same after the login."""
+        wire = self.encrypted()
+        assert wire.ask(plain(name or self.villain)).tag.endswith("}success")
+        wire.open()
+        return wire
+
+    def bound(self, name: str = "", resource: str = "alley") -> Wire:
+        """The same with a resource."""
+        wire = self.authenticated(name)
+        assert wire.ask(BIND.format(f"<resource>{resource}</resource>")).get("type") == "result"
+        return wire
+
+    # -- servers --------------------------------------------------------------------------------------
+
+    def peer(
+        self, certificate: str = "evil.example", *, to: str = "montague.lit", sender: str = "evil.example"
+    ) -> Wire:
+        """A server's stream under TLS, which shows that certificate and has proved nothing."""
+        wire = self.connected("s2s")
+        wire.open(f"from='{sender}' to='{to}' version='1.0'", SERVER_HEAD)
+        wire.encrypt(self.shown(certificate))
+        wire.open(f"from='{sender}' to='{to}' version='1.0'", SERVER_HEAD)
+        return wire
+
+    def shown(self, certificate: str) -> ssl.SSLContext:
+        """A server's certificate as it shows it to others."""
+        return presented(self.folder / "evil", certificate)
+
+    def proved(self, to: str = "montague.lit") -> Wire:
+        """A stream of evil.example, which has proved that it is."""
+        wire = self.peer(to=to)
+        assert wire.ask(auth("EXTERNAL", "")).tag.endswith("}success")
+        wire.open(f"from='evil.example' to='{to}' version='1.0'", SERVER_HEAD)
+        return wire
+
+    def nobody_called(self) -> bool:
+        """Whether the server has connected to nobody."""
+        self.evil.setblocking(False)
+        try:
+            self.evil.accept()
+        except BlockingIOError:
+            return True
+        finally:
+            self.evil.settimeout(PATIENCE)
+        return False
