@@ -53,8 +53,9 @@ lint: .venv/.has-dev ## style and common mistakes
 types: .venv/.has-dev ## the types, strictly
 	@$(BIN)/mypy
 
-docs: .venv/.has-dev ## write the tables of the RFCs, check links and examples, show the next NEWS
+docs: .venv/.has-dev ## write the tables of the RFCs and of XEP-0479, check links and examples, show the next NEWS
 	@$(BIN)/python -m tests.rfc.tables
+	@$(BIN)/python -m tests.rfc.compliance
 	@$(BIN)/python -m pytest -q tests/test_docs.py
 	@$(BIN)/towncrier build --draft
 
