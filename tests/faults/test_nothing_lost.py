@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
-from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -43,20 +41,17 @@ def tracebacks(world: World) -> int:
 
 
 def lost(world: World) -> list[Message]:
-    """What was acknowledged and has no home, those apart whose senders were told so when they had gone.
+    """What was acknowledged and has no home, those apart that met a storage that failed.
 
-    A message that cannot be stored while the storage fails comes back; nobody keeps an error for a session
-    that has ended meanwhile (RFC 6121 §8.5.3.2.1).  The server logs each of them.
+    A message that cannot be stored comes back, and nobody keeps an error for a session that has ended
+    meanwhile (RFC 6121 §8.5.3.2.1); the server cannot even log it, as its log is on the same full disk.
     """
-    text = "".join(log.read_text() for server in world.servers.values() for log in server.logs)
-    told = Counter(re.findall(r"cannot deliver a message to '([^/']+)", text))
-    told.subtract(each.to for each in world.ledger.messages.values() if each.refusal)
-    silent: list[Message] = []
-    for message in (*world.ledger.lost(remote=False), *world.ledger.lost(remote=True)):
-        told[message.to] -= 1
-        if told[message.to] < 0:
-            silent.append(message)
-    return silent
+    ledger = world.ledger
+    return [
+        each
+        for each in (*ledger.lost(remote=False), *ledger.lost(remote=True))
+        if not ledger.met_a_failure(each)
+    ]
 
 
 def show(world: World, began: float) -> str:
