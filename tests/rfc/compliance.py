@@ -37,7 +37,7 @@ HEADER: Final = "| feature | specification | version | where | proved by |\n|---
 FURTHER: Final = """
 ## Beside the suites
 
-What else the modules declare. What is off serves the domains that switch it on.
+What else the modules declare. What is off has to be [switched on](operating.md#modules).
 
 | specification | version | where | |
 |---|---|---|---|
