@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ctl": {"config", "direct", "interfaces", "table"},
 }
 #: From outside the standard library; no Twisted, no database: XMPP itself can be used and tested alone.
-XMPP_MAY_IMPORT = {"idna", "lxml", "precis_i18n"}
+XMPP_MAY_IMPORT = {"idna", "precis_i18n"}
 
 EMPTY_NOUNS = re.compile(r"(^|_)(util|utils|helper|helpers|common|misc|handler|processor|engine)s?(_|$)")
 LONGEST = 450
