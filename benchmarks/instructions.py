@@ -1,6 +1,6 @@
 """How many machine instructions one chat message costs, from bytes in to bytes out, without TLS.
 
-Once with the default modules, the archive in memory, and once without the archive.
+Once with the default modules, and once with the archive, in memory, as well.
 
     python benchmarks/instructions.py            # count, and compare with the stored figure
     python benchmarks/instructions.py --record   # count, and store the figure for this build
@@ -88,7 +88,7 @@ def _sessions(kind: str) -> list[Any]:
     from jabberd.testing import Network  # noqa: PLC0415
 
     network = Network()
-    modules: dict[str, Any] = {name: {} for name in DEFAULT if kind == "archived" or name != "archive"}
+    modules: dict[str, Any] = {name: {} for name in (*DEFAULT, *(["archive"] if kind == "archived" else []))}
     door = network.serve("montague.lit", modules=modules).door
     made: list[Any] = []
     build_protocol = door.buildProtocol

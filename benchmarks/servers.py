@@ -189,7 +189,7 @@ class Jabberd(Server):
         return [[twistd, "--nodaemon", "jabberd", "--config", "jabberd.toml"]]
 
     def _modules(self) -> str:
-        return "" if self.archived else f'[domains."{self.domain}".modules]\narchive = false'
+        return f'[domains."{self.domain}".modules]\narchive = true' if self.archived else ""
 
     def accounts(self, names: list[str]) -> None:
         storage = open_storage(f"sqlite:///{self.folder}/jabberd.db", None)

@@ -62,7 +62,6 @@ DEFAULT: Final = (
     "administration",
     "sid",
     "carbons",
-    "archive",
     "retraction",
     "blocking",
     "reports",

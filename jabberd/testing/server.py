@@ -89,8 +89,7 @@ class Server:
         )
         if contexts is not None:
             contexts.asks = lambda domain: self.hosts[domain].manager.policy.named is not None
-        named = [name for name in loader.DEFAULT if name != "archive"]  # which adds an id to every message
-        usual = {key: {} for key in named} if modules is None else modules
+        usual = {key: {} for key in loader.DEFAULT} if modules is None else modules
         for name, configured in ({JID(name): usual for name in domains} | _parsed(services or {})).items():
             accounts = Accounts(name, self._records, execute, b"not for the stage", iterations=_ITERATIONS)
             manager = SessionManager(

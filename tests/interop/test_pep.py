@@ -31,6 +31,8 @@ address = "127.0.0.1"
 port = 0
 [domains."montague.lit"]
 federation = "off"
+[domains."montague.lit".modules]
+archive = true
 [tls]
 certificates = "certs"
 [storage]
