@@ -16,10 +16,9 @@ from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.storage import open_storage
 from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, derive
-from tests.abuse.wire import BIND, PASSWORD, PATIENCE, SERVER_HEAD, Wire, auth, plain, presented
+from tests.abuse.wire import BIND, PASSWORD, PATIENCE, SASL, SERVER_HEAD, Wire, auth, plain, presented, shown
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -36,6 +35,7 @@ address = "127.0.0.1"
 port = 0
 [domains."montague.lit"]
 plain = true
+admins = ["benvolio@montague.lit"]
 federation = "certificate"
 [domains."montague.lit".modules.sm]
 queue = 3
@@ -48,7 +48,7 @@ authorities = ["certs/ca.crt"]
 connect_timeout = "1 s"
 [federation.hosts]
 "evil.example" = "127.0.0.1:{evil}"
-"verona.lit" = "127.0.0.1:{evil}"
+"verona.lit" = "127.0.0.1:1"
 [storage]
 url = "sqlite:jabberd.db"
 [control]
@@ -67,6 +67,8 @@ file = "events.log"
 [log.levels]
 "jabberd.admin" = "warn"
 """
+#: Lines that tell of logins, and of servers that proved themselves.
+LET_IN: Final = re.compile(r" is bound$| writes to '.*', proved by \w+$|: up, by \w+$")
 VILLAINS: Final = 400
 #: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
 TRACKED: Final = ("streams", "sessions", "stanzas")
@@ -85,6 +87,8 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(None, "evil.example").write(folder / "evil", "selfmade")
     issue(ca, "evil.example", expired=True).write(folder / "evil", "expired")
     issue(ca, "tybalt.example").write(folder / "evil", "another")
+    issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
+    issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
     config = folder / "jabberd.toml"
     config.write_text(CONFIG.format(evil=evil))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
@@ -135,9 +139,7 @@ class Scene:
 
     def end(self) -> None:
         """See that it left nothing: others talk, everything tracked is as it was, the log is calm."""
-        for each in self._wires:
-            each.drop()
-        self._wires.clear()
+        self.drop()
         assert self.talk()
         self._comes_to(self.tracked, self._before)
         self._comes_to(lambda: self.operate("queues"), [])
@@ -146,8 +148,14 @@ class Scene:
         assert not re.search(r"#(error|critical)\]", said), said
         for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me"):
             assert secret not in said
-        left = [line for line in said.splitlines() if not line.endswith(" is bound")]
+        left = [line for line in said.splitlines() if not LET_IN.search(line)]
         assert len(left) == self.lines, said
+
+    def drop(self) -> None:
+        """Hang up all connections of the abuse."""
+        for each in self._wires:
+            each.drop()
+        self._wires.clear()
 
     def _comes_to(self, ask: Callable[[], object], wanted: object) -> None:
         """Ask the server until that is so."""
@@ -195,7 +203,10 @@ class Scene:
 
     def connected(self, kind: str = "c2s") -> Wire:
         """A connection on which nothing was said."""
-        self._wires.append(Wire(self._server.port(kind)))
+        return self._with(socket.create_connection(("127.0.0.1", self._server.port(kind)), PATIENCE))
+
+    def _with(self, sock: socket.socket) -> Wire:
+        self._wires.append(Wire(sock))
         return self._wires[-1]
 
     def encrypted(self) -> Wire:
@@ -227,19 +238,30 @@ class Scene:
         """A server's stream under TLS, which shows that certificate and has proved nothing."""
         wire = self.connected("s2s")
         wire.open(f"from='{sender}' to='{to}' version='1.0'", SERVER_HEAD)
-        wire.encrypt(self.shown(certificate))
+        wire.encrypt(presented(self.folder / "evil", certificate))
         wire.open(f"from='{sender}' to='{to}' version='1.0'", SERVER_HEAD)
         return wire
-
-    def shown(self, certificate: str) -> ssl.SSLContext:
-        """A server's certificate as it shows it to others."""
-        return presented(self.folder / "evil", certificate)
 
     def proved(self, to: str = "montague.lit") -> Wire:
         """A stream of evil.example, which has proved that it is."""
         wire = self.peer(to=to)
         assert wire.ask(auth("EXTERNAL", "")).tag.endswith("}success")
         wire.open(f"from='evil.example' to='{to}' version='1.0'", SERVER_HEAD)
+        return wire
+
+    def called(self) -> Wire:
+        """The connection of the server to evil.example, when it has come as far as TLS."""
+        wire = self._with(self.evil.accept()[0])
+        wire.welcome_tls(shown(self.folder / "evil", "evil.example"))
+        return wire
+
+    def visited(self) -> Wire:
+        """The same, when the server has proved itself."""
+        wire = self.called()
+        wire.welcome(f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>")
+        assert wire.next().tag == f"{{{SASL}}}auth"
+        wire.say(f"<success xmlns='{SASL}'/>")
+        wire.welcome()
         return wire
 
     def nobody_called(self) -> bool:

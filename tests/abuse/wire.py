@@ -45,6 +45,13 @@ def plain(name: str, password: str = PASSWORD) -> str:
     return auth("PLAIN", f"\0{name}\0{password}")
 
 
+def shown(folder: Path, name: str) -> ssl.SSLContext:
+    """A server's side of TLS, with that certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
+    return context
+
+
 def presented(folder: Path | None = None, name: str = "") -> ssl.SSLContext:
     """A client's side of TLS, which trusts everybody and shows that certificate."""
     context = ssl.create_default_context()
@@ -61,8 +68,9 @@ class Wire:
     :ivar header: the attributes of the last header that was heard.
     """
 
-    def __init__(self, port: int) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sock.settimeout(PATIENCE)
         self._restart()
 
     def _restart(self) -> None:
@@ -99,6 +107,22 @@ class Wire:
     def shake_hands(self, context: ssl.SSLContext | None = None) -> None:
         """Begin TLS without a word."""
         self._sock = (context or presented()).wrap_socket(self._sock, server_hostname="montague.lit")
+
+    def welcome(self, *features: str, sender: str = "evil.example") -> None:
+        """As the one who was connected to: hear a header, and answer with ours and these features."""
+        self._restart()
+        while not self.header:
+            assert self._read(), "the server hung up"
+        to = self.header["from"]
+        self.say(f"{SERVER_HEAD}from='{sender}' to='{to}' id='s1' version='1.0'>")
+        self.say(f"<stream:features>{''.join(features)}</stream:features>")
+
+    def welcome_tls(self, context: ssl.SSLContext) -> None:
+        """The same, and then TLS."""
+        self.welcome(STARTTLS)
+        assert self.next().tag == f"{{{TLS}}}starttls"
+        self.say(f"<proceed xmlns='{TLS}'/>")
+        self._sock = context.wrap_socket(self._sock, server_side=True)
 
     def drop(self) -> None:
         """Hang up."""
