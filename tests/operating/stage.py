@@ -56,6 +56,7 @@ port = {http}
 
 [domains."example.org".modules]
 strangers = true
+archive = true
 groups = true
 
 [domains."example.org".modules.offline]

@@ -29,7 +29,8 @@ INTRODUCTION: Final = """\
 
 What [XEP-0479](https://xmpp.org/extensions/xep-0479.html) (version 0.1.0) demands of servers, one line for
 each specification: a feature is there when all of its lines are. What is demanded of advanced servers alone
-says so. What is not there yet is *owed*. Features that the suites leave to clients are left out.
+says so. What is not there yet is *owed*; what is off has to be [switched on](operating.md#modules). Features
+that the suites leave to clients are left out.
 """
 
 HEADER: Final = "| feature | specification | version | where | proved by |\n|---|---|---|---|---|\n"
@@ -37,10 +38,10 @@ HEADER: Final = "| feature | specification | version | where | proved by |\n|---
 FURTHER: Final = """
 ## Beside the suites
 
-What else the modules declare. What is off has to be [switched on](operating.md#modules).
+What else the modules declare.
 
-| specification | version | where | |
-|---|---|---|---|
+| specification | version | where |
+|---|---|---|
 """
 
 
@@ -62,7 +63,7 @@ class Place:
             page = self.path.removeprefix("docs/")
             return f"[{page}]({page})"
         name = self.path.removeprefix("jabberd/").removesuffix(".py").removesuffix("/__init__")
-        return f"[{name}](../{self.path})"
+        return f"[{name}](../{self.path}){', off' if self.module and self.module not in DEFAULT else ''}"
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,7 @@ def _cells(place: Place | None, tests: list[Test]) -> tuple[str, str, str]:
 
 def _further(places: dict[str, Place]) -> Iterator[str]:
     for each, place in places.items():
-        switched = "" if place.module in DEFAULT else "off"
-        yield f"| {each} | {place.version} | {place} | {switched} |\n"
+        yield f"| {each} | {place.version} | {place} |\n"
 
 
 if __name__ == "__main__":
