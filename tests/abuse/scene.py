@@ -37,6 +37,8 @@ port = 0
 plain = true
 admins = ["benvolio@montague.lit"]
 federation = "certificate"
+[domains."montague.lit".modules]
+archive = true
 [domains."montague.lit".modules.sm]
 queue = 3
 [domains."capulet.lit"]
