@@ -176,8 +176,7 @@ def test_a_server_that_cannot_be_reached_by_the_other_ends_the_play(play: Path) 
 
 @pytest.mark.process
 def test_a_step_that_nobody_sees_is_named(play: Path) -> None:
-    with (play / "etc" / "capulet.toml").open("a") as config:
-        config.write('\n[domains."capulet.lit".modules]\noffline = false\n')
+    edit(play / "etc" / "capulet.toml", "archive = true", "offline = false")
     done = once(play)
     assert done.returncode == 1
     assert re.match(
