@@ -194,7 +194,7 @@ class SessionHost(Protocol):
         None: nobody answers such a question of such clients.
         """
 
-    def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
+    async def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
         """An authenticated client said something that is no stanza before it bound a resource.
 
         :returns: the session that goes on with this stream, if that is what it asked for.

@@ -6,6 +6,7 @@ client streams, and `api.Domain` for modules.
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -258,12 +259,13 @@ class SessionManager:
         asked = cast("api.Login", login)  # whose session, if any, is one of ours
         return await logins.logged_in(self.registry, asked)
 
-    def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
+    async def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
         """See `jabberd.interfaces.SessionHost`."""
         take = self.registry.unbound.get(nonza.name)
         if take is None:
             raise StreamError("unsupported-stanza-type")
-        session: Session | None = take(username, outlet, nonza.element())
+        found = take(username, outlet, nonza.element())
+        session: Session | None = await found if inspect.isawaitable(found) else found
         return session
 
     def close_all(self, error: StreamError) -> None:

@@ -18,7 +18,7 @@ from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
@@ -182,10 +182,16 @@ class C2SStream(StreamProtocol):
             return self.session.nonza(nonza)
         if self.client is None or self.host is None:
             raise StreamError("unsupported-stanza-type")
-        session = self.host.unbound(self.client.username, self, nonza)
-        if session is not None:
-            self._established(session)
-        return None
+        return Deferred.fromCoroutine(self._unbound(self.host.unbound(self.client.username, self, nonza)))
+
+    async def _unbound(self, asked: Awaitable[Session | None]) -> None:
+        session = await asked
+        if session is None:
+            return
+        if self.ended:  # the client left meanwhile
+            session.lost(self)
+            return
+        self._established(session)
 
     def _starttls(self, _: Nonza) -> None:
         host = self.host

@@ -252,19 +252,47 @@ def test_what_had_waited_and_went_to_a_resource_that_was_lost_goes_to_another_on
 # -- counting ---------------------------------------------------------------------------------------
 
 
-def test_what_was_under_way_when_the_client_resumed_counts_once_although_it_is_said_twice(
-    romeo: Client, network: Network
+def test_a_client_that_resumes_need_not_say_again_what_was_under_way(romeo: Client, network: Network) -> None:
+    away(network)
+    id = enabled(network.client("nurse@montague.lit/kitchen"), " resume='true'")
+    nurse = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    nurse.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>")
+    nurse.send(message("hi"))  # has no home yet
+    back = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    assert nurse.is_dismissed_with("conflict")
+    assert back.hears_nothing()
+    network.advance(2)
+    assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='1'/>")
+
+
+def test_what_finds_no_home_while_the_client_resumes_is_said_again_and_counts_once(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
 ) -> None:
     away(network)
     id = enabled(network.client("nurse@montague.lit/kitchen"), " resume='true'")
     nurse = resuming(network, "nurse@montague.lit/kitchen", id, 0)
-    nurse.send(message("hi"))  # has no home yet
+    storage.fill("spool")
+    nurse.send(message("hi"))
     back = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    network.advance(6)
     assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>")
     back.send(message("hi"))
+    storage.fill("spool", full=False)
     network.advance(2)
     assert handled(back) == "1"
     assert romeo.hears_nothing()
+    assert logged_errors.take(StorageError)
+
+
+def test_a_client_that_leaves_while_it_resumes_may_resume_again(romeo: Client, network: Network) -> None:
+    away(network)
+    id = enabled(network.client("nurse@montague.lit/kitchen"), " resume='true'")
+    nurse = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    nurse.send(message("hi"))
+    resuming(network, "nurse@montague.lit/kitchen", id, 0).drop()
+    network.advance(2)
+    back = resuming(network, "nurse@montague.lit/kitchen", id, 0)
+    assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='1'/>")
 
 
 def test_a_session_that_was_resumed_with_a_wrong_count_ends_in_its_time(

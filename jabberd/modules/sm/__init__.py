@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.task import LoopingCall
 
 from jabberd.api import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _SPOOLED_AFTER: Final = 0.5  # seconds without an acknowledgement: before another server would spool it, too
 _BATCH: Final = 50  # rows of the spool that are read at a time
 _SWEEP: Final = 0.25
+_ALL_HOME: Final = 5.0  # seconds that what was said before may take to find a home, while its client resumes
 
 
 class StreamManagement(Module, xep=198, version="1.6.3"):
@@ -130,9 +132,9 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         outlet.say(_failed("unexpected-request"))
 
     @nonza(NS, "resume", bound=False)
-    def resume(self, username: str, outlet: Outlet, request: Element) -> Session | None:
+    async def resume(self, username: str, outlet: Outlet, request: Element) -> Session | None:
         """Go on with a session whose connection was lost (§5); unknown and foreign ones look the same."""
-        kept = self._kept_for(username, request)
+        kept = await self._resumable(username, request)
         if kept is None:
             outlet.say(_failed("item-not-found"))
             return None
@@ -141,15 +143,30 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         return kept.session
 
     @inline(NS, "resume", at=LOGIN)
-    def resume_inline(self, login: Login, request: Element) -> Element:
+    async def resume_inline(self, login: Login, request: Element) -> Element:
         """The same while the client logs in (§9.2)."""
-        kept = self._kept_for(login.client.username, request)
+        kept = await self._resumable(login.client.username, request)
         if kept is None:
             return _failed("item-not-found")
         login.session = kept.session
         resumed = kept.resume(login.outlet, _count(request))
         kept.resend()
         return resumed
+
+    async def _resumable(self, username: str, request: Element) -> Acknowledged | None:
+        """That session, if it is there: all that its client said before has a home by then.
+
+        Else the client would not find it counted, say it again, and somebody would get it twice.
+        """
+        kept = self._kept_for(username, request)
+        if kept is None:
+            return None
+        kept.part()
+        try:
+            await kept.all_home().addTimeout(_ALL_HOME, self.domain.clock)
+        except DeferredTimeoutError:
+            self.log.info("{jid!r} resumes before all it said has a home", jid=kept.session.jid)
+        return self._kept_for(username, request)
 
     def inline_features(self, security: Security) -> tuple[Element, ...]:  # the same for all
         """A session can be resumed while its client logs in (§9.2)."""

@@ -6,7 +6,7 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from jabberd.api import E, SessionResumed
 from jabberd.modules.sm.sent import Sent
@@ -48,6 +48,7 @@ class Acknowledged:
         self._asked = False  # an <r/> of ours has no answer yet
         self._handled = 0  # of the client's stanzas, all before the first without a home
         self._waiting: deque[list[bool]] = deque()
+        self._all_home: list[Deferred[None]] = []
         self._answered = -1  # what our last <a/> said
         self._timer: IDelayedCall | None = None
 
@@ -102,9 +103,7 @@ class Acknowledged:
         """See `jabberd.interfaces.Outlet`; nobody waits for a client that may not come back."""
         if self._outlet is not None:
             return self._outlet.drained()
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
+        return succeed(None)
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream."""
@@ -166,8 +165,20 @@ class Acknowledged:
         while self._waiting and self._waiting[0][0]:
             self._waiting.popleft()
             self._handled = (self._handled + 1) % ROUND
-        if not self._waiting and self._answered not in (-1, self._handled):
+        if self._waiting:
+            return
+        if self._answered not in (-1, self._handled):
             self.answer()  # it asked before all it had sent had a home
+        told, self._all_home = self._all_home, []
+        for each in told:
+            each.callback(None)
+
+    def all_home(self) -> Deferred[None]:
+        """Fires when everything that the client has said has a home; may be cancelled."""
+        if not self._waiting:
+            return succeed(None)
+        self._all_home.append(Deferred(self._all_home.remove))
+        return self._all_home[-1]
 
     def answer(self) -> None:
         """Say how many stanzas of the client's have a home."""
@@ -192,18 +203,22 @@ class Acknowledged:
         self._timer = None
         self.session.close()
 
+    def part(self) -> None:
+        """End the stream that there may still be: the client has another one."""
+        if self._outlet is not None:
+            self._outlet.close(StreamError("conflict", "resumed on another connection"))
+
     def resume(self, outlet: Outlet, count: int) -> Element:
         """Go on with this stream, and `resend` when the client knows; ``count``: what it has got before (§5).
 
         :returns: what tells it.
         """
         self._settle(count)
+        self.part()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        old, self._outlet = self._outlet, outlet
-        if old is not None:
-            old.close(StreamError("conflict", "resumed on another connection"))
+        self._outlet = outlet
         self._waiting.clear()  # the client says again what we do not count now; that is counted then
         self._answered = self._handled
         return E(NS, "resumed", {"previd": self.id, "h": str(self._handled)})
