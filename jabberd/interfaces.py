@@ -195,8 +195,9 @@ class SessionHost(Protocol):
         """
 
     async def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
-        """An authenticated client said something that is no stanza before it bound a resource.
+        """A client said something that is no stanza before it bound a resource.
 
+        :param username: empty: it has not logged in, and can be refused at most.
         :returns: the session that goes on with this stream, if that is what it asked for.
         :raises StreamError: ``unsupported-stanza-type`` if no module knows it.
         """

@@ -107,6 +107,7 @@ class Registry:
         self.serves: Callable[[Stanza], Awaitable[None] | None] | None = None
         self.nonzas: dict[str, Callable[..., Deferred[None] | None]] = {}
         self.unbound: dict[str, Callable[..., Any]] = {}
+        self.refused: set[str] = set()  # of those, what is also answered before the login
         self.newcomers: dict[tuple[str, str], Callable[..., Any]] = {}
         self.login: dict[str, Callable[..., Any]] = {}
         self.binding: dict[str, Callable[..., Any]] = {}
@@ -132,6 +133,8 @@ class Registry:
         elif isinstance(declared, NonzaDeclared):
             self._claim(f"{declared.name} {'after' if declared.bound else 'before'} binding", module)
             (self.nonzas if declared.bound else self.unbound)[declared.name] = method
+            if declared.newcomers:
+                self.refused.add(declared.name)
         elif isinstance(declared, InlineDeclared):
             self._claim(f"{declared.name} {declared.at.value}", module)
             (self.login if declared.at is LOGIN else self.binding)[declared.name] = method

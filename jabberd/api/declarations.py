@@ -120,6 +120,7 @@ class NonzaDeclared:
 
     name: str
     bound: bool
+    newcomers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +251,19 @@ def undelivered(method: F) -> F:
     return _declare(UndeliveredDeclared())(method)
 
 
-def nonza(namespace: str, name: str, *, bound: bool = True) -> Callable[[F], F]:
+def nonza(
+    namespace: str, name: str, *, bound: bool = True, newcomers: bool = False
+) -> Callable[[F], F]:
     """Declare that a method takes a first-level element that is no stanza, from an authenticated client.
 
     ``method(session, element)``; it may return a Deferred, and what the client sends next waits for it.
 
     :param bound: False: it comes before a resource is bound.  ``method(username, outlet, element)``
         then returns the session that goes on with this stream, or None.
+    :param newcomers: with ``bound`` False: it may come from a client that has not even logged in, too.  The
+        username is empty then, the method can only refuse, and the client has failed once more.
     """
-    return _declare(NonzaDeclared(f"{{{namespace}}}{name}", bound))
+    return _declare(NonzaDeclared(f"{{{namespace}}}{name}", bound, newcomers))
 
 
 def inline(namespace: str, name: str, *, at: Moment = BINDING) -> Callable[[F], F]:

@@ -145,7 +145,11 @@ def worth_storing(message: Stanza) -> bool:
 
 
 def refusal(stanza: Stanza) -> StanzaError:
-    """What is said of an account that does not exist, and of one that does not tell (RFC 6121 §8.5.1)."""
-    if stanza.name == "iq" and stanza.type == "set" and stanza.children[:1] == (f"{{{ns.ROSTER}}}query",):
+    """What is said of an account that does not exist, and of one that does not tell (RFC 6121 §8.5.1).
+
+    The same goes for a full JID, whether somebody is connected there or not (§8.5.3.1, §8.5.3.2.3).
+    """
+    full = stanza.to is not None and stanza.to.resourcepart
+    if not full and stanza.type == "set" and stanza.children[:1] == (f"{{{ns.ROSTER}}}query",):
         return StanzaError("forbidden")  # RFC 6121 §2.3.3: a roster is its owner's to change
     return StanzaError("service-unavailable")

@@ -262,7 +262,7 @@ class SessionManager:
     async def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
         """See `jabberd.interfaces.SessionHost`."""
         take = self.registry.unbound.get(nonza.name)
-        if take is None:
+        if take is None or not (username or nonza.name in self.registry.refused):
             raise StreamError("unsupported-stanza-type")
         found = take(username, outlet, nonza.element())
         session: Session | None = await found if inspect.isawaitable(found) else found

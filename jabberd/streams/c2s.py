@@ -18,7 +18,7 @@ from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
@@ -180,12 +180,17 @@ class C2SStream(StreamProtocol):
             return negotiate(self, nonza)
         if self.session is not None:
             return self.session.nonza(nonza)
-        if self.client is None or self.host is None:
+        if self.host is None:
             raise StreamError("unsupported-stanza-type")
-        return Deferred.fromCoroutine(self._unbound(self.host.unbound(self.client.username, self, nonza)))
+        return Deferred.fromCoroutine(self._unbound(self.host, nonza))
 
-    async def _unbound(self, asked: Awaitable[Session | None]) -> None:
-        session = await asked
+    async def _unbound(self, host: SessionHost, nonza: Nonza) -> None:
+        """Whoever has not logged in can only be refused, and has failed once more."""
+        client = self.client
+        session = await host.unbound(client.username if client else "", self, nonza)
+        if client is None:
+            self.count_failure()
+            return
         if session is None:
             return
         if self.ended:  # the client left meanwhile

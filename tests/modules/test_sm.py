@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NS = "urn:xmpp:sm:3"
 RESULT = "http://jabber.org/protocol/errors"
+FAILED = f"<failed xmlns='{NS}'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
 
 
 def enabled(client: Client, attrs: str = "") -> str:
@@ -113,16 +114,25 @@ def test_the_server_asks_once_for_what_it_has_sent(romeo: Client, juliet: Client
 def test_f1_enable_before_binding_or_twice_fails(network: Network, romeo: Client) -> None:
     early, _ = authenticated(network, "nurse@montague.lit/x")
     early.send(f"<enable xmlns='{NS}'/>")
-    failed = (
-        f"<failed xmlns='{NS}'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
-    )
-    assert early.receives(failed)
+    assert early.receives(FAILED)
     early.bind()
     assert enabled(early) == ""
     enabled(romeo)
     romeo.send(f"<enable xmlns='{NS}'/>")
-    assert romeo.receives(failed)
+    assert romeo.receives(FAILED)
     assert romeo.is_dismissed_with("policy-violation")
+
+
+@pytest.mark.parametrize("request_", [f"<enable xmlns='{NS}'/>", f"<resume xmlns='{NS}' h='0' previd='x'/>"])
+def test_f1_whoever_has_not_logged_in_is_told_so_and_counts_as_having_failed(
+    network: Network, romeo: Client, request_: str
+) -> None:
+    stranger = network.connected(romeo.jid)
+    stranger.open()
+    for _ in range(3):
+        stranger.send(request_)
+        assert stranger.receives(FAILED)
+    assert stranger.is_dismissed_with("policy-violation")
 
 
 def test_f2_unknown_foreign_and_used_ids_look_the_same(network: Network, romeo: Client) -> None:

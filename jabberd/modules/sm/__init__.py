@@ -126,14 +126,20 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """A session that has a resource already cannot become another one (§5)."""
         session.outlet.say(_failed("unexpected-request"))
 
-    @nonza(NS, "enable", bound=False)
+    @nonza(NS, "enable", bound=False, newcomers=True)
     def enable_early(self, _username: str, outlet: Outlet, _request: Element) -> None:
-        """Nothing is counted before a resource is bound (§3)."""
+        """Nothing is counted before a resource is bound, let alone before the login (§3)."""
         outlet.say(_failed("unexpected-request"))
 
-    @nonza(NS, "resume", bound=False)
+    @nonza(NS, "resume", bound=False, newcomers=True)
     async def resume(self, username: str, outlet: Outlet, request: Element) -> Session | None:
-        """Go on with a session whose connection was lost (§5); unknown and foreign ones look the same."""
+        """Go on with a session whose connection was lost (§5); unknown and foreign ones look the same.
+
+        Who has not logged in yet is told so (§3).
+        """
+        if not username:
+            outlet.say(_failed("unexpected-request"))
+            return None
         kept = await self._resumable(username, request)
         if kept is None:
             outlet.say(_failed("item-not-found"))
