@@ -21,6 +21,7 @@ class Target(enum.Enum):
 
     DOMAIN = "domain"
     ACCOUNT = "account"
+    HIDDEN = "hidden account"
 
 
 class By(enum.Enum):
@@ -34,6 +35,7 @@ class By(enum.Enum):
 
 DOMAIN: Final = Target.DOMAIN
 ACCOUNT: Final = Target.ACCOUNT
+HIDDEN: Final = Target.HIDDEN
 OWNER: Final = By.OWNER
 SUBSCRIBER: Final = By.SUBSCRIBER
 LOCAL: Final = By.LOCAL
@@ -168,9 +170,10 @@ def _declare(declared: Declared) -> Callable[[F], F]:
 class answers:  # noqa: N801  # reads as a word: @answers.get(...)
     """Declare that a method answers an iq.
 
-    :param to: at whose address it is asked, `DOMAIN` or `ACCOUNT`.
-    :param by: who may ask; everybody else gets the answer of an unknown account,
-        ``service-unavailable``.  A domain has no owner, so there ``by`` must be said.
+    :param to: at whose address it is asked, `DOMAIN` or `ACCOUNT`; `HIDDEN`: at that of an account that does
+        not exist, and of one that the sender may not ask, so that nobody can tell the two apart.
+    :param by: who may ask; everybody else gets what a `HIDDEN` account says, ``service-unavailable`` unless
+        that was declared.  A domain has no owner, so there ``by`` must be said; of `HIDDEN` it means nothing.
     """
 
     @staticmethod

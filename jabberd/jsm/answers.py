@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
-from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, LOCAL, OWNER
+from jabberd.api import ACCOUNT, ANYONE, DOMAIN, HIDDEN, IQ, LOCAL, OWNER
 from jabberd.jsm import delivery
 from jabberd.registry import BoundAnswer
 from jabberd.xmpp import ns
@@ -69,7 +69,25 @@ class Answers:
         sender = stanza.sender
         bound = self._bound(stanza, account)
         if bound is None or sender is None or not self._may_ask(bound, sender, account):
-            raise delivery.refusal(stanza)
+            return self.refuse(stanza)
+        return self._have(bound, stanza, sender, account)
+
+    def refuse(self, stanza: Stanza) -> Deferred[None] | None:
+        """What is said in the name of an account that does not exist, and of one that does not tell.
+
+        :raises StanzaError: `delivery.refusal`, unless a module declared that it says something else.
+        """
+        sender, to = stanza.sender, stanza.to
+        if stanza.name == "iq" and sender is not None and to is not None and to.localpart:
+            check_iq(stanza)
+            hidden = self._manager.registry.answer(stanza.type, stanza.children[0], HIDDEN)
+            if hidden is not None and not to.resourcepart:
+                return self._have(hidden, stanza, sender, None)
+        raise delivery.refusal(stanza)
+
+    def _have(
+        self, bound: BoundAnswer, stanza: Stanza, sender: JID, account: Account | None
+    ) -> Deferred[None] | None:
         answer = bound.method(IQ(stanza, sender, account, stanza.element()[0]))
         if inspect.isawaitable(answer):
             return self._manager.caught(stanza, self._answered(stanza, answer))

@@ -399,7 +399,7 @@ class SessionManager:
         elif plan is Plan.STORE:
             return self._store(account, stanza)
         elif plan is Plan.BOUNCE:
-            raise delivery.refusal(stanza)
+            return self._answers.refuse(stanza)
         elif plan is Plan.REFUSE:
             raise StanzaError("bad-request")
         elif stanza.name == "iq":

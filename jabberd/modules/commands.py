@@ -1,4 +1,8 @@
-"""XEP-0050: commands that somebody runs at the domain, step by step, with forms."""
+"""XEP-0050: commands that somebody runs at the domain, step by step, with forms.
+
+Those who live here find and run the same commands at their own account as well, which is where a client asks that
+leaves ``to`` out (RFC 6120 §10.3.3).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Protocol, runtime_checkable
 from msgspec import Meta
 
 from jabberd.api import (
+    ACCOUNT,
     ANYONE,
     DOMAIN,
     IQ,
@@ -26,6 +31,8 @@ from jabberd.xmpp.forms import Form, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from jabberd.api import Account
 
 NS: Final = "http://jabber.org/protocol/commands"
 _INFO: Final = "http://jabber.org/protocol/disco#info"
@@ -151,9 +158,18 @@ class Commands(Module, xep=50, version="1.3.0"):
             for each in commands.values()
         ]
 
+    async def account_node(self, account: Account, node: str, asker: JID) -> Iterable[Element] | None:
+        """See `jabberd.modules.disco.AccountNodes`; the owner's own commands."""
+        return self.node_info(node, asker) if asker.bare == account.jid else None
+
+    async def account_items(self, account: Account, node: str, asker: JID) -> Iterable[Element] | None:
+        """See `jabberd.modules.disco.AccountNodes`; the owner's own commands."""
+        return self.node_items(node, asker) if asker.bare == account.jid else None
+
     # -- running ------------------------------------------------------------------------------------
 
     @answers.set(NS, "command", to=DOMAIN, by=ANYONE)
+    @answers.set(NS, "command", to=ACCOUNT)
     async def command(self, request: IQ) -> Element:
         """Begin a command, or go on with one (§2.4).
 

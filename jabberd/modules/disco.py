@@ -11,6 +11,7 @@ from jabberd.api import (
     ACCOUNT,
     ANYONE,
     DOMAIN,
+    HIDDEN,
     IQ,
     SUBSCRIBER,
     DomainName,
@@ -74,9 +75,8 @@ class Extends(Protocol):
 class Disco(Module, xep=30, version="2.5.0"):
     """Describes the domain to anyone, and an account to those who may see its presence (§8).
 
-    To all others an account answers ``service-unavailable``, also where §8 would have an empty list
-    of items: that is what RFC 6121 §8.5.1 demands of accounts that do not exist, and the two must
-    look alike.
+    To all others an account answers as one that does not exist: ``service-unavailable``, and an empty list
+    of items.
     """
 
     features = (INFO, ITEMS)
@@ -159,6 +159,11 @@ class Disco(Module, xep=30, version="2.5.0"):
         sessions = [each.jid for each in account.sessions.values() if each.presence is not None]
         more = [item for items in found for item in items or ()]
         return _described(request, ITEMS, *(_item(jid) for jid in sessions), *more)
+
+    @answers.get(ITEMS, "query", to=HIDDEN)
+    def no_items(self, request: IQ) -> Element:
+        """Nothing, of an account that does not exist or does not tell, with a node or without (§8)."""
+        return _described(request, ITEMS)
 
     def _nodes(self) -> Iterable[Nodes]:
         return (module for module in self.domain.modules if isinstance(module, Nodes))

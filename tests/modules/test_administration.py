@@ -380,10 +380,24 @@ def test_the_statistics_of_a_user(prince: Client, network: Network) -> None:
     network.client("romeo@montague.lit/orchard", address="192.0.2.1")
     network.client("romeo@montague.lit/phone", address="192.0.2.1")
     assert data(ran(prince, "user-stats", accountjid="romeo@montague.lit/phone")) == {
+        "accountjid": ["romeo@montague.lit"],
         "ipaddresses": ["192.0.2.1"],
         "rostersize": ["0"],
         "onlineresources": ["orchard", "phone"],
     }
+
+
+def test_the_statistics_of_several_users_are_a_form_each(prince: Client, network: Network) -> None:
+    server = network.server("montague.lit")
+    for name in ("romeo", "benvolio"):
+        server.create(f"{name}@montague.lit", "secret")
+    answer = ran(prince, "user-stats", accountjids=["benvolio@montague.lit", "romeo@montague.lit/phone"])
+    named = answer.xpath(".//*[local-name()='field'][@var='accountjid']/*/text()")
+    assert named == ["benvolio@montague.lit", "romeo@montague.lit"]
+
+
+def test_statistics_without_a_user_are_refused(prince: Client) -> None:
+    assert condition(ran(prince, "user-stats")) == "not-acceptable"
 
 
 def test_the_statistics_of_nobody_are_refused(prince: Client) -> None:

@@ -140,6 +140,29 @@ def test_everybody_sees_the_commands_that_they_may_run(romeo: Client, network: N
     assert dict(items[0].attrib) == {"jid": "montague.lit", "node": "duel", "name": "Arrange a duel"}
 
 
+@pytest.mark.parametrize("to", ["", "to='romeo@montague.lit'"])
+def test_their_owner_finds_and_runs_the_commands_at_the_own_account(romeo: Client, to: str) -> None:
+    items = romeo.ask(f"<iq type='get' {to}><query xmlns='{ITEMS}' node='{NS}'/></iq>")
+    assert items.xpath(".//@node") == [NS, "duel", "truce", "flee"]
+    assert set(items.xpath(".//@jid")) == {"montague.lit"}
+    about = romeo.ask(f"<iq type='get' {to}><query xmlns='{INFO}' node='truce'/></iq>")
+    assert "command-node" in about.xpath(".//@type")
+    ran = romeo.ask(f"<iq type='set' {to}><command xmlns='{NS}' node='truce'/></iq>")
+    assert ran.xpath(".//@status") == ["completed"]
+
+
+def test_nobody_finds_or_runs_commands_at_the_account_of_somebody_else(network: Network, romeo: Client) -> None:
+    mercutio = network.client("mercutio@montague.lit/street")
+    romeo.send("<presence type='subscribe' to='mercutio@montague.lit'/>")
+    mercutio.send("<presence type='subscribed' to='romeo@montague.lit'/>")
+    romeo.forget()
+    for inside in (f"<query xmlns='{ITEMS}' node='{NS}'/>", f"<query xmlns='{INFO}' node='truce'/>"):
+        answer = romeo.ask(f"<iq type='get' to='mercutio@montague.lit'>{inside}</iq>")
+        assert condition(answer) == "item-not-found"
+    answer = romeo.ask(f"<iq type='set' to='mercutio@montague.lit'><command xmlns='{NS}' node='truce'/></iq>")
+    assert condition(answer) == "service-unavailable"
+
+
 def test_the_list_of_commands_is_described(romeo: Client) -> None:
     [identity] = ask(romeo, INFO, NS)[0]
     assert dict(identity.attrib) == {"category": "automation", "type": "command-list"}

@@ -85,8 +85,20 @@ def test_a_stranger_cannot_tell_an_account_from_none(namespace: str, node: str) 
         romeo = stage.login("romeo@montague.lit/orchard")
         stage.create("benvolio@montague.lit")
         answer = ask(romeo, "benvolio@montague.lit", namespace, node)
-        assert b"<service-unavailable" in answer
+        if namespace == INFO:
+            assert b"<service-unavailable" in answer
+        else:
+            mirrored = f" node='{node}'" if node else ""
+            assert answer.decode() == f"<query xmlns='{ITEMS}'{mirrored}/>"
         assert answer == ask(romeo, "nobody@montague.lit", namespace, node)
+
+
+def test_of_the_items_of_a_resource_a_stranger_learns_nothing() -> None:
+    with Rehearsal({"disco": {}}) as stage:
+        romeo = stage.login("romeo@montague.lit/orchard")
+        stage.login("benvolio@montague.lit/street").say("<presence/>")
+        for full in ("benvolio@montague.lit/street", "benvolio@montague.lit/x", "nobody@montague.lit/x"):
+            assert b"<service-unavailable" in ask(romeo, full, ITEMS)
 
 
 def test_a_subscriber_is_told_about_the_account() -> None:

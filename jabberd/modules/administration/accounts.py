@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jabberd.api import E, Element, Refused, Secret, StanzaError
+from jabberd.api import JID, E, Element, Refused, Secret, StanzaError
 from jabberd.modules.administration.desk import Desk, form, note, result
 from jabberd.modules.commands import Command, Result
 from jabberd.xmpp import ns
@@ -43,7 +44,8 @@ class AccountCommands:
         yield command("change-user-password", "Change a password", self._password, _ACCOUNT, _PASSWORD)
         yield command("get-user-roster", "Show users' rosters", self._rosters, _ACCOUNTS)
         yield command("get-user-lastlogin", "Show users' last login", self._last_login, _ACCOUNTS)
-        yield command("user-stats", "Show a user's statistics", self._statistics, _ACCOUNT)
+        either = (replace(_ACCOUNT, required=False), replace(_ACCOUNTS, required=False))
+        yield command("user-stats", "Show users' statistics", self._statistics, *either)
         yield from self._about("registered", self._registered, "get-registered-users-list")
         yield from self._about("disabled", self._disabled, "get-disabled-users-list")
         yield from self._about("online", self._online, "get-online-users-list")
@@ -124,11 +126,21 @@ class AccountCommands:
         return Result((form(*fields),), (*notes,))
 
     async def _statistics(self, filled: Submission) -> Result:
-        """Where from and with which resources it is online, and how many contacts it has (§4.10)."""
-        jid = filled.jid(_ACCOUNT.var).bare
+        """A result for each account; beside the one of §4.10 there may be several, as in other commands.
+
+        :raises StanzaError: ``not-acceptable``: none is named.
+        """
+        named = (*filled.jids(_ACCOUNT.var), *filled.jids(_ACCOUNTS.var))
+        if not named:
+            raise StanzaError("not-acceptable", f"{_ACCOUNT.var} is missing")
+        return Result(tuple([await self._described(jid) for jid in dict.fromkeys(map(_bare, named))]))
+
+    async def _described(self, jid: JID) -> Element:
+        """Where from and with which resources it is online, and how many contacts it has."""
         known = await self._call("accounts", "show", jid=jid)
         sessions = await self._call("sessions", "list", jid=jid)
-        return result(
+        return form(
+            Field(_ACCOUNT.var, _ACCOUNT.type, values=(jid,)),
             Field(
                 "ipaddresses",
                 "text-multi",
@@ -164,6 +176,10 @@ class AccountCommands:
         """Who is online, but away with all sessions, not available, or waited for."""
         active = set(await self._active())
         return [each for each in await self._online() if each not in active]
+
+
+def _bare(jid: JID) -> JID:
+    return jid.bare
 
 
 def _item(row: Mapping[str, Any]) -> Element:
