@@ -254,9 +254,7 @@ def undelivered(method: F) -> F:
     return _declare(UndeliveredDeclared())(method)
 
 
-def nonza(
-    namespace: str, name: str, *, bound: bool = True, newcomers: bool = False
-) -> Callable[[F], F]:
+def nonza(namespace: str, name: str, *, bound: bool = True, newcomers: bool = False) -> Callable[[F], F]:
     """Declare that a method takes a first-level element that is no stanza, from an authenticated client.
 
     ``method(session, element)``; it may return a Deferred, and what the client sends next waits for it.

@@ -119,7 +119,7 @@ class Commands(Module, xep=50, version="1.3.0"):
         """How long and for how many forms are waited for.
 
         :ivar timeout: after which a form that does not come back is given up.
-        :ivar open: commands of one account that wait for a form; one more is refused.
+        :ivar open: commands of one account that wait for a form; with one more the oldest is given up.
         """
 
         timeout: Duration = 600.0
@@ -197,8 +197,9 @@ class Commands(Module, xep=50, version="1.3.0"):
         execution = Execution(secrets.token_urlsafe(16), who, command, 0.0)
         if not command.forms:
             return await self._complete(execution)
-        if sum(each.who.bare == who.bare for each in self._open.values()) >= self.config.open:
-            raise StanzaError("resource-constraint", "too many commands wait for a form; cancel one")
+        waiting = [each for each in self._open.values() if each.who.bare == who.bare]
+        if len(waiting) >= self.config.open:
+            self._end(min(waiting, key=lambda each: each.until))
         return self._ask(execution)
 
     async def _go_on(self, execution: Execution, action: str, asked: Element) -> Element:

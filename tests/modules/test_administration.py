@@ -161,7 +161,11 @@ def test_an_admin_of_one_domain_cannot_end_the_server_of_several(
 
 def shown(client: Client, name: str) -> list[str]:
     """What the only field of a command's form has in it."""
-    return [str(each) for each in begun(client, name).xpath(".//*[@var and not(@type='hidden')]/*/text()")]
+    return [
+        each.text or ""
+        for each in begun(client, name).xpath(".//*[@var and not(@type='hidden')]/*")
+        if each.tag == f"{X}value"
+    ]
 
 
 def test_the_list_of_admins_is_edited(prince: Client, romeo: Client) -> None:
@@ -269,8 +273,9 @@ def test_a_user_who_is_there_is_a_conflict(prince: Client, romeo: Client) -> Non
     assert condition(again) == "conflict"
 
 
-def test_passwords_that_differ_are_not_acceptable(prince: Client, manager: SessionManager) -> None:
-    assert condition(ran(prince, "add-user", **TYBALT, password_verify="ratcather")) == "not-acceptable"
+def test_passwords_that_differ_are_refused(prince: Client, manager: SessionManager) -> None:
+    answer = ran(prince, "add-user", **TYBALT, password_verify="ratcather")
+    assert notes(answer) == [("error", "the passwords differ")]
     assert record(manager, "tybalt@montague.lit") is None
 
 
@@ -298,6 +303,14 @@ def test_users_are_deleted_each_with_a_note(prince: Client, romeo: Client, manag
     ]
     assert record(manager, "romeo@montague.lit") is None
     assert not romeo.connected
+
+
+def test_to_delete_a_user_by_a_full_jid_deletes_the_account(
+    prince: Client, romeo: Client, manager: SessionManager
+) -> None:
+    answer = ran(prince, "delete-user", accountjids="romeo@montague.lit/nowhere")
+    assert notes(answer) == [("info", "romeo@montague.lit is deleted")]
+    assert record(manager, "romeo@montague.lit") is None
 
 
 def test_a_user_is_disabled_and_enabled_again(
@@ -390,7 +403,7 @@ def test_the_statistics_of_a_user(prince: Client, network: Network) -> None:
 def test_the_statistics_of_several_users_are_a_form_each(prince: Client, network: Network) -> None:
     server = network.server("montague.lit")
     for name in ("romeo", "benvolio"):
-        server.create(f"{name}@montague.lit", "secret")
+        server.create(JID.parse(f"{name}@montague.lit"), "secret")
     answer = ran(prince, "user-stats", accountjids=["benvolio@montague.lit", "romeo@montague.lit/phone"])
     named = answer.xpath(".//*[local-name()='field'][@var='accountjid']/*/text()")
     assert named == ["benvolio@montague.lit", "romeo@montague.lit"]
@@ -517,6 +530,7 @@ def test_the_welcome_message_is_set_and_deleted(prince: Client, network: Network
     tybalt.send("<presence/>")
     assert told(tybalt) == "Welcome,\ngentlemen"
     assert notes(begun(prince, "delete-welcome")) == [("info", "the welcome message is deleted")]
+    assert shown(prince, "set-welcome") == []
 
 
 def test_commands_of_a_module_that_is_off_are_not_there(network: Network) -> None:

@@ -151,7 +151,9 @@ def test_their_owner_finds_and_runs_the_commands_at_the_own_account(romeo: Clien
     assert ran.xpath(".//@status") == ["completed"]
 
 
-def test_nobody_finds_or_runs_commands_at_the_account_of_somebody_else(network: Network, romeo: Client) -> None:
+def test_nobody_finds_or_runs_commands_at_the_account_of_somebody_else(
+    network: Network, romeo: Client
+) -> None:
     mercutio = network.client("mercutio@montague.lit/street")
     romeo.send("<presence type='subscribe' to='mercutio@montague.lit'/>")
     mercutio.send("<presence type='subscribed' to='romeo@montague.lit'/>")
@@ -305,13 +307,13 @@ def test_a_form_that_does_not_come_back_in_time_is_given_up(romeo: Client, netwo
     assert refusal(late) == ("not-allowed", "session-expired")
 
 
-def test_somebody_begins_only_so_many_commands_until_they_end_one(romeo: Client, network: Network) -> None:
-    first, _ = session(run(romeo, "duel")), session(run(romeo, "duel"))
-    assert condition(run(romeo, "duel")) == "resource-constraint"
-    assert state(run(romeo, "truce"))[0] == "completed"
-    assert state(run(network.client("mercutio@montague.lit/street"), "duel"))[0] == "executing"
-    run(romeo, "duel", sessionid=first, action="cancel")
-    assert state(run(romeo, "duel"))[0] == "executing"
+def test_of_commands_that_nobody_ends_the_oldest_is_given_up(romeo: Client, network: Network) -> None:
+    mercutio = network.client("mercutio@montague.lit/street")
+    his = session(run(mercutio, "duel"))
+    first, second, third = (session(run(romeo, "duel")) for _ in range(3))
+    assert refusal(run(romeo, "duel", TYBALT, sessionid=first)) == ("not-allowed", "session-expired")
+    for client, id in ((romeo, second), (romeo, third), (mercutio, his)):
+        assert state(run(client, "duel", TYBALT, sessionid=id))[0] == "executing"
 
 
 def test_only_so_many_ended_sessions_are_remembered(romeo: Client) -> None:

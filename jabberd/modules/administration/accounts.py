@@ -53,13 +53,17 @@ class AccountCommands:
         yield from self._about("idle", self._idle, "get-idle-users")
 
     def _for_each(self, node: str, name: str, noun: str, verb: str) -> Command:
-        """A command that is a verb for each of several accounts; a note for each tells how that went."""
+        """A command that is a verb for each of several accounts; a note for each tells how that went.
+
+        Of an account a full JID means the same as its bare one, of a session it means that one alone.
+        """
 
         async def run(filled: Submission) -> Result:
             notes = []
             for jid in filled.jids(_ACCOUNTS.var):
+                whom = jid.bare if noun == "accounts" else jid
                 try:
-                    notes.append(("info", str(await self._call(noun, verb, jid=jid))))
+                    notes.append(("info", str(await self._call(noun, verb, jid=whom))))
                 except Refused as why:
                     notes.append(("error", str(why)))
             return Result(notes=tuple(notes))
@@ -83,11 +87,12 @@ class AccountCommands:
     async def _add(self, filled: Submission) -> Result:
         """Make an account (§4.1).
 
-        :raises StanzaError: ``not-acceptable``: the passwords differ; ``conflict``: it exists.
+        :raises StanzaError: ``conflict``: it exists (§6).
+        :raises Refused: the passwords differ.
         """
         jid, password = filled.jid(_ACCOUNT.var), filled.text(_PASSWORD.var)
         if password != filled.text(_AGAIN.var):
-            raise StanzaError("not-acceptable", "the passwords differ")
+            raise Refused("the passwords differ")
         if jid.domainpart == self._desk.domain.jid and (await self._desk.domain.account(jid)).exists:
             raise StanzaError("conflict", f"{jid.bare} exists already")
         return note(await self._call("accounts", "create", jid=jid, password=Secret(password)))

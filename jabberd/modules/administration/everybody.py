@@ -65,7 +65,8 @@ class MessageCommands:
         field = partial(Field, noun, "text-multi", name, required=True)
 
         async def shown() -> tuple[Field, ...]:
-            return (field(values=tuple((await self._text(noun)).split("\n")) if prefilled else ()),)
+            text = await self._text(noun) if prefilled else ""
+            return (field(values=tuple(text.split("\n")) if text else ()),)
 
         async def run(filled: Submission) -> Result:
             domain = self._desk.domain.jid
