@@ -131,10 +131,7 @@ class Registry:
         elif isinstance(declared, ListenerDeclared):
             self._listeners[declared.event].append(method)
         elif isinstance(declared, NonzaDeclared):
-            self._claim(f"{declared.name} {'after' if declared.bound else 'before'} binding", module)
-            (self.nonzas if declared.bound else self.unbound)[declared.name] = method
-            if declared.newcomers:
-                self.refused.add(declared.name)
+            self._bind_nonza(module, declared, method)
         elif isinstance(declared, InlineDeclared):
             self._claim(f"{declared.name} {declared.at.value}", module)
             (self.login if declared.at is LOGIN else self.binding)[declared.name] = method
@@ -170,6 +167,12 @@ class Registry:
         key = (declared.type, declared.payload, declared.to)
         self._claim(f"iq {declared.type} {declared.payload} for {declared.to.value}s", module)
         self._answers[key] = BoundAnswer(method, declared.by)
+
+    def _bind_nonza(self, module: Module, declared: NonzaDeclared, method: Callable[..., Any]) -> None:
+        self._claim(f"{declared.name} {'after' if declared.bound else 'before'} binding", module)
+        (self.nonzas if declared.bound else self.unbound)[declared.name] = method
+        if declared.newcomers:
+            self.refused.add(declared.name)
 
     def _claim(self, what: str, module: Module) -> None:
         if what in self._owner:

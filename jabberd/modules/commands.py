@@ -1,7 +1,7 @@
 """XEP-0050: commands that somebody runs at the domain, step by step, with forms.
 
-Those who live here find and run the same commands at their own account as well, which is where a client asks that
-leaves ``to`` out (RFC 6120 §10.3.3).
+Those who live here find and run the same commands at their own account as well, which is where a client
+asks that leaves ``to`` out (RFC 6120 §10.3.3).
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def test_c7_a_wrong_roster_set_is_refused_and_changes_nothing(
     unharmed()
 
 
-#: What is said to who sets the roster of somebody else: of a full JID the same whether it is connected or not.
+#: What is said to who sets somebody else's roster: of a full JID the same whether it is connected or not.
 OTHERS = {
     "juliet@capulet.lit": "forbidden",
     "nobody@capulet.lit": "forbidden",
@@ -210,11 +210,11 @@ def test_c7_nobody_sets_the_roster_of_somebody_else(
     romeo: Client, juliet: Client, unharmed: Callable[[], None]
 ) -> None:
     get(juliet)
-    for other in OTHERS:
+    for other, said in OTHERS.items():
         answer = romeo.ask(
             f"<iq type='set' to='{other}'><query xmlns='jabber:iq:roster'>{NURSE}</query></iq>"
         )
-        assert condition(answer) == OTHERS[other]
+        assert condition(answer) == said
     assert juliet.hears_nothing()
     assert get(juliet) == []
     unharmed()
