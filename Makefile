@@ -10,7 +10,7 @@ $(shell rm -f .venv/.has-*)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults guard bench bench-peers crowd fuzz lint types docs clean
+.PHONY: help demo run test faults interop guard bench bench-peers crowd fuzz lint types docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -28,6 +28,9 @@ test: .venv/.has-dev ## the whole test suite (ARGS="-k name" for a part)
 faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, USERS=50, and count (SEED=...)
 	@JABBERD_FAULTS_SECONDS=$(or $(FOR),120) JABBERD_FAULTS_USERS=$(or $(USERS),50) \
 	JABBERD_FAULTS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults
+
+interop: .venv/.has-dev ## the public interoperability suite, JAR=FILE, against this server (docs/interop.md)
+	@$(BIN)/python -m tests.interop.suite $(JAR) $(ARGS)
 
 bench: .venv/.has-bench ## measure what the server costs: two minutes, a table and a picture in var/bench
 	@$(BIN)/python benchmarks/bench.py --output var/bench $(ARGS)

@@ -1,0 +1,135 @@
+"""The public interoperability suite against this server: ``make interop JAR=FILE``; see docs/interop.md.
+
+The suite is a program of others (XMPP-Interop-Testing, on Smack), in Java, that is not part of this
+repository.  It always connects to port 5222.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from xml.etree import ElementTree
+
+from jabberd.certificates import development_certificates
+from tests.running import running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+KNOWN: Final = Path(__file__).with_suffix(".toml")
+_FOLDER: Final = Path("var/interop")
+_LONGEST: Final = 3600  # seconds: ten times what it takes
+_PASSWORD: Final = "secret"  # noqa: S105  # of a server that nobody else can reach
+_UTIL: Final = "org.igniterealtime.smack.inttest.util"
+_CONFIG: Final = """
+[[listeners]]
+kind = "c2s"
+address = "{address}"
+port = 5222
+[domains."example.org"]
+federation = "off"
+admins = ["admin@example.org"]
+[domains."example.org".modules]
+archive = true
+registration = {{open = true}}
+[domains."pubsub.example.org"]
+service = "pubsub"
+federation = "off"
+admins = ["admin@example.org"]
+[tls]
+certificates = "certs"
+[storage]
+url = "sqlite:jabberd.db"
+[limits]                        # it is a crowd at one address, and in a hurry
+exempt = ["{address}"]
+presence = "10000 per min"
+subscriptions = "100000 per h"
+"""
+
+
+def main(arguments: Sequence[str]) -> str | None:
+    """Run it.
+
+    :returns: which tests failed that are not `KNOWN` to; None if there is none.
+    """
+    asked = _parser().parse_args(arguments)
+    folder = _FOLDER.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config = _prepared(folder, asked.address, asked.more)
+    with running(config) as server:
+        command = _java(asked, folder)
+        with (folder / "suite.log").open("wb") as log:
+            subprocess.run(command, cwd=folder, stderr=log, check=False, timeout=_LONGEST)
+        print(
+            f"stanzas of each test: {folder / 'logs'}; what the suite and the server say: {log.name}, {server.log}"
+        )
+    results = folder / "logs" / "test-results.xml"
+    if not results.exists():
+        return "the suite did not come to its end"
+    failed = sorted(set(failures(results.read_bytes())) - set(known()))
+    return f"failed, and not known to: {', '.join(failed)}" if failed else None
+
+
+def known() -> Mapping[str, str]:
+    """The tests that do not pass, by class and method, each with the reason."""
+    return tomllib.loads(KNOWN.read_text())
+
+
+def failures(results: bytes) -> list[str]:
+    """The tests that failed, as ``Class.method``, of a file of results in JUnit's format."""
+    cases = ElementTree.fromstring(results).iterfind(".//testcase")  # noqa: S314  # the suite wrote it just now
+    return [case.get("name", "").partition(" ")[0] for case in cases if case.find("failure") is not None]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make interop", description=__doc__)
+    parser.add_argument(
+        "jar", type=Path, help="the suite: smack-sint-server-extensions-...-with-dependencies.jar"
+    )
+    parser.add_argument("--address", default="127.0.0.1", help="where the server listens, on port 5222")
+    parser.add_argument("--specifications", help="only these, like XEP-0030,RFC6121")
+    parser.add_argument("--tests", help="only these classes, or Class.method, separated by commas")
+    parser.add_argument("--more", type=Path, help="tables to add to the server's configuration")
+    return parser
+
+
+def _prepared(folder: Path, address: str, more: Path | None) -> Path:
+    """A configuration with its certificate and the admin's account."""
+    development_certificates(folder / "certs", ["example.org", "pubsub.example.org"])
+    config = folder / "jabberd.toml"
+    config.write_text(_CONFIG.format(address=address) + (more.read_text() if more else ""))
+    jabberctl = Path(sys.executable).with_name("jabberctl")
+    account = ["--password-stdin", "accounts", "create", "admin@example.org"]
+    subprocess.run([jabberctl, "--config", config, *account], input=_PASSWORD, text=True, check=True)
+    return config
+
+
+def _java(asked: argparse.Namespace, folder: Path) -> list[str]:
+    """What starts the suite."""
+    settings = {
+        "service": "example.org",
+        "host": asked.address,
+        "securityMode": "required",
+        "acceptAllCertificates": "true",
+        "replyTimeout": "5000",
+        "adminAccountUsername": "admin",
+        "adminAccountPassword": _PASSWORD,
+        "enabledConnections": "tcp",
+        "dnsResolver": "javax",
+        "enabledSpecifications": asked.specifications,
+        "enabledTests": asked.tests,
+        "testRunResultProcessors": f"{_UTIL}.StdOutTestRunResultProcessor,{_UTIL}.JUnitXmlTestRunResultProcessor",
+        "debugger": f"{_UTIL}.ModifiedStandardSinttestDebuggerMetaFactory",
+    }
+    given = [f"-Dsinttest.{name}={value}" for name, value in settings.items() if value]
+    return ["java", *given, f"-DlogDir={folder / 'logs'}", "-jar", str(asked.jar.resolve())]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
