@@ -195,9 +195,8 @@ class SessionHost(Protocol):
         """
 
     async def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
-        """A client said something that is no stanza before it bound a resource.
+        """A client said what is no stanza before it bound a resource (no username: before it logged in).
 
-        :param username: empty: it has not logged in, and can be refused at most.
         :returns: the session that goes on with this stream, if that is what it asked for.
         :raises StreamError: ``unsupported-stanza-type`` if no module knows it.
         """

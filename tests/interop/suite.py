@@ -13,7 +13,8 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from xml.etree import ElementTree
+
+from lxml import etree
 
 from jabberd.certificates import development_certificates
 from tests.running import running
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 KNOWN: Final = Path(__file__).with_suffix(".toml")
 _FOLDER: Final = Path("var/interop")
 _LONGEST: Final = 3600  # seconds: ten times what it takes
-_PASSWORD: Final = "secret"  # noqa: S105  # of a server that nobody else can reach
+_PASSWORD: Final = "secret"  # of a server that nobody else can reach
 _UTIL: Final = "org.igniterealtime.smack.inttest.util"
+_RESULTS: Final = ("StdOut", "JUnitXml")
 _CONFIG: Final = """
 [[listeners]]
 kind = "c2s"
@@ -66,9 +68,7 @@ def main(arguments: Sequence[str]) -> str | None:
         command = _java(asked, folder)
         with (folder / "suite.log").open("wb") as log:
             subprocess.run(command, cwd=folder, stderr=log, check=False, timeout=_LONGEST)
-        print(
-            f"stanzas of each test: {folder / 'logs'}; what the suite and the server say: {log.name}, {server.log}"
-        )
+        sys.stdout.write(f"stanzas of each test: {folder}/logs; logs: {log.name}, {server.log}\n")
     results = folder / "logs" / "test-results.xml"
     if not results.exists():
         return "the suite did not come to its end"
@@ -83,7 +83,7 @@ def known() -> Mapping[str, str]:
 
 def failures(results: bytes) -> list[str]:
     """The tests that failed, as ``Class.method``, of a file of results in JUnit's format."""
-    cases = ElementTree.fromstring(results).iterfind(".//testcase")  # noqa: S314  # the suite wrote it just now
+    cases = etree.fromstring(results).iterfind(".//testcase")
     return [case.get("name", "").partition(" ")[0] for case in cases if case.find("failure") is not None]
 
 
@@ -124,7 +124,7 @@ def _java(asked: argparse.Namespace, folder: Path) -> list[str]:
         "dnsResolver": "javax",
         "enabledSpecifications": asked.specifications,
         "enabledTests": asked.tests,
-        "testRunResultProcessors": f"{_UTIL}.StdOutTestRunResultProcessor,{_UTIL}.JUnitXmlTestRunResultProcessor",
+        "testRunResultProcessors": ",".join(f"{_UTIL}.{kind}TestRunResultProcessor" for kind in _RESULTS),
         "debugger": f"{_UTIL}.ModifiedStandardSinttestDebuggerMetaFactory",
     }
     given = [f"-Dsinttest.{name}={value}" for name, value in settings.items() if value]
