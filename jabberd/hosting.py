@@ -10,7 +10,8 @@ import secrets
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from jabberd import loader
 from jabberd.api.domain import Operators
@@ -28,9 +29,10 @@ from jabberd.jsm.verbs import AccountVerbs
 from jabberd.storage import open_storage
 from jabberd.streams import rules, vouch
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
+from jabberd.xmpp.domain import a_labels, ip_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from jabberd.admin import Admin
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from jabberd.streams.vouch import Trust
     from jabberd.xmpp.jid import JID
 
+_HTTPS: Final = 443
 _KEPT = ("localhost", "secret")  # owner and key of what `secret_of` keeps
 
 
@@ -186,14 +189,26 @@ def kept_rules(url: str) -> dict[tuple[str, str], bool]:
     return kept[0]
 
 
+def _named(settings: ServerSettings) -> Iterator[tuple[str, Domain]]:
+    """The names that certificates are wanted for, each with its domain: also those where pages are."""
+    yield from settings.domains.items()
+    if any(each.kind == "web" and each.direct_tls for each in settings.listeners):
+        for domain in settings.domains.values():
+            host = urlsplit(domain.url).hostname
+            if host and host not in settings.domains:
+                yield host, domain
+
+
 def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCertificate]:
     """For each domain the certificate that names it; what is missing is noted in the config."""
     folders: dict[Path, CertificateFolder] = {}
     chosen: dict[str, ServerCertificate] = {}
-    for name, domain in settings.domains.items():
+    for name, domain in _named(settings):
         own = domain.certificates is not None
         path = domain.certificates or settings.tls.certificates
-        keys = ("domains", name, "certificates") if own else ("tls", "certificates")
+        keys = (
+            ("domains", name, "certificates") if own and name in settings.domains else ("tls", "certificates")
+        )
         if path is None:
             if domain.require_tls:
                 config.problem(("domains", name), "has no certificate; name a folder in tls.certificates")
@@ -210,6 +225,35 @@ def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCe
                 said = "needs a certificate; name a folder in tls.certificates"
                 config.problem(("listeners", number, "direct_tls"), said)
     return chosen
+
+
+def check_pages(config: Config, settings: ServerSettings) -> None:
+    """See that others can reach the pages of modules; what is missing is noted in the config."""
+    doors = [each for each in settings.listeners if each.kind == "web"]
+    for name, domain in settings.domains.items():
+        for module in loader.chosen(domain.modules, domain.service):
+            keys = ("domains", name, "modules", module)
+            if not loader.has_pages(module):
+                continue
+            if not doors:
+                config.problem(keys, 'has pages, and nobody can reach them; add a listener of the kind "web"')
+            elif not domain.url and not any(each.direct_tls for each in doors):
+                said = "has pages behind another server; say with url where others reach them"
+                config.problem(("domains", name), said)
+
+
+def public_url(settings: ServerSettings, domain: JID, bound: Iterable[tuple[str, str, int]]) -> str:
+    """Where others reach the pages of a domain: see ``Domain.url``.
+
+    :param bound: kind, address and port of each listener.
+    """
+    if settings.domains[domain].url:
+        return settings.domains[domain].url
+    port = next((port for kind, _, port in bound if kind == "web-direct"), None)
+    if port is None:
+        return ""
+    host = domain if ip_literal(domain) else a_labels(domain)
+    return f"https://{host}" + ("" if port == _HTTPS else f":{port}")
 
 
 def settings_of(config: Config) -> ServerSettings:
@@ -238,12 +282,15 @@ def module_settings(
     for module in loader.chosen(switches, service):
         keys = ("domains", name, "modules", module)
         try:
-            settings = config.validate(keys, loader.module_class(module).Config)
+            cls = loader.module_class(module)
+            settings = config.validate(keys, cls.Config)
         except loader.LoadError as error:
             config.problem(keys, error.said)
             continue
         if settings is not None:
             chosen[module] = settings
+            if said := cls.objection(settings):
+                config.problem(keys, said)
     return chosen
 
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from jabberd import modules
 from jabberd.api import Archive, Keyed, Module, Ordered
+from jabberd.api.declarations import PageDeclared
 from jabberd.registry import LoadError, Registry
 from jabberd.typed import read
 
@@ -32,6 +33,7 @@ __all__ = [
     "Modules",
     "available",
     "chosen",
+    "has_pages",
     "has_residents",
     "in_order",
     "made",
@@ -267,6 +269,15 @@ def _validated(name: str, cls: type[Settings], settings: object) -> Settings:
     if config is None:
         raise LoadError(name, f"its setting {told[0]}")
     return config
+
+
+def has_pages(name: str) -> bool:
+    """Whether a module gives pages, and can be imported at all."""
+    try:
+        declarations = module_class(name).declarations
+    except LoadError:
+        return False
+    return any(isinstance(declared, PageDeclared) for _, declared in declarations)
 
 
 def has_residents(cls: type[Module]) -> bool:

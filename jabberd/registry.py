@@ -20,6 +20,7 @@ from jabberd.api.declarations import (
     ListenerDeclared,
     NewcomerDeclared,
     NonzaDeclared,
+    PageDeclared,
     ServesDeclared,
     Target,
     UndeliveredDeclared,
@@ -112,6 +113,7 @@ class Registry:
         self.login: dict[str, Callable[..., Any]] = {}
         self.binding: dict[str, Callable[..., Any]] = {}
         self.bound: list[Callable[..., Any]] = []
+        self.pages: dict[str, Callable[[Any], Any]] = {}
         self._answers: dict[tuple[str, str, Target], BoundAnswer] = {}
         self._owner: dict[str, str] = {}
         self._listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
@@ -137,7 +139,14 @@ class Registry:
             (self.login if declared.at is LOGIN else self.binding)[declared.name] = method
         elif isinstance(declared, BoundDeclared):
             self.bound.append(method)
-        elif isinstance(declared, ServesDeclared):
+        elif isinstance(declared, PageDeclared):
+            self._claim(f"the pages at /{declared.path}", module)
+            self.pages[declared.path] = method
+        else:
+            self._bind_sole(module, declared, method)
+
+    def _bind_sole(self, module: Module, declared: Declared, method: Any) -> None:
+        if isinstance(declared, ServesDeclared):
             self._claim("all stanzas of its domain", module)
             self.serves = method
         elif isinstance(declared, UndeliveredDeclared):

@@ -30,7 +30,7 @@ from jabberd.services import Hosts, InOrder, Links, Listeners, StorageService, S
 from jabberd.storage import open_storage
 from jabberd.storage.migrate import migrate
 from jabberd.storage.ownership import ownership
-from jabberd.streams.addresses import Addresses, most_connections
+from jabberd.streams.addresses import Addresses, ip, most_connections
 from jabberd.streams.clients import ClientFactory
 from jabberd.streams.components import ComponentFactory, ComponentVerbs
 from jabberd.streams.link_verbs import LinkVerbs, outlook
@@ -116,6 +116,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     services.append(Hangup(reload, reactor))
     admin = _admin(reload, components)
     parts.let_operate(settings)
+    factories |= _web(hosts, shown, addresses, reactor, {each.kind for each in settings.listeners})
     if any(each.kind == "http" for each in settings.listeners):
         lag, pages = _pages(domains, admin, reload, settings.limits.http_connections)
         services.append(lag)
@@ -166,6 +167,7 @@ def _examined(config: Config) -> tuple[Shown, Trust, dict[str, Trust]]:
     trust, client_trust = terms.trust(config), terms.client_trust(config)
     for name, domain in settings.domains.items():
         hosting.module_settings(config, name, domain.modules, domain.service)
+    hosting.check_pages(config, settings)
     config.check()
     return shown, trust, client_trust
 
@@ -211,6 +213,34 @@ def _client_factories(
     contexts.asks = lambda domain: domain in hosts and hosts[domain].manager.policy.named is not None
     direct = TLSMemoryBIOFactory(contexts.acceptor(), False, clients, reactor)
     return clients, {"c2s": clients, "c2s-direct": direct}
+
+
+def _web(
+    hosts: Mapping[str, hosting.Host], shown: Shown, addresses: Addresses, reactor: Any, kinds: set[str]
+) -> dict[str, Any]:
+    """What serves everybody the pages of modules, by the kind of listener.
+
+    :param kinds: those that are wanted at all.
+    """
+    if "web" not in kinds:
+        return {}
+    from jabberd.pages import Counted, PublicPages  # noqa: PLC0415 - 3 MiB, for those who want it
+
+    def declared() -> dict[str, Any]:
+        managers = [host.manager for host in hosts.values()]
+        return {each.jid: (each.url, each.registry.pages) for each in managers}
+
+    def counted(factory: Any) -> Any:
+        return Counted(
+            factory, lambda peer: addresses.admit(ip(peer)), lambda peer: addresses.leave(ip(peer))
+        )
+
+    site = PublicPages(declared, reactor)
+    factories = {"web": counted(site)}
+    contexts = shown.contexts("http/1.1")
+    if contexts is not None:
+        factories["web-direct"] = counted(TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor))
+    return factories
 
 
 def _pages(domains: Hosts, admin: Admin, reload: Reload, most: int) -> tuple[Service, dict[str, Any]]:

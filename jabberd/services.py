@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.servers import ServerFactory
+    from jabberd.xmpp.jid import JID
 
 __all__ = ["Hosts", "InOrder", "Links", "Listeners", "StorageService", "Streams"]
 
@@ -77,6 +78,10 @@ class Listeners(Service):
         """Kind, address and port of each listener."""
         return [(kind, port.getHost().host, port.getHost().port) for kind, port in self._ports]
 
+    def url_of(self, domain: JID) -> str:
+        """Where the pages of a domain are."""
+        return hosting.public_url(self._settings, domain, self.bound)
+
     def privilegedStartService(self) -> None:
         for listener in self._settings.listeners:
             kind = f"{listener.kind}-direct" if listener.direct_tls else listener.kind
@@ -126,6 +131,7 @@ class Hosts(Service):
 
     async def _start(self) -> None:
         for name, host in self.hosts.items():
+            host.manager.url = self._listeners.url_of(host.manager.jid)
             await host.modules.start()
             if host.manager.has_accounts:
                 self._clients.hosts = {**self._clients.hosts, name: host.manager}

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from jabberd import rates
 from jabberd.typed import Mistake, Settings, beside, checked, example, reads
+from jabberd.xmpp.domain import origin
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ HostAndPort = Annotated[Address, reads(_address)]
 Authority = Annotated[str, reads(_authority)]
 DomainName = Annotated[JID, reads(_domain)]
 AccountName = Annotated[JID, reads(_account)]
+PublicURL = Annotated[str, checked(origin)]
 Socket = Annotated[FilePath, checked(_socket)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
@@ -193,25 +195,29 @@ class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
     :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``component`` for components (XEP-0114), ``http``
-        for operators: ``/metrics`` and ``/healthz``, for whoever can connect.
+        for operators: ``/metrics`` and ``/healthz``, for whoever can connect; ``web`` for everybody, with the
+        pages of modules.
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
-    :ivar allow_remote: whether components may come from other machines: what they say is not encrypted.
+    :ivar allow_remote: whether components, or those who ask for pages without TLS, may come from other
+        machines: what they say is not encrypted.
     :ivar port: 0 lets the system choose one.
     """
 
-    kind: Literal["c2s", "s2s", "component", "http"]
+    kind: Literal["c2s", "s2s", "component", "http", "web"]
     address: IP
     port: Port
     direct_tls: bool = False
     allow_remote: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind != "component":
+        if self.kind != "component" and (self.kind != "web" or self.direct_tls):
             return
         if self.direct_tls:
             raise Mistake("is not there for components; take it away", "direct_tls")
         if not self.allow_remote and not ipaddress.ip_address(self.address).is_loopback:
             said = "lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true"
+            if self.kind == "web":
+                said += ", or direct_tls = true"
             raise Mistake(said, "address")
 
 
@@ -392,6 +398,7 @@ class Domain(Settings):
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
     :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
+    :ivar url: where others reach its pages; empty: at its name, on the first ``web`` listener with TLS.
     :ivar service: the module that serves it, instead of accounts: ``pubsub``.
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """
@@ -405,6 +412,7 @@ class Domain(Settings):
     certificates: FilePath | None = None
     client_authorities: tuple[FilePath, ...] | None = None
     admins: tuple[AccountName, ...] = ()
+    url: PublicURL = ""
     service: str = ""
     modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Storage
 
-__all__ = ["Few", "Health", "Page", "Pages"]
+__all__ = ["Body", "Few", "Health", "Page", "Pages", "Refusal", "TakesBodies", "Unwanted", "plain"]
 
 log = Logger()
 
 _MOST_BODY: Final = 64 << 10  # bytes of one request
 _TIMEOUT: Final = 30.0  # seconds that a connection may be silent
 _PATIENCE: Final = 2.0  # seconds that the storage has for an answer
-_TOO_LARGE: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Page(Resource):
@@ -73,30 +73,100 @@ def plain(request: Request, type: bytes, body: bytes) -> bytes:
     return body
 
 
+class Body(Protocol):
+    """Takes the body of a request while it arrives."""
+
+    def take(self, data: bytes) -> None:
+        """The next part of it.
+
+        :raises Unwanted: no more of it is.
+        """
+
+    def drop(self) -> None:
+        """It will not get whole."""
+
+
+@runtime_checkable
+class TakesBodies(Protocol):
+    """A page that takes bodies of any length."""
+
+    def body(self, request: Request, length: int | None) -> Body | None:
+        """What takes the body of a request, which has its headers but is not rendered yet.
+
+        `Resource.render` finds it in ``request.body`` when it is whole.
+
+        :param length: as announced; None: it comes in chunks.
+        :returns: None: it is as small as that of any request.
+        :raises Unwanted: none of it is.
+        """
+
+
+class Unwanted(Exception):  # noqa: N818  # what the body is
+    """A request is refused before it is whole, with that status, and its connection ends."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class BoundedRequest(Request):
-    """A request whose body is as long as a page may want, and no longer."""
+    """A request whose body is as long as a page may want, and no longer.
+
+    :ivar body: what took the body, where the page is one of `TakesBodies`.
+    """
 
     channel: Any
     content: Any
+    body: Body | None = None
     _refused = False
 
     def gotLength(self, length: int | None) -> None:
         Request.gotLength(self, 0)  # which keeps the body in memory; Twisted would trust the length
-        if length is not None and length > _MOST_BODY:
-            self._refuse()
+        try:
+            page = self._addressed()
+            self.body = page.body(self, length) if isinstance(page, TakesBodies) else None
+            if self.body is None and length is not None and length > _MOST_BODY:
+                raise Unwanted(http.REQUEST_ENTITY_TOO_LARGE)
+        except Unwanted as why:
+            self._refuse(why.code)
+
+    def _addressed(self) -> Any:
+        """The page that the request will go to; Twisted looks for it when the body is whole."""
+        channel = self.channel
+        self.method, self.uri = channel._command, channel._path  # noqa: SLF001  # known to nobody else yet
+        self.path, self.clientproto = self.uri.partition(b"?")[0], channel._version  # noqa: SLF001  # as above
+        self.prepath, self.postpath = [], list(map(unquote_to_bytes, self.path[1:].split(b"/")))
+        return channel.site.getResourceFor(self)
 
     def handleContentChunk(self, data: bytes) -> None:
         if self._refused:
             return
-        if self.content.tell() + len(data) > _MOST_BODY:
-            self._refuse()
-        else:
-            Request.handleContentChunk(self, data)
+        try:
+            if self.body is not None:
+                self.body.take(data)
+            elif self.content.tell() + len(data) > _MOST_BODY:
+                raise Unwanted(http.REQUEST_ENTITY_TOO_LARGE)
+            else:
+                Request.handleContentChunk(self, data)
+        except Unwanted as why:
+            self._refuse(why.code)
 
-    def _refuse(self) -> None:
+    def _refuse(self, code: int) -> None:
         self._refused = True
-        self.channel.transport.write(_TOO_LARGE)
+        if self.body is not None:
+            self.body.drop()
+        self.requestHeaders.removeHeader(b"expect")  # or it would be told to continue
+        self.responseHeaders.removeHeader(b"server")
+        self.responseHeaders.setRawHeaders(b"content-length", [b"0"])
+        self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        reason = http.RESPONSES.get(code, b"")
+        self.channel.writeHeaders(b"HTTP/1.1", b"%d" % code, reason, self.responseHeaders)
         self.channel.loseConnection()
+
+    def connectionLost(self, reason: Any) -> None:
+        if self.body is not None:
+            self.body.drop()
+        Request.connectionLost(self, reason)
 
     def process(self) -> None:
         if not self._refused:

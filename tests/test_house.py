@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jsm": _SEAMS,
     "storage": _SEAMS | {"lock"},
     "pubsub": {"api", "interfaces", "xmpp"},
-    "modules": {"api", "pubsub", "xmpp"},
+    "modules": {"api", "pubsub", "web", "xmpp"},
     "loader": {"api", "interfaces", "modules", "registry", "typed", "xmpp"},
     "admin": _SEAMS,
     "local": {"lock"},
@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "holdings": _SEAMS,
     "web": _SEAMS,
     "metrics": _SEAMS | {"web"},
+    "pages": {"web"},
     # these put the parts together, and alone know more than one of them
     "hosting": _SEAMS | _PARTS,
     "operating": _SEAMS | _PARTS | {"hosting", "logs"},
@@ -63,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": _SEAMS
     | _PARTS
     | {"holdings", "hosting", "logs", "manhole", "metrics", "operating"}
-    | {"services", "web"},
+    | {"pages", "services", "web"},
     "direct": _SEAMS | _PARTS | {"hosting", "operating"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together

@@ -37,6 +37,7 @@ from jabberd.api.declarations import (
     nonza,
     on,
     operator,
+    page,
     serves,
     undelivered,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "nonza",
     "on",
     "operator",
+    "page",
     "serves",
     "undelivered",
 ]

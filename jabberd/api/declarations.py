@@ -139,6 +139,13 @@ class BoundDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class PageDeclared:
+    """A method that gives what is found at a path of the domain's pages, and below it."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class VerbDeclared:
     """A method that operators can call."""
 
@@ -155,6 +162,7 @@ Declared = (
     | NonzaDeclared
     | InlineDeclared
     | BoundDeclared
+    | PageDeclared
     | VerbDeclared
 )
 
@@ -287,6 +295,17 @@ def bound(method: F) -> F:
     ``method(session)`` returns an element or None, and may be ``async``; see `inline`.
     """
     return _declare(BoundDeclared())(method)
+
+
+def page(path: str) -> Callable[[F], F]:
+    """Declare that a method gives what stands at a path of the domain's pages, and below it, over HTTP.
+
+    ``method(request)`` returns the `jabberd.web.Page` that answers it; what is left of the path is in
+    ``request.postpath``.  See ``Domain.url``.
+
+    :param path: as after the host's name, without the first slash: ``upload``, ``.well-known/host-meta``.
+    """
+    return _declare(PageDeclared(path))
 
 
 def operator(help: str) -> Callable[[F], F]:

@@ -176,6 +176,7 @@ class Domain(Protocol):
     """The domain that a module serves."""
 
     jid: JID
+    url: str  #: where its pages are (`jabberd.api.page`), without a slash at its end; empty: it has none
     clock: IReactorTime
     storage: interfaces.Storage
     credentials: interfaces.Credentials

@@ -66,6 +66,14 @@ class Module:
         self.stores = stores
         self.log = log
 
+    @classmethod
+    def objection(cls, config: Any) -> str:  # noqa: ARG003  # for subclasses
+        """What this machine lacks for these settings, as ``what is wrong; what to do``; empty: nothing.
+
+        It is told before anything starts, with file and line.
+        """
+        return ""
+
     def inline_features(self, security: Security) -> tuple[Element, ...]:  # noqa: ARG002  # for subclasses
         """What the stream advertises of what a client may ask for while it logs in (XEP-0388 §2.1).
 

@@ -84,6 +84,7 @@ class SessionManager:
         self.credentials = credentials
         self.policy = policy or LoginPolicy()
         self.registry = Registry()
+        self.url = ""
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
         self.held = Held()

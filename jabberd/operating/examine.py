@@ -36,6 +36,7 @@ def examine(config: Config) -> None:
     :raises ConfigError: with all that were found.
     """
     hosting.certificates(config, hosting.settings_of(config))
+    hosting.check_pages(config, hosting.settings_of(config))
     terms.trust(config)
     terms.client_trust(config)
     memory = open_storage("memory", None)

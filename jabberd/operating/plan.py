@@ -42,6 +42,7 @@ class Plan:
             name: hosting.module_settings(config, name, each.modules, each.service)
             for name, each in domains.items()
         }
+        hosting.check_pages(config, self.settings)
         config.check()
         for name in domains:
             if name not in parts.hosts:
@@ -113,6 +114,7 @@ class Plan:
         parts.policies.update(terms.policies(self.settings))
         for host in parts.hosts.values():
             hosting.settle(host, self.settings, self._client_trust)
+            host.manager.url = hosting.public_url(self.settings, host.manager.jid, parts.bound())
         parts.let_operate(self.settings)
         parts.clients.hosts = hosting.open_hosts(parts.hosts)
 

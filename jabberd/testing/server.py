@@ -102,6 +102,7 @@ class Server:
                 limits=limits,
             )
             manager.registrar = Registrar(manager, accounts)
+            manager.url = f"https://{name}"
             self._start(Host(manager, accounts, loader.Modules(manager, configured, classes)))
         trusted = frozenset(map(JID.parse, admins))
         admin = Admin(lambda: hosting.verb_groups(self.hosts))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 import idna
 
-__all__ = ["a_labels", "ip_literal"]
+__all__ = ["a_labels", "ip_literal", "origin"]
 
 
 def ip_literal(domainpart: str) -> IPv4Address | IPv6Address | None:
@@ -27,3 +28,21 @@ def a_labels(domainpart: str) -> str:
     if domainpart.isascii():
         return domainpart.rstrip(".").lower()
     return idna.encode(domainpart.rstrip(".")).decode("ascii").lower()
+
+
+def origin(text: str) -> str:
+    """An origin over HTTPS (RFC 6454 §6.2): a host, and a port if it is not 443; nothing stays nothing.
+
+    :raises ValueError: it is anything else; with what to do.
+    """
+    said = 'is no place for pages; write it like "https://example.org" or "https://example.org:5443"'
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        written = f"[{host}]" if ":" in host else host
+        whole = f"https://{written}" + (f":{parts.port}" if parts.port is not None else "")
+    except ValueError:
+        raise ValueError(said) from None
+    if text and (not host or whole != text):
+        raise ValueError(said)
+    return text

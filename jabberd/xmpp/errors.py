@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from xml.etree.ElementTree import Element
 
 #: RFC 6120 §8.3.3: each defined condition with the error type that the section recommends.
@@ -81,7 +81,7 @@ class StanzaError(XMPPError):
     :param text: a human-readable explanation, or empty for none.
     :param type: ``auth``, ``cancel``, ``continue``, ``modify`` or ``wait``; the recommended one unless given.
     :param application: an application-specific condition as ``(namespace, name)`` (§8.3.4).
-    :param details: that condition's attributes.
+    :param details: that condition's attributes; ``inside``: its child elements.
     :param beside: an element that the error stanza has before its ``<error/>``: what stands unchanged.
     """
 
@@ -93,6 +93,7 @@ class StanzaError(XMPPError):
         type: str | None = None,
         application: tuple[str, str] | None = None,
         details: Mapping[str, str] | None = None,
+        inside: Iterable[Element] = (),
         beside: Element | None = None,
     ) -> None:
         super().__init__(condition, text)
@@ -101,6 +102,7 @@ class StanzaError(XMPPError):
         self.text = text
         self.application = application
         self.details = details or {}
+        self.inside = tuple(inside)
         self.beside = beside
 
 

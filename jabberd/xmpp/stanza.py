@@ -278,6 +278,7 @@ def error_element(error: StanzaError, by: JID | None = None) -> Element:
     if error.application:
         namespace, local = error.application
         element.append(Element(f"{{{namespace}}}{local}", {**error.details}))
+        element[-1].extend(error.inside)
     return element
 
 

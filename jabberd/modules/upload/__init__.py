@@ -1,0 +1,223 @@
+"""XEP-0363: clients put files on this server, and send others the place where they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from jabberd.api import (
+    DOMAIN,
+    IQ,
+    JID,
+    LOCAL,
+    AccountDeleted,
+    E,
+    Element,
+    Keyed,
+    Module,
+    Refused,
+    StanzaError,
+    answers,
+    on,
+    operator,
+    page,
+)
+from jabberd.modules.upload.files import File, Files, Held
+from jabberd.modules.upload.pages import file_page
+from jabberd.modules.upload.slots import Allowance, FullError, Slots
+from jabberd.modules.upload.terms import NS, PURPOSE, PURPOSES, Terms, announced
+from jabberd.xmpp.forms import Field, Form
+from jabberd.xmpp.timestamp import to_stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.web.resource import Resource
+
+PATH: Final = "upload"
+_SWEEP: Final = 3600.0  # seconds between two looks at what has expired
+_LEFT: Final = 64 << 20  # bytes of the disk that stay free
+
+Rows = list[dict[str, object]]
+
+
+class Upload(Module, xep=363, version="1.2.0"):
+    """Promises slots to the domain's own accounts, and takes and gives what is put there."""
+
+    requires = ("disco",)
+    identities = (("store", "file"),)
+    features = (NS, *(f"{PURPOSE}#{each}" for each in PURPOSES))
+
+    class Config(Terms):
+        """See `Terms`."""
+
+    config: Config
+
+    rows = Keyed("upload-files", of=File)
+    held = Keyed("upload-held", of=Held)
+    quotas = Keyed("upload-quotas", of=int)
+
+    @classmethod
+    def objection(cls, config: Config) -> str:
+        """See `jabberd.api.Module`."""
+        folder = config.folder
+        there = folder if folder.exists() else folder.parent
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return ""
+        return f'its folder "{folder}" cannot be used; make it, for the user that the server runs as'
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        clock = self.domain.clock
+        self.slots = Slots()
+        self.files = Files(self.rows, self.held, self.domain.jid, lambda: self.config.folder, clock)
+        self._sweep = LoopingCall(self._sweep_out)
+        self._sweep.clock = clock
+
+    async def start(self) -> None:
+        """Count what there is, and look for what has expired from now on."""
+        await self.files.start()
+        self._sweep.start(_SWEEP, now=False)
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._sweep.running:
+            self._sweep.stop()
+
+    def _sweep_out(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._swept()).addErrback(
+            lambda why: self.log.failure("what has expired cannot be removed", why)
+        )
+
+    async def _swept(self) -> None:
+        now = self._seconds()
+        gone = await self.files.sweep(lambda file: file.expires <= now)
+        await self.files.settle()
+        if gone:
+            self.log.info("{count} files have expired", count=gone)
+
+    def _seconds(self) -> float:
+        return self.domain.clock.seconds()
+
+    def extensions(self) -> Iterable[Element]:
+        """§3; see `jabberd.modules.disco.Extends`."""
+        most = Field("max-file-size", values=(str(self.config.size),))
+        yield Form(NS, (most,)).element("result")
+
+    @page(PATH)
+    def found(self, request: Any) -> Resource:
+        """A place for a file."""
+        return file_page(request, self.files, self.slots, self._seconds)
+
+    # -- what clients ask for -----------------------------------------------------------------------
+
+    @answers.get(NS, "request", to=DOMAIN, by=LOCAL)
+    async def promise(self, request: IQ) -> Element:
+        """Promise to take a file (§4)."""
+        account = await self.domain.account(request.sender.bare)
+        if account.anonymous or not account.exists:
+            raise StanzaError("forbidden", "only accounts may upload")  # §6
+        if not self.domain.url:
+            raise StanzaError("service-unavailable", "the files of this domain cannot be reached")
+        file = announced(request, self.config, self._seconds())
+        await self._admit(file)
+        typed = bool(request.payload.get("content-type"))
+        secret, slot = self.slots.promise(file, self._seconds() + self.config.timeout, typed=typed)
+        places = (
+            (name, f"{PATH}/{key}/{quote(file.name)}") for name, key in (("put", secret), ("get", slot.token))
+        )
+        return E(NS, "slot", None, *(E(NS, name, {"url": f"{self.domain.url}/{at}"}) for name, at in places))
+
+    async def _admit(self, file: File) -> None:
+        """See whether there is room for the file (§6).
+
+        :raises StanzaError: ``resource-constraint``, with the time when there may be.
+        """
+        now, config = self._seconds(), self.config
+        profile = file.purpose == "profile"
+        quota = await self.quotas.get(file.uploader)
+        held = await self.files.of(file.uploader)
+        stored = config.profile_quota if profile else quota or config.quota
+        counted = [each for each in held.values() if (each.purpose == "profile") == profile]
+        promised = self.slots.promised(file.uploader, now)
+        try:
+            Allowance(config.day, stored, config.slots).check(file.size, counted, promised, now)
+            if self.files.total + self.slots.size + file.size > config.total:
+                raise FullError("the server has no room for more files", now + _SWEEP)
+            if shutil.disk_usage(config.folder).free < file.size + self.slots.size + _LEFT:
+                self.log.error("the disk with {folder} is full", folder=str(config.folder))
+                raise FullError("the server has no room for more files", now + _SWEEP)
+        except FullError as why:
+            stamp = why.until and to_stamp(datetime.fromtimestamp(why.until + 1, UTC))
+            application, details = ((NS, "retry"), {"stamp": stamp}) if stamp else (None, {})
+            raise StanzaError(
+                "resource-constraint", str(why), application=application, details=details
+            ) from None
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """What belonged to an account goes with it."""
+        self.slots.forget(event.jid)
+        await self.files.sweep(lambda file: file.uploader == event.jid, counts=False)
+
+    # -- for operators ------------------------------------------------------------------------------
+
+    @operator("list how much each account has uploaded")
+    async def usage(self) -> Rows:
+        """Those with the most first."""
+        found: dict[str, list[int]] = {}
+        async for _, file in self.files.all():
+            of = found.setdefault(file.uploader, [0, 0])
+            of[0] += 1
+            of[1] += file.size
+        rows = [{"jid": jid, "files": count, "bytes": size} for jid, (count, size) in found.items()]
+        return sorted(rows, key=lambda row: -int(str(row["bytes"])))
+
+    @operator("list the files that an account has uploaded")
+    async def list(self, jid: JID) -> Rows:
+        """The newest last."""
+        tokens = await self.files.of(jid.bare)
+        found = [(token, await self.files.get(token)) for token in tokens]
+        there = sorted(((token, file) for token, file in found if file), key=lambda each: each[1].since)
+        return [_row(token, file) for token, file in there]
+
+    @operator("delete an uploaded file, by the name of its folder in its URL")
+    async def delete(self, file: str) -> str:
+        """It cannot be had any more.
+
+        :raises Refused: there is none.
+        """
+        token = file.rpartition(f"/{PATH}/")[2].partition("/")[0]
+        known = await self.files.get(token)
+        if known is None:
+            raise Refused(f"there is no file {token}")
+        await self.files.remove(token, known)
+        return f"{known.name} of {known.uploader} is deleted"
+
+    @operator("show how much of an account is kept at most, or set it (MiB; 0: as all)")
+    async def quota(self, jid: JID, mebibytes: int | None = None) -> str:
+        """In MiB."""
+        if mebibytes is not None:
+            await self.quotas.change(jid.bare, {"": mebibytes << 20 if mebibytes > 0 else None})
+        own = await self.quotas.get(jid.bare)
+        most = own or self.config.quota
+        now = self._seconds()
+        held = sum(each.size for each in (await self.files.of(jid.bare)).values() if each.expires > now)
+        return f"{jid.bare} has {held} of {most} bytes{', a quota of its own' if own else ''}"
+
+
+def _row(token: str, file: File) -> dict[str, object]:
+    return {
+        "file": token,
+        "name": file.name,
+        "type": file.type,
+        "bytes": file.size,
+        "since": to_stamp(datetime.fromtimestamp(file.since, UTC)),
+        "expires": to_stamp(datetime.fromtimestamp(file.expires, UTC)),
+    }

@@ -1,0 +1,150 @@
+"""What has been promised to uploaders and has not come yet, and what they may have beside (XEP-0363 §6)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from jabberd.modules.upload.files import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jabberd.modules.upload.files import File, Held
+
+__all__ = ["Allowance", "FullError", "Slot", "Slots"]
+
+_TOKEN: Final = 16  # bytes: 128 bits that nobody guesses
+
+
+class FullError(Exception):
+    """There is no room for more.
+
+    :ivar until: when there may be, in seconds since 1970; None: nobody knows.
+    """
+
+    def __init__(self, said: str, until: float | None) -> None:
+        super().__init__(said)
+        self.until = until
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many bytes one uploader may have.
+
+    :ivar day: uploaded within 24 hours; ``stored``: at a time; ``slots``: promised at a time.
+    """
+
+    day: int
+    stored: int
+    slots: int
+
+    def check(self, size: int, held: Iterable[Held], promised: list[Slot], now: float) -> None:
+        """See whether a file of that size may come as well.
+
+        :raises FullError: it may not.
+        """
+        if len(promised) >= self.slots:
+            said = f"at most {self.slots} uploads at a time"
+            raise FullError(said, min(each.until for each in promised))
+        waiting = sum(each.file.size for each in promised)
+        held = [*held]
+        today = [(each.since + DAY, each.size) for each in held if each.since > now - DAY]
+        _room(f"at most {self.day} bytes in 24 hours", self.day - waiting - size, today)
+        stored = [(each.expires, each.size) for each in held if each.expires > now]
+        _room(f"at most {self.stored} bytes at a time", self.stored - waiting - size, stored)
+
+
+def _room(said: str, left: int, taken: list[tuple[float, int]]) -> None:
+    """See that what is taken fits in there.
+
+    :param taken: until when, and how much.
+    :raises FullError: it does not; with the time when enough of it is gone.
+    """
+    excess = sum(size for _, size in taken) - left
+    if excess <= 0:
+        return
+    for until, size in sorted(taken):
+        excess -= size
+        if excess <= 0:
+            raise FullError(said, until)
+    raise FullError(said, None)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A promise.
+
+    :ivar token: where the file will be found; where it is put is known to the uploader alone.
+    :ivar file: what is to come, as announced; ``typed``: whether its type was.
+    :ivar until: when the promise ends, in seconds since 1970, unless the file is arriving.
+    """
+
+    token: str
+    file: File
+    until: float
+    typed: bool
+
+
+class Slots:
+    """The promises of one domain, by the secret with which each is kept."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, Slot] = {}
+        self._arriving: dict[str, Slot] = {}
+
+    def promise(self, file: File, until: float, *, typed: bool) -> tuple[str, Slot]:
+        """Promise to take a file; the secret of whoever may put it."""
+        secret = secrets.token_hex(_TOKEN)
+        slot = Slot(secrets.token_hex(_TOKEN), file, until, typed)
+        self._slots[secret] = slot
+        return secret, slot
+
+    def promised(self, uploader: str, now: float) -> list[Slot]:
+        """What is promised to somebody, or arriving."""
+        self._expire(now)
+        return [each for each in self._all() if each.file.uploader == uploader]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that is promised or arriving."""
+        return sum(each.file.size for each in self._all())
+
+    def _all(self) -> Iterator[Slot]:
+        return chain(self._slots.values(), self._arriving.values())
+
+    def get(self, secret: str, now: float) -> Slot | None:
+        """The promise, if it holds."""
+        self._expire(now)
+        return self._slots.get(secret)
+
+    def stands(self, secret: str) -> bool:
+        """Whether a file that arrives is still wanted."""
+        return secret in self._arriving
+
+    def begin(self, secret: str) -> Slot:
+        """The file begins to arrive: nobody else can put it."""
+        slot = self._arriving[secret] = self._slots.pop(secret)
+        return slot
+
+    def end(self, secret: str) -> None:
+        """It has arrived."""
+        self._arriving.pop(secret, None)
+
+    def again(self, secret: str) -> None:
+        """It has not arrived; it may still be put."""
+        slot = self._arriving.pop(secret, None)
+        if slot is not None:
+            self._slots[secret] = slot
+
+    def forget(self, uploader: str) -> None:
+        """Nothing is wanted any more of somebody."""
+        for slots in (self._slots, self._arriving):
+            for secret in [key for key, each in slots.items() if each.file.uploader == uploader]:
+                del slots[secret]
+
+    def _expire(self, now: float) -> None:
+        for secret in [key for key, each in self._slots.items() if each.until <= now]:
+            del self._slots[secret]
