@@ -33,12 +33,21 @@ port = 0
 kind = "s2s"
 address = "127.0.0.1"
 port = 0
+[[listeners]]
+kind = "web"
+address = "127.0.0.1"
+port = 0
+direct_tls = true
 [domains."montague.lit"]
 plain = true
 admins = ["benvolio@montague.lit"]
 federation = "certificate"
 [domains."montague.lit".modules]
 archive = true
+[domains."montague.lit".modules.upload]
+folder = "files"
+size = "1 MiB"
+day = "2 MiB"
 [domains."montague.lit".modules.sm]
 queue = 3
 [domains."capulet.lit"]
@@ -210,6 +219,11 @@ class Scene:
     def _with(self, sock: socket.socket) -> Wire:
         self._wires.append(Wire(sock))
         return self._wires[-1]
+
+    def visitor(self) -> socket.socket:
+        """A connection to the server's pages, under TLS."""
+        sock = socket.create_connection(("127.0.0.1", self._server.port("web-direct")), PATIENCE)
+        return presented().wrap_socket(sock, server_hostname="montague.lit")
 
     def encrypted(self) -> Wire:
         """A client's stream under TLS, before the login."""
