@@ -289,8 +289,9 @@ def module_settings(
             continue
         if settings is not None:
             chosen[module] = settings
-            if said := cls.objection(settings):
-                config.problem(keys, said)
+            for what, said, remedy in cls.surroundings(settings):
+                if remedy:
+                    config.problem(keys, f"{what} {said}; {remedy}")
     return chosen
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     #: Is told of a mistake: the way to it, and ``what is wrong (what it got); what to do``.
     Told = Callable[[Keys, str], None]
 
-__all__ = ["Mistake", "Settings", "beside", "checked", "example", "read", "reads"]
+__all__ = ["Mistake", "Settings", "beside", "checked", "example", "is_secret", "read", "reads"]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -285,8 +285,13 @@ _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@]*@")
 _LONGEST_SHOWN = 60
 
 
+def is_secret(key: object) -> bool:
+    """Whether what is called so must not be shown to anybody."""
+    return _SECRET.search(str(key)) is not None
+
+
 def _shown(value: object, keys: Keys) -> str:
-    if any(_SECRET.search(str(part)) for part in keys):
+    if any(map(is_secret, keys)):
         return "something secret"
     if isinstance(value, Mapping):
         return "a table"

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Storage
 
-__all__ = ["Body", "Few", "Health", "Page", "Pages", "Refusal", "TakesBodies", "Unwanted", "plain"]
+__all__ = [
+    "Body",
+    "Few",
+    "Health",
+    "Page",
+    "Pages",
+    "Readable",
+    "Refusal",
+    "TakesBodies",
+    "Unwanted",
+    "plain",
+]
 
 log = Logger()
 
@@ -62,6 +73,22 @@ class Refusal(Page):
     def render(self, request: Request) -> bytes:
         request.setResponseCode(self._code)
         return plain(request, b"text/plain; charset=utf-8", self._text)
+
+
+class Readable(Page):
+    """Something that pages of all origins may read (CORS); below it is nothing."""
+
+    def __init__(self, type: bytes, content: bytes) -> None:
+        super().__init__()
+        self._type = type
+        self._content = content
+
+    def render_GET(self, request: Request) -> bytes:
+        """The content, to whoever asks at its very place."""
+        if request.postpath:
+            return Refusal(http.NOT_FOUND, b"not found\n").render(request)
+        request.setHeader(b"access-control-allow-origin", b"*")
+        return plain(request, self._type, self._content)
 
 
 def plain(request: Request, type: bytes, body: bytes) -> bytes:

@@ -67,12 +67,18 @@ class Module:
         self.log = log
 
     @classmethod
-    def objection(cls, config: Any) -> str:  # noqa: ARG003  # for subclasses
-        """What this machine lacks for these settings, as ``what is wrong; what to do``; empty: nothing.
+    def surroundings(cls, config: Any) -> Iterable[tuple[str, str, str]]:  # noqa: ARG003  # for subclasses
+        """What these settings need of the machine: what it is, how it is, and what to do; empty: all is well.
 
-        It is told before anything starts, with file and line.
+        ``jabberctl check`` tells it; with what is to be done before, nothing starts.
         """
-        return ""
+        return ()
+
+    def reconfigured(self, before: Any) -> None:
+        """Follow other settings: ``config`` has them already.
+
+        :param before: what it was.
+        """
 
     def inline_features(self, security: Security) -> tuple[Element, ...]:  # noqa: ARG002  # for subclasses
         """What the stream advertises of what a client may ask for while it logs in (XEP-0388 §2.1).

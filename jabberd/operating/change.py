@@ -94,7 +94,9 @@ class Change:
         """Have them take over, all at once."""
         for module in self._next:
             if module.name in self._settings and module not in self._fresh and module.name not in self.later:
-                module.config = self._settings[module.name]
+                before, module.config = module.config, self._settings[module.name]
+                if module.config != before:
+                    _tell(module, before)
         self._host.modules.become(self._next, self._registry)
         self._host.manager.registry = self._registry
 
@@ -107,6 +109,13 @@ class Change:
                 log.failure("module {name} is not ready", name=module.name)
         for module in reversed(self._leaving):
             await _stop(module)
+
+
+def _tell(module: Module, before: Settings) -> None:
+    try:
+        module.reconfigured(before)
+    except Exception:  # noqa: BLE001  # the others follow their settings, too
+        log.failure("module {name} does not follow its settings", name=module.name)
 
 
 async def _stop(module: Module) -> None:

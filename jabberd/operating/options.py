@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
+import secrets
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from jabberd import hosting
 from jabberd.settings import Settings
+from jabberd.typed import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["differences", "only_at_start", "options"]
 
+#: Makes of a secret what tells this process whether it is another one, and nobody what it is.
+_KEY: Final = secrets.token_bytes(32)
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LOGIN_IN_URL: Final = re.compile(r"(?<=//)[^/@]*@")
 #: What is looked at when the server starts, and not again.
@@ -33,7 +39,7 @@ _AT_START: Final = (
 
 
 def options(config: Config) -> dict[str, str | None]:
-    """By name, as TOML spells it, each option's value, as Python shows it; a password in a URL is left out.
+    """By name, as TOML spells it, each option's value, as Python shows it, but for secrets and passwords.
 
     :raises ConfigError: the configuration is wrong.
     """
@@ -70,18 +76,19 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
         for key, inside in value.items():
             yield from _leaves(_below(path, str(key)), inside)
     else:
-        if path.startswith("components.") and path.endswith(".secret"):
-            value = "***"
-        yield path, None if value is None else _LOGIN_IN_URL.sub("***@", _shown(value))
+        shown = _shown(value, path.rpartition(".")[2])
+        yield path, None if value is None else _LOGIN_IN_URL.sub("***@", shown)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, key: str = "") -> str:
+    if value and is_secret(key):
+        return f"***{hmac.new(_KEY, str(value).encode(), sha256).hexdigest()[:4]}"
     if isinstance(value, Settings):
         value = vars(value)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return "[" + ", ".join(map(_shown, value)) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_shown(inside)}" for key, inside in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {_shown(inside, key)}" for key, inside in value.items()) + "}"
     return str(value)
 
 

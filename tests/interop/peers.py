@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 PATIENCE = 30.0  # seconds that a start may take
 HOST = "localhost"  # the one name that ejabberd, which asks the C library for addresses, finds without DNS
+COTURN = shutil.which("turnserver")
 PROSODY = shutil.which("prosody")
 ERLANG = shutil.which("erl")
 EJABBERD = next(Path("/usr/lib").glob("*/ejabberd-*"), None)

@@ -480,9 +480,11 @@ def test_a_start_finds_what_is_whole_and_removes_what_is_not(
 
 
 def test_a_folder_that_cannot_be_used_is_told_before_the_start(tmp_path: Path) -> None:
-    assert Upload.objection(Upload.Config(folder=tmp_path / "files")) == ""
-    said = Upload.objection(Upload.Config(folder=tmp_path / "no" / "files"))
-    assert said.endswith("cannot be used; make it, for the user that the server runs as")
+    [(what, said, remedy)] = Upload.surroundings(Upload.Config(folder=tmp_path / "files"))
+    assert (what, remedy) == (f"folder {tmp_path}/files", "")
+    assert re.fullmatch(r"has room for \d+ MiB more", said)
+    [(_, said, remedy)] = Upload.surroundings(Upload.Config(folder=tmp_path / "no" / "files"))
+    assert (said, remedy) == ("cannot be used", "make it, for the user that the server runs as")
 
 
 # --- names, types and parts ----------------------------------------------------------------------

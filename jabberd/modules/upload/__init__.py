@@ -64,13 +64,15 @@ class Upload(Module, xep=363, version="1.2.0"):
     quotas = Keyed("upload-quotas", of=int)
 
     @classmethod
-    def objection(cls, config: Config) -> str:
+    def surroundings(cls, config: Config) -> Iterable[tuple[str, str, str]]:
         """See `jabberd.api.Module`."""
         folder = config.folder
         there = folder if folder.exists() else folder.parent
-        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-            return ""
-        return f'its folder "{folder}" cannot be used; make it, for the user that the server runs as'
+        what = f"folder {folder}"
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            yield what, "cannot be used", "make it, for the user that the server runs as"
+        else:
+            yield what, f"has room for {shutil.disk_usage(there).free >> 20} MiB more", ""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
