@@ -245,15 +245,17 @@ def check_pages(config: Config, settings: ServerSettings) -> None:
 def public_url(settings: ServerSettings, domain: JID, bound: Iterable[tuple[str, str, int]]) -> str:
     """Where others reach the pages of a domain: see ``Domain.url``.
 
+    On a host that is called otherwise they are below the domain's name, as several may have theirs there.
+
     :param bound: kind, address and port of each listener.
     """
-    if settings.domains[domain].url:
-        return settings.domains[domain].url
+    own = domain if ip_literal(domain) else a_labels(domain)
+    if url := settings.domains[domain].url:
+        return url if urlsplit(url).hostname == own else f"{url}/{own}"
     port = next((port for kind, _, port in bound if kind == "web-direct"), None)
     if port is None:
         return ""
-    host = domain if ip_literal(domain) else a_labels(domain)
-    return f"https://{host}" + ("" if port == _HTTPS else f":{port}")
+    return f"https://{own}" + ("" if port == _HTTPS else f":{port}")
 
 
 def settings_of(config: Config) -> ServerSettings:

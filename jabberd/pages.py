@@ -36,11 +36,14 @@ class PublicPages(Pages):
         self._hosts = hosts
 
     def _named(self, name: str) -> Declared | None:
-        """The pages of the domain that is called so, or that has its pages at that name."""
-        hosts = self._hosts()
-        if name in hosts:
-            return hosts[name][1]
-        return next((pages for url, pages in hosts.values() if url and urlsplit(url).hostname == name), None)
+        """The pages of the domain that is called so, and of those that have theirs on that host."""
+        found: dict[str, Callable[[Request], Resource]] | None = None
+        for domain, (url, pages) in self._hosts().items():
+            place = urlsplit(url)
+            if name in {domain, place.hostname}:
+                below = f"{place.path[1:]}/" if name != domain and place.path else ""
+                found = (found or {}) | {f"{below}{path}": give for path, give in pages.items()}
+        return found
 
     def log(self, request: http.Request) -> None:
         """Without the path: who knows that of a file may have the file."""

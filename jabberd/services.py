@@ -84,11 +84,9 @@ class Listeners(Service):
 
     def privilegedStartService(self) -> None:
         for listener in self._settings.listeners:
-            kind = f"{listener.kind}-direct" if listener.direct_tls else listener.kind
-            port = self._reactor.listenTCP(
-                listener.port, self._factories[kind], interface=listener.address, backlog=1024
-            )
-            self._ports.append((kind, port))
+            factory = self._factories[listener.full_kind]
+            port = self._reactor.listenTCP(listener.port, factory, interface=listener.address, backlog=1024)
+            self._ports.append((listener.full_kind, port))
 
     def startService(self) -> None:
         if not self._ports:

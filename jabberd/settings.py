@@ -195,11 +195,9 @@ class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
     :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``component`` for components (XEP-0114), ``http``
-        for operators: ``/metrics`` and ``/healthz``, for whoever can connect; ``web`` for everybody, with the
-        pages of modules.
+        for operators (``/metrics`` and ``/healthz``), ``web`` with the pages of modules for everybody.
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
-    :ivar allow_remote: whether components, or those who ask for pages without TLS, may come from other
-        machines: what they say is not encrypted.
+    :ivar allow_remote: whether other machines may reach components, or pages without TLS: in the clear.
     :ivar port: 0 lets the system choose one.
     """
 
@@ -208,6 +206,11 @@ class Listener(Settings):
     port: Port
     direct_tls: bool = False
     allow_remote: bool = False
+
+    @property
+    def full_kind(self) -> str:
+        """The kind, and whether it is behind TLS."""
+        return f"{self.kind}-direct" if self.direct_tls else self.kind
 
     def __post_init__(self) -> None:
         if self.kind != "component" and (self.kind != "web" or self.direct_tls):
@@ -398,7 +401,7 @@ class Domain(Settings):
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
     :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
-    :ivar url: where others reach its pages; empty: at its name, on the first ``web`` listener with TLS.
+    :ivar url: the host where others reach its pages; empty: its own, on the first ``web`` listener with TLS.
     :ivar service: the module that serves it, instead of accounts: ``pubsub``.
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """

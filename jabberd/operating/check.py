@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from jabberd import hosting
+from jabberd import hosting, loader
 from jabberd.api import JID, Refused, operator
 from jabberd.config import ConfigError
 from jabberd.interfaces import StorageError
@@ -18,6 +19,7 @@ from jabberd.operating.handshake import places, play
 from jabberd.operating.surroundings import files, keys, ports, room
 from jabberd.streams import vouch
 from jabberd.streams.proof import Pair
+from jabberd.streams.targets import NotResolvedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -88,6 +90,8 @@ class Check:
                 *self._followed(config),
                 *self._certificates(config),
                 *[each async for each in self._dns(config)],
+                *[each async for each in self._pages(config, bound)],
+                *_modules(config),
                 *ports(config, {(host, port) for _, host, port in bound}),
                 files(),
                 *room(config.settings.storage.url),
@@ -120,6 +124,25 @@ class Check:
                 async for each in places(f"dns {domain} for clients", found, connector.resolver, remedy):
                     yield each
 
+    async def _pages(self, config: Config, bound: Iterable[tuple[str, str, int]]) -> AsyncIterator[Finding]:
+        """Whether others find the place where the domains' pages are."""
+        from jabberd.streams.lookup import find_addresses  # noqa: PLC0415 - twisted.names: half a MiB
+
+        resolver, listeners = self._federation.connector.resolver, config.settings.listeners
+        if not any(each.kind == "web" for each in listeners):
+            return
+        doors = [*bound] or [(each.full_kind, each.address, each.port) for each in listeners]
+        for name, domain in config.settings.domains.items():
+            url = hosting.public_url(config.settings, name, doors)
+            if url and any(map(loader.has_pages, loader.chosen(domain.modules, domain.service))):
+                host = urlsplit(url).hostname or ""
+                try:
+                    addresses = ", ".join(map(str, await find_addresses(host, resolver)))
+                    yield Finding(f"pages {name}", f"{url} is {addresses}")
+                except NotResolvedError as error:
+                    remedy = f"publish addresses of {host}, or say with url where others reach them"
+                    yield Finding(f"pages {name}", f"{url}: {error}", remedy)
+
     def _ours(self, theirs: JID) -> tuple[Pair, Policy]:
         for name in self._config().settings.domains:
             policy = self._federation.terms.hosted(name)
@@ -150,3 +173,12 @@ class Check:
         except StorageError as error:
             return Finding("storage", str(error), "see that the database runs and has room")
         return Finding("storage", "it can be read")
+
+
+def _modules(config: Config) -> Iterator[Finding]:
+    """What modules need of this machine."""
+    for name, domain in config.settings.domains.items():
+        found = hosting.module_settings(config, name, domain.modules, domain.service)
+        for module, settings in found.items():
+            for what, said, remedy in loader.module_class(module).surroundings(settings):
+                yield Finding(f"{module} {name}: {what}", said, remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import re
 import resource
 import socket
 import ssl
@@ -17,8 +18,9 @@ import pytest
 from slixmpp.exceptions import IqError
 from slixmpp.plugins.xep_0363.http_upload import FileTooBig
 
-from jabberd.certificates import development_certificates
+from jabberd.certificates import development_certificates, issue, make_ca
 from tests.interop.actor import entered
+from tests.interop.peers import free_ports
 from tests.interop.test_pep import JABBERCTL, JULIET, ROMEO, accounts, client, played
 from tests.running import running
 
@@ -127,6 +129,15 @@ def begun(server: Running, place: str) -> ssl.SSLSocket:
     head = "Host: montague.lit\r\nContent-Type: text/plain\r\nContent-Length: 1000"
     half.sendall(f"PUT {path} HTTP/1.1\r\n{head}\r\n\r\nrose".encode())
     return half
+
+
+def change(config: Path, *changes: tuple[str, str]) -> None:
+    """Put some texts in place of others into a configuration."""
+    text = config.read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    config.write_text(text)
 
 
 def jabberctl(server: Running, *words: str) -> str:
@@ -326,3 +337,91 @@ async def test_an_account_that_is_deleted_takes_its_files_with_it(
         async with web.get(hers) as deleted:
             assert deleted.status == 404
         assert kept(server) == []
+
+
+# --- where the pages are -------------------------------------------------------------------------
+
+
+def shown(server: Running, host: str) -> bytes:
+    """The certificate that a visitor sees who asks for that host."""
+    raw = socket.create_connection(("127.0.0.1", server.port("web-direct")))
+    with trust(server).wrap_socket(raw, server_hostname=host) as sock:
+        return sock.getpeercert(binary_form=True) or b""
+
+
+@played
+async def test_a_host_of_its_own_has_its_own_certificate_which_can_be_renewed(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [port] = free_ports(1)
+    listener = 'kind = "web"\naddress = "127.0.0.1"\nport = '
+    domain = '[domains."montague.lit"]\n'
+    named = (domain, f'{domain}url = "https://files.example:{port}"\n')
+    change(config, (f"{listener}0", f"{listener}{port}"), named)
+    ca = make_ca(config.parent / "certs")
+    issue(ca, "files.example").write(config.parent / "certs", "files.example")
+    with running(config) as server:
+        assert shown(server, "montague.lit") != shown(server, "files.example")
+        romeo = uploader(server, monkeypatch)
+        async with entered(romeo), visitor(server) as web:
+            place = await put(romeo, "rose.png", PICTURE)
+            assert place.startswith(f"https://files.example:{port}/montague.lit/upload/")
+            async with web.get(place) as got:
+                assert await got.read() == PICTURE
+            before = shown(server, "files.example")
+            issue(ca, "files.example").write(config.parent / "certs", "files.example")
+            jabberctl(server, "certificates", "reload")
+            assert shown(server, "files.example") != before
+            async with web.get(place) as again:
+                assert again.status == 200
+
+
+@played
+async def test_a_proxy_may_stand_before_it(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = '[domains."montague.lit"]\n'
+    named = (domain, f'{domain}url = "https://montague.lit"\n')
+    change(config, ("direct_tls = true", ""), named)
+    with running(config) as server:
+        romeo = uploader(server, monkeypatch)
+        async with entered(romeo), aiohttp.ClientSession() as web:
+            there, place = await slot(romeo, "rose.txt", 4)
+            assert there.startswith("https://montague.lit/upload/")
+            near = f"http://127.0.0.1:{server.port('web')}"
+            named_so = {"host": "montague.lit", "content-type": "text/plain"}
+            at = there.replace("https://montague.lit", near)
+            async with web.put(at, data=b"rose", headers=named_so) as done:
+                assert done.status == 201
+            async with web.get(place.replace("https://montague.lit", near), headers=named_so) as got:
+                assert await got.read() == b"rose"
+
+
+@played
+async def test_the_host_meta_file_is_where_it_should_be(config: Path) -> None:
+    change(config, ("[tls]", '[domains."montague.lit".modules.hostmeta]\n[tls]'))
+    with running(config) as server:
+        at = f"https://montague.lit:{server.port('web-direct')}/.well-known/host-meta"
+        async with visitor(server) as web:
+            async with web.get(at) as xml:
+                assert (xml.status, xml.content_type) == (200, "application/xrd+xml")
+                assert xml.headers["access-control-allow-origin"] == "*"
+                assert (await xml.text()).endswith("<XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'/>")
+            async with web.get(f"{at}.json") as made:
+                assert await made.json() == {"links": []}
+
+
+def test_what_is_missing_for_files_is_told(config: Path) -> None:
+    change(config, ('"files"', '"nowhere/files"'))
+    line = [str(JABBERCTL), "--config", str(config), "check"]
+    run = subprocess.run(line, text=True, check=False, capture_output=True, timeout=30)
+    told = (
+        f"folder {config.parent}/nowhere/files cannot be used; make it, for the user that the server runs as"
+    )
+    assert run.returncode == 1
+    assert told in run.stderr
+    assert re.search(r"montague\.toml:\d+: domains\.\"montague\.lit\"\.modules\.upload: ", run.stderr)
+    change(config, ("nowhere/", ""))
+    run = subprocess.run(line, text=True, check=False, capture_output=True, timeout=30)
+    said = run.stdout + run.stderr
+    assert "pages montague.lit: FAILED: https://montague.lit:" in said
+    assert "publish addresses of montague.lit, or say with url where others reach them" in said
+    assert f"upload montague.lit: folder {config.parent}/files: has room for " in said
