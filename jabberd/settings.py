@@ -64,11 +64,11 @@ Duration = Annotated[
     ),
 ]
 
-#: Bytes; in a file a text like ``"100 B"``, ``"8 KiB"`` or ``"2 MiB"``.
+#: Bytes; in a file a text like ``"100 B"``, ``"8 KiB"``, ``"2 MiB"`` or ``"1 GiB"``.
 Size = Annotated[
     int,
     _measure(
-        {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20},
+        {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
         'is not a size; write it like "100 B", "8 KiB" or "2 MiB"',
     ),
 ]

@@ -20,6 +20,7 @@ ZONE: dict[str, list[object]] = {
     "xmpp.montague.lit": HERE,
     "_xmpp-client._tcp.example.org": [srv("xmpp.example.org", 5222)],
     "xmpp.example.org": HERE,
+    "example.org": HERE,
     "_xmpp-server._tcp.capulet.lit": [srv("xmpp.montague.lit", 5269)],
 }
 

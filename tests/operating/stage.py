@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from tests.running import Running
 
 #: By name the port that stands in the page.
-PORTS = {"c2s": 15222, "s2s": 15269, "http": 15280, "theirs": 15369, "manhole": 5022}
+PORTS = {"c2s": 15222, "s2s": 15269, "http": 15280, "web": 15443, "theirs": 15369, "manhole": 5022}
 CONFIG = """\
 [[listeners]]
 kind = "c2s"
@@ -52,12 +54,21 @@ kind = "http"
 address = "127.0.0.1"
 port = {http}
 
+[[listeners]]
+kind = "web"
+address = "127.0.0.1"
+port = {web}
+direct_tls = true
+
 [domains."example.org"]
 
 [domains."example.org".modules]
 strangers = true
 archive = true
 groups = true
+
+[domains."example.org".modules.upload]
+folder = "upload"
 
 [domains."example.org".modules.offline]
 limit = 500
@@ -205,6 +216,9 @@ class Stage:
             words = re.sub(rf"\b{port}\b", str(self._ports[name]), words)
         if "reports remove" in words:  # the id of a report is another one each time
             listed = self.play(f"jabberctl --config jabberd.toml reports list {words.split()[-2]}")
+            words = words.replace(words.split()[-1], listed.splitlines()[-1].split()[0])
+        if "upload delete" in words:  # as above
+            listed = self.play("jabberctl --config jabberd.toml upload list romeo@example.org")
             words = words.replace(words.split()[-1], listed.splitlines()[-1].split()[0])
         said = (
             self._typed
@@ -396,6 +410,26 @@ class Stage:
             f"<block xmlns='urn:xmpp:blocking'><item jid='tybalt@evil.example'>{report}</item></block>",
         ):
             self._run(_asked(self._people["romeo@example.org/orchard"], xml))
+
+    def uploaded(self) -> None:
+        """Romeo uploads a picture."""
+        picture = b"\x89PNG\r\n\x1a\n" + b"rose" * 500
+        asked = {"filename": "rose.png", "size": str(len(picture)), "content-type": "image/png"}
+        request = ET.Element("{urn:xmpp:http:upload:0}request", asked)
+        self._run(self._put(picture, request))
+
+    async def _put(self, data: bytes, request: ET.Element) -> None:
+        iq = self._people["romeo@example.org/orchard"].Iq(stype="get", sto="example.org")
+        iq.append(request)
+        answer = await iq.send()  # type: ignore[no-untyped-call]  # slixmpp's
+        place = urlsplit(answer.xml.find("*/{*}put").get("url"))
+        trust = ssl.create_default_context(cafile=self.folder / "ca" / "ca.crt")
+        where = ("127.0.0.1", self._ports["web"])
+        reader, writer = await asyncio.open_connection(*where, ssl=trust, server_hostname="example.org")
+        headers = f"Host: example.org\r\nContent-Type: image/png\r\nContent-Length: {len(data)}"
+        writer.write(f"PUT {place.path} HTTP/1.1\r\n{headers}\r\n\r\n".encode() + data)
+        assert b" 201 " in await reader.readline()
+        writer.close()
 
     def silent(self) -> None:
         """They are silent."""
