@@ -197,6 +197,23 @@ def test_a_file_is_found_when_it_is_whole_and_at_no_other_name(
         assert head(pages, other)[0] == 404, other
 
 
+def test_a_file_is_of_the_type_that_was_announced_or_else_of_the_one_it_is_put_as(
+    romeo: Client, pages: PublicPages
+) -> None:
+    for announced, said, type in (
+        ("image/png", "image/png", "image/png"),
+        ("image/png", "", "image/png"),
+        ("", "image/PNG; q=1", "image/png"),
+        ("", "", "application/octet-stream"),
+    ):
+        there, place = places(ask(romeo, size=4, type=announced))
+        assert put(pages, there, b"rose", f"Content-Type: {said}\r\n" if said else "") == 201
+        assert head(pages, place)[1]["content-type"] == type
+    for announced, said in (("image/png", "text/html"), ("", "nonsense")):
+        there, _ = places(ask(romeo, size=4, type=announced))
+        assert put(pages, there, b"rose", f"Content-Type: {said}\r\n") == 415
+
+
 def test_f11_what_could_run_a_script_is_never_shown_where_it_is(romeo: Client, pages: PublicPages) -> None:
     for name, type in (("a.html", "text/html"), ("a.svg", "image/svg+xml"), ("a.pdf", "application/pdf")):
         there, place = places(ask(romeo, name, 4, type=type))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -85,13 +86,12 @@ class FilePage(Page):
             raise Unwanted(http.NOT_FOUND)
         if length is not None and length != slot.file.size:
             raise Unwanted(http.REQUEST_ENTITY_TOO_LARGE if length > slot.file.size else http.BAD_REQUEST)
-        if slot.typed and not _same_type(request, slot):
-            raise Unwanted(http.UNSUPPORTED_MEDIA_TYPE)
+        type = _type(request, slot)
         try:
             spooled = self._files.spooled()
         except OSError as error:
             raise _no_room(error) from None
-        return Arrival(self._slots, self._key, spooled)
+        return Arrival(self._slots, self._key, spooled, type)
 
     def render_PUT(self, request: Any) -> bytes | int:
         """Keep what has arrived, and say so when it will be there after a crash as well."""
@@ -104,12 +104,12 @@ class FilePage(Page):
         return NOT_DONE_YET
 
     async def _keep(self, request: Request, arrival: Arrival) -> None:
-        slot = arrival.slot
+        token, file = arrival.slot.token, replace(arrival.slot.file, type=arrival.type)
         try:
-            await self._files.keep(arrival.spooled, slot.token, slot.file)
+            await self._files.keep(arrival.spooled, token, file)
             wanted = self._slots.stands(self._key)
             if not wanted:  # meanwhile the account was deleted
-                await self._files.remove(slot.token, slot.file)
+                await self._files.remove(token, file, counts=False)
             code = http.CREATED if wanted else http.NOT_FOUND
         except (OSError, StorageError) as error:
             code = _no_room(error).code
@@ -128,24 +128,28 @@ class FilePage(Page):
         return NOT_DONE_YET
 
     async def _give(self, request: Any) -> None:
-        file, path = await self._files.get(self._key), self._files.path(self._key)
+        file = await self._files.get(self._key)
         if request.channel is None:
             return  # who asked has gone
-        known = file is not None and file.name == self._name and file.expires > self._now()
-        if file is None or not known or not path.is_file():
+        try:
+            if file is None or file.name != self._name or file.expires <= self._now():
+                raise FileNotFoundError
+            opened = self._files.path(self._key).open("rb")
+        except FileNotFoundError:
             request.write(Refusal(http.NOT_FOUND, b"not found\n").render(request))
-            request.finish()
-            return
+        else:
+            with opened:
+                await self._send(request, file, opened)
+        request.finish()
+
+    async def _send(self, request: Request, file: File, opened: BinaryIO) -> None:
         self._describe(request, file)
         if request.setETag(_tag(self._key)) is http.CACHED:
-            request.finish()
             return
         first, last = self._part(request, file)
         if request.method != b"HEAD" and first <= last:
-            with path.open("rb") as opened:
-                opened.seek(first)
-                await sent(request, Part(opened, last + 1 - first))
-        request.finish()
+            opened.seek(first)
+            await sent(request, Part(opened, last + 1 - first))
 
     def _part(self, request: Request, file: File) -> tuple[int, int]:
         """The first and the last byte to send; none if the last comes before the first."""
@@ -177,10 +181,12 @@ class Arrival:
     """A file that arrives: see `jabberd.web.Body`.
 
     :ivar slot: the promise; nobody else can have it kept.
+    :ivar type: the media type of the file.
     :ivar kept: whether it is whole, and somebody else's business from now on.
     """
 
-    def __init__(self, slots: Slots, secret: str, spooled: Spooled) -> None:
+    def __init__(self, slots: Slots, secret: str, spooled: Spooled, type: str) -> None:
+        self.type = type
         self.slot = slots.begin(secret)
         self.spooled = spooled
         self._slots = slots
@@ -219,11 +225,21 @@ def file_page(request: Request, files: Files, slots: Slots, now: Callable[[], fl
             return Refusal(http.NOT_FOUND, b"not found\n")
 
 
-def _same_type(request: Request, slot: Slot) -> bool:
+def _type(request: Request, slot: Slot) -> str:
+    """The media type of the file: as announced, or else as it is put (§7).
+
+    :raises Unwanted: it is put as another one.
+    """
+    said = request.getHeader("content-type")
+    if said is None:
+        return slot.file.type
     try:
-        return media_type(request.getHeader("content-type") or "") == slot.file.type
+        type = media_type(said)
     except ValueError:
-        return False
+        raise Unwanted(http.UNSUPPORTED_MEDIA_TYPE) from None
+    if slot.typed and type != slot.file.type:
+        raise Unwanted(http.UNSUPPORTED_MEDIA_TYPE)
+    return type
 
 
 def _no_room(error: Exception) -> Unwanted:
