@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from jabberd.api import JID, Refused
+from jabberd.interfaces import LoginPolicy
 from jabberd.modules.upload import Upload
 from jabberd.modules.upload.files import Held
 from jabberd.modules.upload.names import cleaned, disposition, media_type
-from jabberd.modules.upload.sending import asked_part
+from jabberd.modules.upload.sending import LeftError, Part, asked_part, sent
 from jabberd.modules.upload.slots import Allowance, FullError
 from jabberd.modules.upload.terms import NS, PURPOSE
 from jabberd.pages import PublicPages
@@ -72,11 +76,16 @@ def later(network: Network, seconds: float) -> Client:
 
 
 def ask(
-    client: Client, name: str = "rose.txt", size: object = 4, inside: str = "", type: str = ""
+    client: Client,
+    name: str = "rose.txt",
+    size: object = 4,
+    inside: str = "",
+    type: str = "",
+    to: str = "montague.lit",
 ) -> _Element:
     type = f" content-type='{type}'" if type else ""
     request = f"<request xmlns='{NS}' filename='{name}' size='{size}'{type}>{inside}</request>"
-    return client.ask(f"<iq type='get' to='montague.lit'>{request}</iq>")
+    return client.ask(f"<iq type='get' to='{to}'>{request}</iq>")
 
 
 def places(answer: _Element) -> tuple[str, str]:
@@ -153,6 +162,19 @@ def test_others_and_those_without_an_account_get_no_slot(network: Network) -> No
         f"<iq type='get' id='1' to='montague.lit'><request xmlns='{NS}' filename='a' size='1'/></iq>"
     )
     assert condition(stranger.next()) == "service-unavailable"
+
+
+def test_guests_get_no_slot(network: Network, tmp_path: Path) -> None:
+    policy = LoginPolicy(anonymous=True, require_tls=False)
+    modules = {"disco": {}, "upload": {"folder": str(tmp_path)}}
+    network.serve("verona.lit", modules=modules, policy=policy)
+    guest = network.connected("verona.lit")
+    guest.open()
+    guest.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'>=</auth>")
+    guest.forget()
+    guest.open()
+    guest.bind()
+    assert condition(ask(guest, to="verona.lit")) == "forbidden"
 
 
 def test_f11_a_file_over_the_limit_gets_no_slot_and_the_limit(romeo: Client) -> None:
@@ -356,7 +378,7 @@ def test_f11_who_has_used_the_quota_up_learns_when_there_is_room_again(
 
 
 def test_what_came_today_counts_today_also_when_it_is_gone(
-    romeo: Client, pages: PublicPages, network: Network
+    romeo: Client, pages: PublicPages, network: Network, upload: Upload
 ) -> None:
     soon = f"<ephemeral xmlns='{PURPOSE}' expire-before='1970-01-11T00:00:30Z'/>"
     for _ in range(3):
@@ -364,7 +386,9 @@ def test_what_came_today_counts_today_also_when_it_is_gone(
     romeo = later(network, 2 * 3600)
     assert retry(ask(romeo, size=6 * KIB)) == "1970-01-12T00:00:01Z"
     assert places(ask(romeo, size=5 * KIB))
+    assert len(done(upload.files.of(ROMEO))) == 3
     romeo = later(network, DAY)
+    assert done(upload.files.of(ROMEO)) == {}
     assert places(ask(romeo, size=10 * KIB))
 
 
@@ -442,6 +466,44 @@ def test_a_disk_without_room_refuses_and_keeps_what_is_whole(
     assert (files(tmp_path), head(pages, place)[0]) == (0, 404)
     told = logged_errors.take()
     assert told == ["an upload cannot be kept: [Errno 28] No space left on device"] * 2
+
+
+def test_a_disk_that_is_nearly_full_takes_no_more(
+    romeo: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=64 << 20))
+    assert retry(ask(romeo)) == "1970-01-11T01:00:01Z"
+    assert re.fullmatch("the disk with .* is full", logged_errors.take()[0])
+
+
+async def test_who_does_not_read_for_two_minutes_is_given_up(tmp_path: Path) -> None:
+    class Visitor:
+        """Asks for a file, and reads nothing."""
+
+        def __init__(self) -> None:
+            self.site = SimpleNamespace(reactor=Clock())
+            self.channel, self.sentLength, self.left = self, 0, False
+
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            self.producer = producer
+
+        def forceAbortClient(self) -> None:
+            self.left = True
+            self.producer.stopProducing()
+
+    (tmp_path / "rose").write_text("rose")
+    visitor = Visitor()
+    with (tmp_path / "rose").open("rb") as opened:
+        sending = Deferred.fromCoroutine(sent(visitor, Part(opened, 4)))
+        visitor.site.reactor.advance(60)
+        visitor.sentLength = 2
+        visitor.site.reactor.advance(60)
+        assert not visitor.left
+        visitor.site.reactor.advance(60)
+        assert visitor.left
+        with pytest.raises(LeftError):
+            await sending
+    assert not visitor.site.reactor.getDelayedCalls()
 
 
 # --- accounts, operators -------------------------------------------------------------------------
