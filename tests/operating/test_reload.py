@@ -53,6 +53,14 @@ def test_each_option_tells_whether_it_was_applied_or_needs_a_restart(scene: Scen
     assert scene.levels.all() == {"": "warn"}
 
 
+def test_pages_are_elsewhere_after_a_reload(scene: Scene) -> None:
+    manager = scene.reload.parts.hosts["montague.lit"].manager
+    scene.write('domains."montague.lit"', 'url = "https://files.example"')
+    rows = scene.operate("config", "reload")
+    assert outcomes(rows) == {'domains."montague.lit".url': "applied"}
+    assert manager.url == "https://files.example/montague.lit"
+
+
 def test_what_needs_a_restart_goes_on_being_told(scene: Scene) -> None:
     scene.write("log", 'format = "json"')
     scene.operate("config", "reload")
