@@ -555,6 +555,24 @@ def test_a_start_finds_what_is_whole_and_removes_what_is_not(
     assert len(done(upload.files.of(ROMEO))) == 1
 
 
+def test_a_start_on_the_wrong_storage_removes_nothing(
+    upload: Upload, tmp_path: Path, logged_errors: Any
+) -> None:
+    folder = tmp_path / "montague.lit" / "aa"
+    folder.mkdir()
+    for number in range(101):
+        (folder / f"aa{number}").write_text("rose")
+    done(upload.files.start())
+    assert files(tmp_path) == 101
+    [told] = logged_errors.take()
+    assert told.startswith(
+        f"101 files in {tmp_path}/montague.lit are not in the storage; is it the right one?"
+    )
+    (folder / "aa0").unlink()
+    done(upload.files.start())
+    assert files(tmp_path) == 0
+
+
 def test_a_folder_that_cannot_be_used_is_told_before_the_start(tmp_path: Path) -> None:
     [(what, said, remedy)] = Upload.surroundings(Upload.Config(folder=tmp_path / "files"))
     assert (what, remedy) == (f"folder {tmp_path}/files", "")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.defer import execute
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DAY", "File", "Files", "Held", "Spooled"]
 
+log = Logger()
+
 T = TypeVar("T")
 
 DAY: Final = 86400.0  # seconds
 _PRIVATE: Final = 0o700
+_ODD: Final = 100  # files without a row that a crash may leave; more of them are somebody's mistake
 _SPOOL: Final = "arriving"
 
 
@@ -104,10 +108,15 @@ class Files:
         await self._in_thread(lambda: self._clear(known))
 
     def _clear(self, known: set[str]) -> None:
-        for folder in self._place("").iterdir():
-            for path in folder.iterdir() if folder.is_dir() else ():
-                if path.name not in known:
-                    path.unlink(missing_ok=True)
+        odd = [path for path in self._place("").glob("*/*") if path.name not in known and path.is_file()]
+        if len(odd) > len(known) + _ODD:
+            said = (
+                "{count} files in {folder} are not in the storage; is it the right one? they are left alone"
+            )
+            log.error(said, count=len(odd), folder=str(self._place("")))
+            return
+        for path in odd:
+            path.unlink(missing_ok=True)
 
     def _place(self, name: str) -> Path:
         return self._folder() / self._domain / name
