@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from jabberd import hosting
+from jabberd.api import Secret
 from jabberd.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ __all__ = ["differences", "only_at_start", "options"]
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LOGIN_IN_URL: Final = re.compile(r"(?<=//)[^/@]*@")
+#: With it one secret differs from another, and nobody else learns which it is.
+_SALT: Final = secrets.token_bytes(16)
 #: What is looked at when the server starts, and not again.
 _AT_START: Final = (
     "listeners",
@@ -33,7 +38,7 @@ _AT_START: Final = (
 
 
 def options(config: Config) -> dict[str, str | None]:
-    """By name, as TOML spells it, each option's value, as Python shows it; a password in a URL is left out.
+    """By name, as TOML spells it, each option's value, as Python shows it; what is secret is left out.
 
     :raises ConfigError: the configuration is wrong.
     """
@@ -76,6 +81,8 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Secret):
+        return f"*** ({hmac.digest(_SALT, value.encode(), 'sha256').hex()[:4]})"
     if isinstance(value, Settings):
         value = vars(value)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jabberd.api import (
@@ -10,6 +11,7 @@ from jabberd.api import (
     IQ,
     JID,
     LOCAL,
+    Duration,
     E,
     Element,
     Module,
@@ -21,11 +23,14 @@ from jabberd.api import (
     answers,
     newcomers,
 )
+from jabberd.modules.registration.questions import ANSWER, CHALLENGE, Question, Questions
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.forms import Field, Form, X
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from jabberd.interfaces import Security
 
 NS: Final = "jabber:iq:register"
@@ -55,6 +60,8 @@ class Filled(NamedTuple):
 
     username: str
     password: str
+    challenge: str = ""
+    answer: str = ""
 
 
 class Registration(Module, xep=77, version="2.4"):
@@ -72,14 +79,22 @@ class Registration(Module, xep=77, version="2.4"):
         :ivar changes: whether owners may change their password and remove their account.
         :ivar reserved: localparts that no newcomer gets, beside those of the domain's admins.
         :ivar instructions: what newcomers are told.
+        :ivar questions: each newcomer answers one of them (XEP-0158); none: nothing is asked.
+        :ivar answering: how long there is for the answer.
         """
 
         open: bool = False
         changes: bool = True
         reserved: tuple[str, ...] = _RESERVED
         instructions: str = "Choose a name and a password for your account."
+        questions: tuple[Question, ...] = ()
+        answering: Duration = 600.0
 
     config: Config
+
+    async def start(self) -> None:
+        """Nobody has been asked yet."""
+        self._questions = Questions(self.config.questions, self.config.answering)
 
     # -- newcomers ------------------------------------------------------------------------------------
 
@@ -89,38 +104,58 @@ class Registration(Module, xep=77, version="2.4"):
 
     @newcomers.get(NS, "query")
     def ask(self, newcomer: Newcomer) -> Element:
-        """Tell what to fill in, as fields and as a form (§3.1)."""
+        """Tell what to fill in, as fields and a form (§3.1); with a question as a form alone (XEP-0158 §4)."""
         if not self.config.open:
             raise StanzaError("service-unavailable")
-        told = self.config.instructions
-        fields = (E(NS, "instructions", {}, told), E(NS, "username"), E(NS, "password"))
-        return E(NS, "query", {}, *fields, _form(told).element())
+        told, asked = self.config.instructions, newcomer.stanza
+        fields = [E(NS, "instructions", {}, told)]
+        if self._questions:
+            challenge = self._questions.put(asked.lang, asked.id, self.domain.clock.seconds())
+        else:
+            challenge = ()
+            fields += [E(NS, "username"), E(NS, "password")]
+        return E(NS, "query", {}, *fields, _form(told, challenge).element())
 
     @newcomers.set(NS, "query")
     async def register(self, newcomer: Newcomer) -> None:
         """Make an account (§3.1).
 
         :raises StanzaError: ``not-allowed``, ``not-authorized``: not here, or not without TLS;
-            ``not-acceptable``: the name or the password cannot be used; ``conflict``: the name is taken.
+            ``not-acceptable``: the name or the password cannot be used; ``conflict``: the name is taken;
+            see also `Questions.answered`.
         """
         if newcomer.payload.find(_REMOVE) is not None:
             raise StanzaError("unexpected-request", "log in first")  # §3.2
         if not self.config.open:
             raise StanzaError("not-allowed", "nobody can make an account here")
         _see_to_tls(newcomer.outlet.security)
-        username, password = _filled(newcomer.payload, NS)
-        if not username or not password:
+        filled = _filled(newcomer.payload, NS)
+        jid = self._usable(filled)
+        with self._answered(filled):
+            await self._create(jid, filled.password)
+        self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
+
+    def _usable(self, filled: Filled) -> JID:
+        """The address of the account that a newcomer wants."""
+        if not filled.username or not filled.password:
             raise StanzaError("not-acceptable", "a name and a password are needed")
-        jid = self._named(username)
+        jid = self._named(filled.username)
         if jid is None:
             raise StanzaError("not-acceptable", "that name cannot be used")
         if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
             raise StanzaError("conflict", "that name is taken")
+        return jid
+
+    def _answered(self, filled: Filled) -> AbstractContextManager[None]:
+        if not self._questions:
+            return nullcontext()
+        return self._questions.answered(filled.challenge, filled.answer, self.domain.clock.seconds())
+
+    async def _create(self, jid: JID, password: str) -> None:
         try:
             await self.domain.registrar.create(jid, password)
         except Refused as why:
             raise StanzaError(why.condition, str(why)) from None
-        self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
 
     def _named(self, username: str) -> JID | None:
         try:
@@ -173,7 +208,7 @@ class Registration(Module, xep=77, version="2.4"):
             ``forbidden``: it is somebody else's; ``not-acceptable``: the password cannot be used.
         """
         _see_to_tls(session.outlet.security)
-        username, password = _filled(payload, _CHANGE)
+        username, password, *_ = _filled(payload, _CHANGE)
         if not username or not password:
             raise StanzaError("bad-request", "the name and the new password are needed")
         if username != session.jid.bare and self._named(username) != session.jid.bare:
@@ -198,8 +233,9 @@ def _see_to_tls(security: Security) -> None:
         raise StanzaError("not-authorized", "passwords are taken over TLS only")
 
 
-def _form(instructions: str) -> Form:
+def _form(instructions: str, challenge: tuple[Field, ...]) -> Form:
     fields = (
+        *challenge,
         Field("username", label="Name", required=True),
         Field("password", "text-private", "Password", required=True),
     )
@@ -214,6 +250,7 @@ def _filled(query: Element, kind: str) -> Filled:
     """
     form = query.find(X)
     if form is None:
-        return Filled(*(query.findtext(f"{{{NS}}}{each}") or "" for each in Filled._fields))
-    read = Form(kind, (Field("username"), Field("password", "text-private"))).read(form)
-    return Filled(read.text("username"), read.text("password"))
+        return Filled(*(query.findtext(f"{{{NS}}}{each}") or "" for each in ("username", "password")))
+    fields = (Field("username"), Field("password", "text-private"), CHALLENGE, ANSWER)
+    read = Form(kind, fields).read(form)
+    return Filled(*(read.text(each.var) for each in fields))
