@@ -125,12 +125,19 @@ class Operators:
 class Contacts(Protocol):
     """The rosters of a domain's accounts, as far as modules change them."""
 
-    async def share(self, account: Account, contact: JID, group: str) -> None:
-        """Make somebody a contact who shares presence both ways, in that group; its clients learn it.
+    async def share(self, account: Account, contact: JID, group: str = "") -> None:
+        """Make somebody a contact who shares presence both ways; its clients learn it.
 
         The other side is for the caller to do, and `show` when both are done.
 
+        :param group: of the roster, for the contact to be in; empty: none.
         :raises StanzaError: ``resource-constraint``: the roster is full.
+        """
+
+    async def welcome(self, account: Account, request: Stanza) -> None:
+        """Grant a request to subscribe without asking the owner, and request the same (RFC 6121 §3.1).
+
+        :raises StanzaError: ``resource-constraint``: the roster is full, or too much is requested.
         """
 
     async def unshare(self, account: Account, contact: JID, group: str) -> None:

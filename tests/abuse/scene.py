@@ -39,10 +39,16 @@ admins = ["benvolio@montague.lit"]
 federation = "certificate"
 [domains."montague.lit".modules]
 archive = true
+invitations = true
 [domains."montague.lit".modules.sm]
 queue = 3
 [domains."capulet.lit"]
 federation = "either"
+[domains."capulet.lit".modules.registration]
+open = true
+[[domains."capulet.lit".modules.registration.questions]]
+ask = "What is the name of the rose?"
+answers = ["any other name"]
 [tls]
 certificates = "certs"
 [federation]
@@ -64,6 +70,7 @@ resources = 3
 presence = "5 per min"
 directed_presence = 5
 subscriptions = "5 per h"
+registrations = "20 per h"
 [log]
 file = "events.log"
 [log.levels]
@@ -148,7 +155,7 @@ class Scene:
         said = self.log()
         assert "Traceback" not in said
         assert not re.search(r"#(error|critical)\]", said), said
-        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me"):
+        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me", "any other name"):
             assert secret not in said
         left = [line for line in said.splitlines() if not LET_IN.search(line)]
         assert len(left) == self.lines, said
@@ -211,12 +218,12 @@ class Scene:
         self._wires.append(Wire(sock))
         return self._wires[-1]
 
-    def encrypted(self) -> Wire:
+    def encrypted(self, domain: str = "montague.lit") -> Wire:
         """A client's stream under TLS, before the login."""
-        wire = self.connected()
-        wire.open()
+        wire, to = self.connected(), f"to='{domain}' version='1.0'"
+        wire.open(to)
         wire.encrypt()
-        wire.open()
+        wire.open(to)
         return wire
 
     def authenticated(self, name: str = "") -> Wire:

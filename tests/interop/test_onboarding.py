@@ -1,24 +1,37 @@
-"""slixmpp makes accounts: with the answer to a question (XEP-0158)."""
+"""slixmpp makes accounts with the answer to a question and with invitations, and contacts with these too.
+
+XEP-0158, XEP-0401, XEP-0445, XEP-0379; slixmpp has no words for the last two, so these are the XEPs' own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import slixmpp
 
-from tests.interop.actor import PASSWORD, PATIENCE, Actor
+from tests.interop.actor import PASSWORD, PATIENCE, Actor, entered
 from tests.interop.logins import DOMAIN, serving
+from tests.running import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.running import Running
 
 pytestmark = [pytest.mark.process, pytest.mark.foreign]
 
 MORE = """
+[control]
+socket = "montague.sock"
+[domains."montague.lit".modules.invitations]
+inviters = "everybody"
 [[domains."montague.lit".modules.registration.questions]]
 ask = "How many houses are there in fair Verona?"
 answers = ["two"]
@@ -43,6 +56,7 @@ class Newcomer(Actor):
             f"{name}@{DOMAIN}/piazza", server.port("c2s"), server.log.with_name("ca.crt"), register=False
         )
         self.register_plugin("xep_0077")
+        self._always_send_everything = True  # it has a word for registration alone, before a login
         self.came = asyncio.Event()
         self.left = asyncio.Event()
         self.add_event_handler("register", self._wait)
@@ -63,6 +77,16 @@ class Newcomer(Actor):
         form.set_type("submit")
         form.set_values({**form.get_values(), **mine})
         iq["register"].append(form)
+        try:
+            await iq.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]  # slixmpp's
+        except slixmpp.exceptions.IqError as error:
+            return str(error.condition)
+        return ""
+
+    async def shows(self, token: str) -> str:
+        """The same of an invitation."""
+        iq = self.Iq(stype="set", sto=DOMAIN)
+        iq.append(ET.Element("{urn:xmpp:pars:0}preauth", {"token": token}))
         try:
             await iq.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]  # slixmpp's
         except slixmpp.exceptions.IqError as error:
@@ -98,3 +122,111 @@ def test_a_newcomer_answers_and_comes_in(server: Running) -> None:
 
     asyncio.run(play())
     assert "two" not in server.log.read_text().lower().split()
+
+
+def operate(config: Path, *words: str) -> str:
+    """What jabberctl prints."""
+    command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), *words]
+    return subprocess.run(command, text=True, check=True, capture_output=True, timeout=30).stdout
+
+
+def preauth(uri: str) -> str:
+    found = re.search(r";preauth=([a-z2-7]+)", uri)
+    assert found is not None, uri
+    return found[1]
+
+
+async def invited(actor: Actor) -> str:
+    """The URI that a client gets from its menu."""
+    actor.register_plugin("xep_0050")
+    plugin: Any = actor.plugin["xep_0050"]
+    listed = await plugin.get_commands(DOMAIN, timeout=PATIENCE)
+    assert "urn:xmpp:invite#invite" in [node for _, node, _ in listed["disco_items"]["items"]]
+    answer = await plugin.send_command(DOMAIN, "urn:xmpp:invite#invite", timeout=PATIENCE)
+    assert answer["command"]["status"] == "completed"
+    return str(answer["command"]["form"].get_values()["uri"])
+
+
+def romeo(server: Running) -> Actor:
+    return Actor(
+        f"romeo@{DOMAIN}/orchard", server.port("c2s"), server.log.with_name("ca.crt"), register=False
+    )
+
+
+def test_whom_a_user_invites_comes_in_and_is_seen(server: Running) -> None:
+    async def play() -> None:
+        inviter, juliet = romeo(server), Newcomer(server, "juliet")
+        async with entered(inviter):
+            uri = await invited(inviter)
+            assert uri.startswith(f"xmpp:romeo@{DOMAIN}?roster;")
+            assert uri.endswith(";ibr=y")
+            await meet(juliet)
+            assert await juliet.shows(preauth(uri)) == ""
+            assert await juliet.register(await juliet.form()) == ""
+            await inviter.until(
+                "its new contact", lambda: inviter.client_roster[f"juliet@{DOMAIN}"]["subscription"] == "both"
+            )
+            await enter(juliet)
+            await juliet.get_roster()
+            assert juliet.client_roster[f"romeo@{DOMAIN}"]["subscription"] == "both"
+            juliet.send_presence()
+            await inviter.receives("presence", from_=juliet.boundjid.full)
+            await juliet.receives("presence", from_=inviter.boundjid.full)
+            await juliet.disconnect(wait=1.0)
+            late = Newcomer(server, "tybalt")
+            await meet(late)
+            assert await late.shows(preauth(uri)) == "item-not-found"
+            await late.disconnect(wait=1.0)
+
+    asyncio.run(play())
+
+
+def test_whoever_has_an_account_becomes_a_contact_with_the_token(server: Running) -> None:
+    async def play() -> None:
+        inviter, nurse = romeo(server), Newcomer(server, "nurse")
+        inviter.roster.auto_authorize = inviter.roster.auto_subscribe = False
+        async with entered(inviter):
+            await meet(nurse)
+            assert await nurse.register(await nurse.form(), qa="two") == ""
+            await enter(nurse)
+            await nurse.get_roster()
+            nurse.send_presence()
+            request = nurse.Presence()
+            request["to"], request["type"] = f"romeo@{DOMAIN}", "subscribe"
+            token = preauth(await invited(inviter))
+            request.append(ET.Element("{urn:xmpp:pars:0}preauth", {"token": token}))
+            request.send()
+            await nurse.receives("presence", type="subscribed", from_=f"romeo@{DOMAIN}")
+            await nurse.receives("presence", from_=inviter.boundjid.full)
+            await inviter.receives("presence", from_=nurse.boundjid.full)
+            await nurse.disconnect(wait=1.0)
+
+    asyncio.run(play())
+
+
+def test_a_server_that_is_killed_lets_nobody_in_a_second_time(tmp_path: Path) -> None:
+    async def first(server: Running, token: str) -> None:
+        peter = Newcomer(server, "peter")
+        await meet(peter)
+        assert await peter.shows(token) == ""
+        assert await peter.register(await peter.form()) == ""
+        server.process.kill()
+        peter.abort()
+
+    async def second(server: Running, token: str) -> None:
+        peter, tybalt = Newcomer(server, "peter"), Newcomer(server, "tybalt")
+        await meet(tybalt)
+        assert await tybalt.shows(token) == "item-not-found"
+        await meet(peter)
+        await enter(peter)
+        for each in (peter, tybalt):
+            await each.disconnect(wait=1.0)
+
+    config = tmp_path / "montague.toml"
+    with serving(tmp_path, MORE) as server:
+        token = preauth(operate(config, "invitations", "create", DOMAIN))
+        asyncio.run(first(server, token))
+        server.process.wait(PATIENCE)
+    with running(config) as server:
+        asyncio.run(second(server, token))
+        assert "peter" in operate(config, "accounts", "list", DOMAIN)

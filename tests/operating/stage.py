@@ -58,6 +58,7 @@ port = {http}
 strangers = true
 archive = true
 groups = true
+invitations = true
 
 [domains."example.org".modules.offline]
 limit = 500

@@ -81,7 +81,9 @@ class Suite:
     @classmethod
     def read(cls) -> Suite:
         data = tomllib.loads((ROOT / "tests/rfc/xep0479.toml").read_text())
-        places = {each: Place(*place, _module(place[1])) for each, place in data["elsewhere"].items()}
+        places = {
+            each: Place(version, path, _module(path)) for each, (version, path) in data["elsewhere"].items()
+        }
         proofs = {each: [Test(*test.split(": ")) for test in tests] for each, tests in data["proofs"].items()}
         return cls(data["rows"], places, proofs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from jabberd.api import (
     ACCOUNT,
@@ -64,6 +64,31 @@ class Filled(NamedTuple):
     answer: str = ""
 
 
+class Voucher(Protocol):
+    """Lets somebody make one account, whether the domain is open or not, and nothing is asked."""
+
+    @property
+    def username(self) -> str:
+        """The only name that it is for; empty: any."""
+
+    async def create(self, jid: JID, password: str) -> None:
+        """Make the account.
+
+        :raises StanzaError: it cannot be made; ``item-not-found``: the voucher does not hold any more.
+        """
+
+
+@runtime_checkable
+class Vouches(Protocol):
+    """A module that lets newcomers in."""
+
+    def voucher(self, newcomer: Newcomer) -> Voucher | None:
+        """What the newcomer has shown to this module; None: nothing."""
+
+    def reserves(self, jid: JID) -> bool:
+        """Whether nobody gets that name without a voucher for it."""
+
+
 class Registration(Module, xep=77, version="2.4"):
     """Lets owners change their password and remove their account; newcomers make one where that is wanted.
 
@@ -100,21 +125,33 @@ class Registration(Module, xep=77, version="2.4"):
 
     def newcomer_features(self, security: Security) -> tuple[Element, ...]:
         """See `jabberd.api.Module`."""
-        return (E(_FEATURE, "register"),) if self.config.open and security.encrypted else ()
+        if not security.encrypted or not (self.config.open or self._vouching):
+            return ()
+        return (E(_FEATURE, "register"),)
 
     @newcomers.get(NS, "query")
     def ask(self, newcomer: Newcomer) -> Element:
-        """Tell what to fill in, as fields and a form (§3.1); with a question as a form alone (XEP-0158 §4)."""
-        if not self.config.open:
+        """Tell what to fill in: fields and a form (§3.1); with a question the form alone (XEP-0158 §4)."""
+        voucher = self._voucher(newcomer)
+        if voucher is None and not self.config.open:
             raise StanzaError("service-unavailable")
         told, asked = self.config.instructions, newcomer.stanza
+        username = voucher.username if voucher else ""
+        challenge: tuple[Field, ...] = ()
         fields = [E(NS, "instructions", {}, told)]
-        if self._questions:
+        if self._questions and voucher is None:
             challenge = self._questions.put(asked.lang, asked.id, self.domain.clock.seconds())
         else:
-            challenge = ()
-            fields += [E(NS, "username"), E(NS, "password")]
-        return E(NS, "query", {}, *fields, _form(told, challenge).element())
+            fields += [E(NS, "username", {}, *filter(None, [username])), E(NS, "password")]
+        return E(NS, "query", {}, *fields, _form(told, username, challenge).element())
+
+    @property
+    def _vouching(self) -> list[Vouches]:
+        return [each for each in self.domain.modules if isinstance(each, Vouches)]
+
+    def _voucher(self, newcomer: Newcomer) -> Voucher | None:
+        shown = (each.voucher(newcomer) for each in self._vouching)
+        return next((each for each in shown if each is not None), None)
 
     @newcomers.set(NS, "query")
     async def register(self, newcomer: Newcomer) -> None:
@@ -126,22 +163,35 @@ class Registration(Module, xep=77, version="2.4"):
         """
         if newcomer.payload.find(_REMOVE) is not None:
             raise StanzaError("unexpected-request", "log in first")  # §3.2
-        if not self.config.open:
-            raise StanzaError("not-allowed", "nobody can make an account here")
+        voucher = self._voucher(newcomer)
+        if voucher is None and not self.config.open:
+            raise StanzaError("not-allowed", "nobody can make an account here without an invitation")
         _see_to_tls(newcomer.outlet.security)
         filled = _filled(newcomer.payload, NS)
-        jid = self._usable(filled)
-        with self._answered(filled):
-            await self._create(jid, filled.password)
+        jid = self._usable(filled, voucher.username if voucher else "")
+        if voucher is not None:
+            await voucher.create(jid, filled.password)
+        else:
+            with self._answered(filled):
+                await self._create(jid, filled.password)
         self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
 
-    def _usable(self, filled: Filled) -> JID:
-        """The address of the account that a newcomer wants."""
+    def _usable(self, filled: Filled, reserved: str) -> JID:
+        """The address of the account that a newcomer wants.
+
+        :param reserved: the only name that this one can have; empty: any that nobody else can.
+        """
         if not filled.username or not filled.password:
             raise StanzaError("not-acceptable", "a name and a password are needed")
         jid = self._named(filled.username)
         if jid is None:
             raise StanzaError("not-acceptable", "that name cannot be used")
+        if reserved:
+            if jid.localpart != reserved:
+                raise StanzaError("not-acceptable", f"the invitation is for {reserved}")
+            return jid
+        if any(each.reserves(jid) for each in self._vouching):
+            raise StanzaError("conflict", "that name is taken")
         if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
             raise StanzaError("conflict", "that name is taken")
         return jid
@@ -233,10 +283,10 @@ def _see_to_tls(security: Security) -> None:
         raise StanzaError("not-authorized", "passwords are taken over TLS only")
 
 
-def _form(instructions: str, challenge: tuple[Field, ...]) -> Form:
+def _form(instructions: str, username: str, challenge: tuple[Field, ...]) -> Form:
     fields = (
         *challenge,
-        Field("username", label="Name", required=True),
+        Field("username", label="Name", values=tuple(filter(None, [username])), required=True),
         Field("password", "text-private", "Password", required=True),
     )
     return Form(NS, fields, "A new account", instructions)
