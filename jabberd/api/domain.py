@@ -9,6 +9,7 @@ from jabberd.xmpp.element import Element, Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from datetime import datetime
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -90,6 +91,14 @@ class Account(Protocol):
         """False for an address at our domain that nobody registered."""
 
     @property
+    def created(self) -> datetime | None:
+        """When it was made; None where `exists` is false or `anonymous` true."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether somebody made it for themselves, whom nobody here need know."""
+
+    @property
     def anonymous(self) -> bool:
         """Whether it ends with its only session (XEP-0175): keep nothing of it."""
 
@@ -99,6 +108,9 @@ class Account(Protocol):
 
     def trusts(self, contact: JID) -> bool:
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
+
+    def sees(self, contact: JID) -> bool:
+        """Whether this account may see the contact's presence (subscription *to* or *both*)."""
 
     def knows(self, contact: JID) -> bool:
         """Whether the contact is in the account's roster, whatever the subscription."""
@@ -156,9 +168,10 @@ class Contacts(Protocol):
 class Registrar(Protocol):
     """Makes, changes and removes the accounts of a domain, as operators and their owners have it."""
 
-    async def create(self, jid: JID, password: str) -> None:
+    async def create(self, jid: JID, password: str, *, registered: bool = False) -> None:
         """Make an account; `AccountCreated` tells of it.
 
+        :param registered: whether somebody makes it for themselves, whom nobody here need know.
         :raises Refused: with the condition ``conflict``: it exists; ``not-acceptable``: the password
             cannot be used; ``resource-constraint``: the server has too many to work on.
         """

@@ -1,6 +1,7 @@
 """slixmpp makes accounts with the answer to a question and with invitations, and contacts with these too.
 
-XEP-0158, XEP-0401, XEP-0445, XEP-0379; slixmpp has no words for the last two, so these are the XEPs' own.
+XEP-0158, XEP-0401, XEP-0445, XEP-0379, and XEP-0489, which tells others who made them; slixmpp has no words
+for the last three, so these are the XEPs' own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.process, pytest.mark.foreign]
 
 MORE = """
+[domains."montague.lit".modules]
+affiliations = true
 [control]
 socket = "montague.sock"
 [domains."montague.lit".modules.invitations]
@@ -200,6 +204,33 @@ def test_whoever_has_an_account_becomes_a_contact_with_the_token(server: Running
             await nurse.receives("presence", from_=inviter.boundjid.full)
             await inviter.receives("presence", from_=nurse.boundjid.full)
             await nurse.disconnect(wait=1.0)
+
+    asyncio.run(play())
+
+
+def test_it_is_told_who_made_an_account(server: Running) -> None:
+    async def told(asker: Actor, name: str) -> dict[str, str]:
+        iq = asker.Iq(stype="get", sto=f"{name}@{DOMAIN}")
+        iq.append(ET.Element("{urn:xmpp:raa:0}query"))
+        answer = await iq.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]  # slixmpp's
+        return dict(answer.xml.find("{urn:xmpp:raa:0}info").attrib)
+
+    async def play() -> None:
+        asker, balthasar = romeo(server), Newcomer(server, "balthasar")
+        async with entered(asker):
+            await meet(balthasar)
+            assert await balthasar.register(await balthasar.form(), qa="two") == ""
+            assert await told(asker, "romeo") == {"affiliation": "member"}
+            day = f"{datetime.now(UTC):%Y-%m-%d}T00:00:00Z"
+            assert await told(asker, "balthasar") == {"affiliation": "registered", "since": day}
+            await enter(balthasar)
+            message = balthasar.make_message(f"romeo@{DOMAIN}", "hi")
+            message.append(ET.Element("{urn:xmpp:raa:0}info", {"affiliation": "admin"}))
+            message.send()
+            heard = await asker.receives("message", body="hi")
+            infos = heard.xml.findall("{urn:xmpp:raa:0}info")
+            assert [each.get("affiliation") for each in infos] == ["registered"]
+            await balthasar.disconnect(wait=1.0)
 
     asyncio.run(play())
 

@@ -29,9 +29,9 @@ class Uses:
 
         :raises StanzaError: ``item-not-found``: it was used or revoked; else as `Registrar.create` refuses.
         """
-        await self._ledger.take(key, jid)
-        try:
-            await self._domain.registrar.create(jid, password)
+        invitation = await self._ledger.take(key, jid)
+        try:  # whom an operator invites, somebody here knows
+            await self._domain.registrar.create(jid, password, registered=invitation.contact)
         except Refused as why:
             await self._ledger.give_back(key, jid)
             raise StanzaError(why.condition, str(why)) from None

@@ -203,7 +203,7 @@ class Registration(Module, xep=77, version="2.4"):
 
     async def _create(self, jid: JID, password: str) -> None:
         try:
-            await self.domain.registrar.create(jid, password)
+            await self.domain.registrar.create(jid, password, registered=True)
         except Refused as why:
             raise StanzaError(why.condition, str(why)) from None
 
