@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jabberd.streams.clients import ClientFactory
     from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
+    from jabberd.streams.relay import Relay
     from jabberd.streams.servers import ServerFactory
 
 __all__ = ["Hosts", "InOrder", "Links", "Listeners", "StorageService", "Streams"]
@@ -159,7 +160,7 @@ class Streams(Service):
     """The streams of clients, or those of other servers: told why they end, and waited for."""
 
     def __init__(
-        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory
+        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory | Relay
     ) -> None:
         self.name = name
         self._clock = clock

@@ -193,23 +193,24 @@ class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
     :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``component`` for components (XEP-0114), ``http``
-        for operators: ``/metrics`` and ``/healthz``, for whoever can connect.
+        for operators: ``/metrics`` and ``/healthz``, for whoever can connect; ``bytestreams`` for clients who
+        cannot connect to each other (XEP-0065).
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
     :ivar allow_remote: whether components may come from other machines: what they say is not encrypted.
     :ivar port: 0 lets the system choose one.
     """
 
-    kind: Literal["c2s", "s2s", "component", "http"]
+    kind: Literal["c2s", "s2s", "component", "http", "bytestreams"]
     address: IP
     port: Port
     direct_tls: bool = False
     allow_remote: bool = False
 
     def __post_init__(self) -> None:
+        if self.direct_tls and self.kind in ("component", "bytestreams"):
+            raise Mistake(f"is not there for {self.kind.rstrip('s')}s; take it away", "direct_tls")
         if self.kind != "component":
             return
-        if self.direct_tls:
-            raise Mistake("is not there for components; take it away", "direct_tls")
         if not self.allow_remote and not ipaddress.ip_address(self.address).is_loopback:
             said = "lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true"
             raise Mistake(said, "address")

@@ -184,7 +184,10 @@ federation = "maybe"
         "3: limits.depth: is too small (got 0); use 1 or more",
         '7: listeners[0].port: is not a whole number (got "5222"); write only digits, without quotes',
         "8: listeners[1].address: is missing; add it",
-        "9: listeners[1].kind: is not known here (got \"s2x\"); use 'c2s', 'component', 'http' or 's2s'",
+        (
+            '9: listeners[1].kind: is not known here (got "s2x");'
+            " use 'bytestreams', 'c2s', 'component', 'http' or 's2s'"
+        ),
         '10: listeners[1].adress: is not a setting here (got "::"); did you mean address?',
         "11: listeners[1].port: is too large (got 70000); use 65535 or less",
         (

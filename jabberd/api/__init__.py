@@ -53,6 +53,7 @@ from jabberd.api.events import (
     SessionResumed,
 )
 from jabberd.api.module import Module
+from jabberd.api.relay import BytestreamTerms
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
 from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
@@ -82,6 +83,7 @@ __all__ = [
     "ArchiveRow",
     "BecameAvailable",
     "BecameUnavailable",
+    "BytestreamTerms",
     "Domain",
     "DomainName",
     "Duration",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from jabberd import interfaces
     from jabberd.api.module import Module
+    from jabberd.api.relay import Relay
     from jabberd.api.stores import Archive, Keyed, Ordered
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
@@ -201,6 +202,7 @@ class Domain(Protocol):
     credentials: interfaces.Credentials
     registrar: Registrar
     operators: Operators
+    relay: Relay | None  #: where clients connect for bytestreams; None: there is no listener
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""

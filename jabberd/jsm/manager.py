@@ -62,10 +62,11 @@ class SessionManager:
 
     :ivar held: what the stanza that is on its road just now has to wait for before it has a home.
     :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
-    :ivar registrar: given by whoever makes the domain.
+    :ivar registrar: given by whoever makes the domain, and so may ``relay`` be.
     """
 
     registrar: api.Registrar
+    relay: api.relay.Relay | None = None
 
     def __init__(
         self,

@@ -33,6 +33,12 @@ port = 0
 kind = "s2s"
 address = "127.0.0.1"
 port = 0
+[[listeners]]
+kind = "bytestreams"
+address = "127.0.0.1"
+port = 0
+[domains."proxy.montague.lit"]
+service = "bytestreams"
 [domains."montague.lit"]
 plain = true
 admins = ["benvolio@montague.lit"]
@@ -90,7 +96,7 @@ def prepare(folder: Path, evil: int) -> Path:
     """
     certs, ca = folder / "certs", make_ca()
     ca.write(certs, "ca")
-    for domain in ("montague.lit", "capulet.lit"):
+    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit"):
         issue(ca, domain).write(certs, domain)
     issue(ca, "evil.example").write(folder / "evil", "evil.example")
     issue(None, "evil.example").write(folder / "evil", "selfmade")
