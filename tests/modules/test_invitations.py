@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 
-from jabberd import settings
+from jabberd import direct, settings
 from jabberd.api import JID, Refused, StorageError
 from jabberd.config import Config, ConfigError
+from jabberd.modules.invitations import Invitations
 from jabberd.modules.invitations.ledger import Invitation, Ledger
 from jabberd.modules.invitations.links import Link
 from jabberd.operating.options import options
 from jabberd.rates import Rate
+from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
+from jabberd.xmpp.timestamp import from_stamp
 from tests.modules.test_registration import ASK, enters, fields, newcomer, refused, said
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from jabberd.modules.invitations import Invitations
     from jabberd.testing import Client, Network
     from tests.conftest import LoggedErrors
 
@@ -128,6 +131,28 @@ def test_of_two_who_show_the_same_invitation_one_gets_an_account(network: Networ
     assert refused(one, said(fields("juliet"))) == ""
     assert refused(other, said(fields("tybalt"))) == "item-not-found"
     assert not enters(network, "o blessed night", "tybalt@montague.lit/street")
+
+
+def test_while_one_makes_an_account_nobody_else_can(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(network)
+    token = made(network, DOMAIN)
+    registrar = network.server("montague.lit").hosts["montague.lit"].manager.registrar
+    hashing: Deferred[None] = Deferred()
+
+    async def create(*_: object, **__: object) -> None:
+        await hashing
+
+    one, other = newcomer(network)[0], newcomer(network)[0]
+    assert (shows(one, token), shows(other, token)) == ("", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(registrar, "create", create)
+        one.send(said(fields("juliet")).replace("<iq", "<iq id='q1'"))
+        assert refused(other, said(fields("tybalt"))) == "item-not-found"
+        hashing.errback(Refused("it was too much", "resource-constraint"))
+    assert condition(one.next()) == "resource-constraint"
+    assert refused(other, said(fields("tybalt"))) == ""
 
 
 def test_an_invitation_is_not_used_by_what_fails(network: Network) -> None:
@@ -294,6 +319,21 @@ def test_a_contact_that_was_not_approved_has_used_no_invitation(network: Network
     network.client("romeo@montague.lit/orchard")
     claimed(network, "juliet@capulet.lit", inviter=ROMEO, contact=True)
     assert [(each.left, each.claims) for each in kept(network).values()] == [(1, ())]
+
+
+def test_what_another_instance_may_be_about_is_left_alone_for_a_while(network: Network) -> None:
+    serve(network)
+    old = module(network)
+    claim = Invitation(old.now() + timedelta(days=1), left=0, claims=("juliet@montague.lit",), account=True)
+    done(old.kept.put(DOMAIN, "key", claim))
+    new = Invitations(old.name, old.domain, old.config, old.stores, old.log)
+    done(new.start())
+    done(new.ready())
+    network.advance(59)
+    assert kept(network) == {"key": claim}
+    network.advance(1)
+    assert kept(network)["key"].left == 1
+    done(new.stop())
 
 
 def test_a_use_is_on_the_disk_before_there_is_an_account(
@@ -559,12 +599,31 @@ def test_a_name_that_no_uri_has_is_escaped_in_a_link(network: Network) -> None:
     assert link.landing_url == "https://xmpp.link/#d%C3%B6rte%231%3F@montague.lit?roster;preauth=abc"
 
 
+CONFIG = """
+[[listeners]]
+kind = "c2s"
+address = "127.0.0.1"
+port = 0
+[storage]
+url = "{}"
+[domains."montague.lit".modules.invitations]
+{}
+"""
+
+
+def test_operators_invite_while_no_server_runs(tmp_path: Path) -> None:
+    file = tmp_path / "montague.toml"
+    file.write_text(CONFIG.format("sqlite:montague.db", 'lifetime = "1 h"'))
+    told = direct.run(file, ["invitations", "create", "montague.lit"], {})["done"]
+    left = from_stamp(told["expires"]) - datetime.now(UTC)
+    assert timedelta(minutes=50) < left <= timedelta(hours=1)
+    listed = direct.run(file, ["invitations", "list", "montague.lit"], {})["done"]
+    assert [row["for"] for row in listed] == ["an account at montague.lit"]
+
+
 @pytest.mark.parametrize("page", ["http://montague.lit/#{token}", "https://montague.lit/invite"])
 def test_a_landing_page_is_safe_and_has_a_place_for_the_invitation(tmp_path: Path, page: str) -> None:
     file = tmp_path / "montague.toml"
-    file.write_text(
-        '[[listeners]]\nkind = "c2s"\naddress = "127.0.0.1"\nport = 0\n[storage]\nurl = "memory"\n'
-        f'[domains."montague.lit".modules.invitations]\nlanding_page = "{page}"\n'
-    )
+    file.write_text(CONFIG.format("memory", f'landing_page = "{page}"'))
     with pytest.raises(ConfigError, match="landing_page: is no page for an invitation"):
         options(Config.read(file))

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jabberd import settings
+from jabberd.api import Secret
 from jabberd.config import Config
+from jabberd.modules.registration import Registration
+from jabberd.modules.registration.questions import Question
 from jabberd.operating.options import options
 from jabberd.rates import Rate
 from jabberd.testing.client import condition
@@ -179,3 +182,14 @@ def test_a_mistake_in_an_answer_is_told_without_it(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="answers: is not a list") as mistake:
         options(Config.read(file))
     assert "mercutio" not in str(mistake.value)
+
+
+def test_other_questions_hold_as_soon_as_they_are_set(network: Network) -> None:
+    serve(network)
+    client, _ = newcomer(network)
+    before = challenge(client)
+    module = network.server("montague.lit").hosts["montague.lit"].manager.module("registration")
+    rose = Question(ask="What is in a name?", answers=(Secret("nothing"),))
+    module.config = Registration.Config(open=True, questions=(rose,))
+    assert answer(client, "nothing", before) == "service-unavailable"
+    assert answer(client, "nothing", challenge(client)) == ""

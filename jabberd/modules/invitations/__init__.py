@@ -41,6 +41,8 @@ from jabberd.xmpp.timestamp import to_stamp
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from twisted.internet.interfaces import IDelayedCall
+
     from jabberd.api import Account, Element
     from jabberd.interfaces import Outlet, Security
     from jabberd.modules.administration import Administration
@@ -57,6 +59,7 @@ _REGISTER: Final = "urn:xmpp:ibr-token:0"
 _PREAUTH: Final = f"{{{PARS}}}preauth"
 _SHOWN: Final = 8  # digits of a key
 _MOST_USES: Final = 1000
+_UNDER_WAY: Final = 60.0  # seconds that no use of an invitation takes
 _FORM: Final = Form(
     CREATE_ACCOUNT,
     (
@@ -104,12 +107,32 @@ class Invitations(Module, xep=401, version="0.6.0"):
         await self._ledger.load()
         self._uses = Uses(self.domain, self._ledger, self.log)
         self._shown: WeakKeyDictionary[Outlet, str] = WeakKeyDictionary()
+        self._claims: IDelayedCall | None = None
+        others = (each for each in self.domain.modules if each is not self)
+        self._succeeds = any(each.name == self.name for each in others)
 
     async def ready(self) -> None:
-        """Finish or give back what was under way when the server ended."""
-        for key, invitation in self._ledger.items():
-            for who in invitation.claims:
-                await self._uses.resolve(key, JID.parse(who))
+        """See to what was under way when the server ended, or what the instance before may be about."""
+        claims = [(key, who) for key, invitation in self._ledger.items() for who in invitation.claims]
+        if not self._succeeds:
+            await self._resolved(claims)
+        elif claims:
+            self._claims = self.domain.clock.callLater(_UNDER_WAY, self._see_to, claims)
+
+    async def stop(self) -> None:
+        """The next start sees to it."""
+        if self._claims is not None and self._claims.active():
+            self._claims.cancel()
+
+    def _see_to(self, claims: list[tuple[str, str]]) -> None:
+        seen_to = Deferred.fromCoroutine(self._resolved(claims))
+        seen_to.addErrback(
+            lambda why: self.log.failure("invitations stay under way until the next start", why)
+        )
+
+    async def _resolved(self, claims: list[tuple[str, str]]) -> None:
+        for key, who in claims:
+            await self._uses.resolve(key, JID.parse(who))
 
     # -- who comes for an account (XEP-0445) --------------------------------------------------------
 

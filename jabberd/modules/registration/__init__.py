@@ -119,7 +119,14 @@ class Registration(Module, xep=77, version="2.4"):
 
     async def start(self) -> None:
         """Nobody has been asked yet."""
-        self._questions = Questions(self.config.questions, self.config.answering)
+        self._asking = Questions(self.config.questions, self.config.answering)
+
+    @property
+    def _questions(self) -> Questions:
+        """Those of the settings of now; with other ones, nobody has been asked yet."""
+        if not self._asking.are(self.config.questions, self.config.answering):
+            self._asking = Questions(self.config.questions, self.config.answering)
+        return self._asking
 
     # -- newcomers ------------------------------------------------------------------------------------
 

@@ -59,6 +59,10 @@ class Questions:
         """Whether anything is asked."""
         return bool(self._questions)
 
+    def are(self, questions: Sequence[Question], lifetime: float) -> bool:
+        """Whether they are these."""
+        return (self._questions, self._lifetime) == (questions, lifetime)
+
     def put(self, lang: str, id: str, now: float) -> tuple[Field, ...]:
         """The fields of a new challenge (§4), in that language if there is one in it, else in the first one.
 
