@@ -40,7 +40,7 @@ from jabberd.streams.spool import Spool
 from jabberd.streams.tls import security
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from twisted.application.service import IService, MultiService, Service
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
     from jabberd.streams.federation import Federation
+    from jabberd.streams.relay import Relay
     from jabberd.streams.vouch import Trust
 
 
@@ -84,6 +85,9 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         reactor, terms.server_streams(settings, Traffic()), secrets, router, addresses
     )
     factories["component"] = components
+    relay = _relay(settings, hosts, reactor, addresses, lambda: listeners.bound)
+    if relay is not None:
+        factories["bytestreams"] = relay
     listeners = Listeners(reactor, settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners, federation)
     services = [
@@ -94,6 +98,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         Streams("streams of servers", reactor, servers),
         Streams("streams of components", reactor, components),
         Streams("streams of clients", reactor, clients),
+        *([Streams("bytestreams", reactor, relay)] if relay is not None else []),
         listeners,
     ]
     parts = Parts(
@@ -109,6 +114,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         clients=clients,
         servers=servers,
         federation=federation,
+        relay=relay,
         bound=lambda: listeners.bound,
         let_operate=lambda now: hosting.let_operate(hosts, admin, hosting.admins(now)),
     )
@@ -241,6 +247,24 @@ def _web(
     if contexts is not None:
         factories["web-direct"] = counted(TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor))
     return factories
+
+
+def _relay(
+    settings: ServerSettings,
+    hosts: Mapping[str, hosting.Host],
+    reactor: Any,
+    addresses: Addresses,
+    bound: Callable[[], Iterable[tuple[str, str, int]]],
+) -> Relay | None:
+    """What listens to clients for bytestreams, if anything does, for the domains to know."""
+    if not any(each.kind == "bytestreams" for each in settings.listeners):
+        return None
+    from jabberd.streams.relay import Relay  # noqa: PLC0415 - for those who want it
+
+    relay = Relay(reactor, addresses, settings.limits.negotiation_timeout, bound)
+    for host in hosts.values():
+        host.manager.relay = relay
+    return relay
 
 
 def _pages(domains: Hosts, admin: Admin, reload: Reload, most: int) -> tuple[Service, dict[str, Any]]:

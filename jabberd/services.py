@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jabberd.streams.clients import ClientFactory
     from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
+    from jabberd.streams.relay import Relay
     from jabberd.streams.servers import ServerFactory
     from jabberd.xmpp.jid import JID
 
@@ -163,7 +164,7 @@ class Streams(Service):
     """The streams of clients, or those of other servers: told why they end, and waited for."""
 
     def __init__(
-        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory
+        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory | Relay
     ) -> None:
         self.name = name
         self._clock = clock

@@ -195,13 +195,14 @@ class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
     :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``component`` for components (XEP-0114), ``http``
-        for operators (``/metrics`` and ``/healthz``), ``web`` with the pages of modules for everybody.
+        for operators (``/metrics`` and ``/healthz``), ``web`` with the pages of modules for everybody,
+        ``bytestreams`` for clients who cannot connect to each other (XEP-0065).
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
     :ivar allow_remote: whether other machines may reach components, or pages without TLS: in the clear.
     :ivar port: 0 lets the system choose one.
     """
 
-    kind: Literal["c2s", "s2s", "component", "http", "web"]
+    kind: Literal["c2s", "s2s", "component", "http", "web", "bytestreams"]
     address: IP
     port: Port
     direct_tls: bool = False
@@ -213,10 +214,10 @@ class Listener(Settings):
         return f"{self.kind}-direct" if self.direct_tls else self.kind
 
     def __post_init__(self) -> None:
+        if self.direct_tls and self.kind in ("component", "bytestreams"):
+            raise Mistake(f"is not there for {self.kind.rstrip('s')}s; take it away", "direct_tls")
         if self.kind != "component" and (self.kind != "web" or self.direct_tls):
             return
-        if self.direct_tls:
-            raise Mistake("is not there for components; take it away", "direct_tls")
         if not self.allow_remote and not ipaddress.ip_address(self.address).is_loopback:
             said = "lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true"
             if self.kind == "web":

@@ -54,6 +54,7 @@ from jabberd.api.events import (
     SessionResumed,
 )
 from jabberd.api.module import Module
+from jabberd.api.relay import BytestreamTerms
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
 from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
@@ -83,6 +84,7 @@ __all__ = [
     "ArchiveRow",
     "BecameAvailable",
     "BecameUnavailable",
+    "BytestreamTerms",
     "Domain",
     "DomainName",
     "Duration",

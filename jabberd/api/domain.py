@@ -9,12 +9,14 @@ from jabberd.xmpp.element import Element, Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from datetime import datetime
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from jabberd import interfaces
     from jabberd.api.module import Module
+    from jabberd.api.relay import Relay
     from jabberd.api.stores import Archive, Keyed, Ordered
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
@@ -90,6 +92,14 @@ class Account(Protocol):
         """False for an address at our domain that nobody registered."""
 
     @property
+    def created(self) -> datetime | None:
+        """When it was made; None where `exists` is false or `anonymous` true."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether somebody made it for themselves, whom nobody here need know."""
+
+    @property
     def anonymous(self) -> bool:
         """Whether it ends with its only session (XEP-0175): keep nothing of it."""
 
@@ -99,6 +109,9 @@ class Account(Protocol):
 
     def trusts(self, contact: JID) -> bool:
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
+
+    def sees(self, contact: JID) -> bool:
+        """Whether this account may see the contact's presence (subscription *to* or *both*)."""
 
     def knows(self, contact: JID) -> bool:
         """Whether the contact is in the account's roster, whatever the subscription."""
@@ -125,12 +138,19 @@ class Operators:
 class Contacts(Protocol):
     """The rosters of a domain's accounts, as far as modules change them."""
 
-    async def share(self, account: Account, contact: JID, group: str) -> None:
-        """Make somebody a contact who shares presence both ways, in that group; its clients learn it.
+    async def share(self, account: Account, contact: JID, group: str = "") -> None:
+        """Make somebody a contact who shares presence both ways; its clients learn it.
 
         The other side is for the caller to do, and `show` when both are done.
 
+        :param group: of the roster, for the contact to be in; empty: none.
         :raises StanzaError: ``resource-constraint``: the roster is full.
+        """
+
+    async def welcome(self, account: Account, request: Stanza) -> None:
+        """Grant a request to subscribe without asking the owner, and request the same (RFC 6121 §3.1).
+
+        :raises StanzaError: ``resource-constraint``: the roster is full, or too much is requested.
         """
 
     async def unshare(self, account: Account, contact: JID, group: str) -> None:
@@ -149,9 +169,10 @@ class Contacts(Protocol):
 class Registrar(Protocol):
     """Makes, changes and removes the accounts of a domain, as operators and their owners have it."""
 
-    async def create(self, jid: JID, password: str) -> None:
+    async def create(self, jid: JID, password: str, *, registered: bool = False) -> None:
         """Make an account; `AccountCreated` tells of it.
 
+        :param registered: whether somebody makes it for themselves, whom nobody here need know.
         :raises Refused: with the condition ``conflict``: it exists; ``not-acceptable``: the password
             cannot be used; ``resource-constraint``: the server has too many to work on.
         """
@@ -182,6 +203,7 @@ class Domain(Protocol):
     credentials: interfaces.Credentials
     registrar: Registrar
     operators: Operators
+    relay: Relay | None  #: where clients connect for bytestreams; None: there is no listener
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""

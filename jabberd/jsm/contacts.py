@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from jabberd.jsm import roster, subscription
@@ -95,10 +96,22 @@ class Contacts:
 
     # -- what modules change -------------------------------------------------------------------------
 
-    async def share(self, account: api.Account, contact: JID, group: str) -> None:
+    async def share(self, account: api.Account, contact: JID, group: str = "") -> None:
         """See `jabberd.api.domain.Contacts`."""
         ours = cast("Account", account)
         await self._change(ours, contact, roster.shared(ours.roster, contact, group, self._limits))
+
+    async def welcome(self, account: api.Account, request: Stanza) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        ours, contact = cast("Account", account), request.sender
+        assert contact is not None  # it was asked for by somebody
+        await self.inbound(ours, request, contact.bare, welcome=True)
+        item = ours.roster.get(contact.bare)
+        if item is None or not item.state.shows_user:
+            raise too_many("too many requests for a subscription")
+        if item.state is subscription.State.FROM:
+            ask = Stanza.of("presence", sender=ours.jid, to=contact.bare, type="subscribe")
+            await self.outbound(ours, ask, contact.bare)
 
     async def unshare(self, account: api.Account, contact: JID, group: str) -> None:
         """See `jabberd.api.domain.Contacts`."""
@@ -159,15 +172,18 @@ class Contacts:
         if step.presence == "available":
             self._manager.presence.show(account, contact, step.presence)
 
-    async def inbound(self, account: Account, stanza: Stanza, contact: JID) -> None:
+    async def inbound(self, account: Account, stanza: Stanza, contact: JID, *, welcome: bool = False) -> None:
         """The contact sends a subscription stanza (§3, A.3).
 
         Too many requests are forgotten in silence: they find out nothing about who has an account here.
+
+        :param welcome: whether a request is granted as if it had been pre-approved, this time.
         """
         if stanza.type == "subscribe" and not self._may_ask(contact):
             return
         rows = account.roster
-        step = _step(subscription.inbound, stanza, rows.get(contact))
+        item = rows.get(contact)
+        step = _welcomed(stanza, item) if welcome else _step(subscription.inbound, stanza, item)
         if step.state.pending_in and not roster.may_ask(rows, contact, self._limits):
             return
         stanza = stanza.stamped(contact, account.jid)
@@ -217,3 +233,10 @@ def _step(side: Callable[..., Transition], stanza: Stanza, item: RosterItem | No
     if item is None:
         return side(stanza.type, subscription.State.NONE, approved=False)
     return side(stanza.type, item.state, approved=item.approved)
+
+
+def _welcomed(stanza: Stanza, item: RosterItem | None) -> Transition:
+    """What an inbound request does that is granted; who was not pre-approved, is not afterwards."""
+    state, approved = (item.state, item.approved) if item else (subscription.State.NONE, False)
+    step = subscription.inbound(stanza.type, state, approved=True)
+    return replace(step, approved=approved)

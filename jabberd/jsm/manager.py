@@ -6,7 +6,6 @@ client streams, and `api.Domain` for modules.
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -62,10 +61,11 @@ class SessionManager:
 
     :ivar held: what the stanza that is on its road just now has to wait for before it has a home.
     :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
-    :ivar registrar: given by whoever makes the domain.
+    :ivar registrar: given by whoever makes the domain, and so may ``relay`` be.
     """
 
     registrar: api.Registrar
+    relay: api.relay.Relay | None = None
 
     def __init__(
         self,
@@ -262,12 +262,8 @@ class SessionManager:
 
     async def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
         """See `jabberd.interfaces.SessionHost`."""
-        take = self.registry.unbound.get(nonza.name)
-        if take is None or not (username or nonza.name in self.registry.refused):
-            raise StreamError("unsupported-stanza-type")
-        found = take(username, outlet, nonza.element())
-        session: Session | None = await found if inspect.isawaitable(found) else found
-        return session
+        found = await logins.unbound(self.registry, username, outlet, nonza)
+        return cast("Session | None", found)
 
     def close_all(self, error: StreamError) -> None:
         """End every session, also those that wait for their client, and ask nothing any more."""

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from jabberd import hosting
+from jabberd.api import Secret
 from jabberd.settings import Settings
 from jabberd.typed import is_secret
 
@@ -81,7 +82,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def _shown(value: Any, key: str = "") -> str:
-    if value and is_secret(key):
+    if value and (isinstance(value, Secret) or is_secret(key)):
         return f"***{hmac.new(_KEY, str(value).encode(), sha256).hexdigest()[:4]}"
     if isinstance(value, Settings):
         value = vars(value)

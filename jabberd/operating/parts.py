@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jabberd.streams.clients import ClientFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
+    from jabberd.streams.relay import Relay
     from jabberd.streams.servers import ServerFactory
     from jabberd.xmpp.jid import JID
 
@@ -32,6 +33,7 @@ class Parts:
 
     :ivar run: where work is done that takes long.
     :ivar hosts: by domain; it changes in place, for those who look at it.  So do ``policies``.
+    :ivar relay: where clients connect for bytestreams, if there is such a listener.
     :ivar bound: kind, address and port of each listener.
     :ivar let_operate: lets the admins that the settings name operate the ``hosts``.
     """
@@ -48,6 +50,7 @@ class Parts:
     clients: ClientFactory
     servers: ServerFactory
     federation: Federation
+    relay: Relay | None
     bound: Callable[[], Iterable[tuple[str, str, int]]]
     let_operate: Callable[[ServerSettings], None]
 
@@ -56,6 +59,8 @@ class Parts:
 
         :raises ConfigError: its modules cannot work together.
         """
-        return hosting.host_domain(
+        made = hosting.host_domain(
             config, name, modules, self.storage, self.router, self.reactor, self.run, self.secret
         )
+        made.manager.relay = self.relay
+        return made

@@ -127,6 +127,8 @@ class Plan:
 
     def _change_streams(self) -> None:
         settings, parts = self.settings, self._parts
+        if parts.relay is not None:
+            parts.relay.patience = settings.limits.negotiation_timeout
         parts.clients.use(terms.client_streams(settings, parts.clients.traffic), settings.limits)
         old = parts.federation.terms
         shared = replace(

@@ -38,12 +38,19 @@ kind = "web"
 address = "127.0.0.1"
 port = 0
 direct_tls = true
+[[listeners]]
+kind = "bytestreams"
+address = "127.0.0.1"
+port = 0
+[domains."proxy.montague.lit"]
+service = "bytestreams"
 [domains."montague.lit"]
 plain = true
 admins = ["benvolio@montague.lit"]
 federation = "certificate"
 [domains."montague.lit".modules]
 archive = true
+invitations = true
 [domains."montague.lit".modules.upload]
 folder = "files"
 size = "1 MiB"
@@ -52,6 +59,11 @@ day = "2 MiB"
 queue = 3
 [domains."capulet.lit"]
 federation = "either"
+[domains."capulet.lit".modules.registration]
+open = true
+[[domains."capulet.lit".modules.registration.questions]]
+ask = "What is the name of the rose?"
+answers = ["any other name"]
 [tls]
 certificates = "certs"
 [federation]
@@ -73,6 +85,7 @@ resources = 3
 presence = "5 per min"
 directed_presence = 5
 subscriptions = "5 per h"
+registrations = "20 per h"
 [log]
 file = "events.log"
 [log.levels]
@@ -92,7 +105,7 @@ def prepare(folder: Path, evil: int) -> Path:
     """
     certs, ca = folder / "certs", make_ca()
     ca.write(certs, "ca")
-    for domain in ("montague.lit", "capulet.lit"):
+    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit"):
         issue(ca, domain).write(certs, domain)
     issue(ca, "evil.example").write(folder / "evil", "evil.example")
     issue(None, "evil.example").write(folder / "evil", "selfmade")
@@ -157,7 +170,7 @@ class Scene:
         said = self.log()
         assert "Traceback" not in said
         assert not re.search(r"#(error|critical)\]", said), said
-        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me"):
+        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me", "any other name"):
             assert secret not in said
         left = [line for line in said.splitlines() if not LET_IN.search(line)]
         assert len(left) == self.lines, said
@@ -225,12 +238,12 @@ class Scene:
         sock = socket.create_connection(("127.0.0.1", self._server.port("web-direct")), PATIENCE)
         return presented().wrap_socket(sock, server_hostname="montague.lit")
 
-    def encrypted(self) -> Wire:
+    def encrypted(self, domain: str = "montague.lit") -> Wire:
         """A client's stream under TLS, before the login."""
-        wire = self.connected()
-        wire.open()
+        wire, to = self.connected(), f"to='{domain}' version='1.0'"
+        wire.open(to)
         wire.encrypt()
-        wire.open()
+        wire.open(to)
         return wire
 
     def authenticated(self, name: str = "") -> Wire:

@@ -1,4 +1,4 @@
-"""Rows B to D of the abuses: what a server of no good intent says to a real one, and logins made by hand."""
+"""Rows B to D, and F15: what a server of no good intent says to a real one, and logins made by hand."""
 
 from __future__ import annotations
 
@@ -133,6 +133,35 @@ def test_c10_a_stranger_from_afar_who_probes_learns_nothing(scene: Scene) -> Non
     scene.proved().say(f"<presence type='probe' from='{TYBALT}' to='benvolio@montague.lit'/>")
     answer = scene.visited().next()
     assert (answer.get("type"), answer.get("from")) == ("unsubscribed", "benvolio@montague.lit")
+    scene.lines = 0
+
+
+# --- F: the proxy --------------------------------------------------------------------------------
+
+PROXY = "proxy.montague.lit"
+BYTESTREAMS = "http://jabber.org/protocol/bytestreams"
+ACTIVATE = "<activate>benvolio@montague.lit/street</activate>"
+
+
+@pytest.mark.parametrize(
+    ("type", "query"), [("get", "/>"), ("set", f" sid='s1'>{ACTIVATE}</query>")], ids=["where", "activate"]
+)
+def test_f15_the_proxy_is_not_for_outsiders(scene: Scene, type: str, query: str) -> None:
+    asked = f"<iq type='{type}' id='q1' from='{TYBALT}' to='{PROXY}'><query xmlns='{BYTESTREAMS}'{query}</iq>"
+    scene.proved(to=PROXY).say(asked)
+    answer = scene.visited().next()
+    assert (answer.get("id"), condition(answer)) == ("q1", "forbidden")
+    scene.lines = 0
+
+
+def test_f15_the_proxy_leads_nowhere_and_waits_for_nobody(scene: Scene) -> None:
+    digest = b"\x05\x01\x00\x03\x28" + b"0" * 40 + b"\x00\x00"
+    wires = [scene.connected("bytestreams") for _ in range(2)]
+    for wire, wanted in zip(wires, (digest, b"\x05\x01\x00\x01\x7f\x00\x00\x01\x14\x66"), strict=True):
+        wire.say(b"\x05\x01\x00" + wanted)
+    waits, elsewhere = (wire.until_the_end() for wire in wires)
+    assert waits == b"\x05\x00" + b"\x05\x00" + digest[2:]
+    assert elsewhere == b"\x05\x00" + b"\x05\x08\x00\x01" + bytes(6)
     scene.lines = 0
 
 

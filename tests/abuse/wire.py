@@ -160,6 +160,14 @@ class Wire:
         self.drop()
         return [each.tag for each in self._elements]
 
+    def until_the_end(self) -> bytes:
+        """Hear what is no XML, until the server hangs up."""
+        heard = b""
+        with suppress(ConnectionError):
+            while more := self._sock.recv(4096):
+                heard += more
+        return heard
+
     def is_dismissed_with(self, condition: str) -> bool:
         """Hear that error of the stream, and nothing else, until the server hangs up."""
         tags = self.rest()
