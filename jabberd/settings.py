@@ -389,16 +389,26 @@ class Limits(Settings):
     server_subscriptions: Rate = rates.Rate(1000, 3600)
 
 
-class Domain(Settings):
-    """``[domains."montague.lit"]``: a domain that is hosted here.
+class Ours(Settings):
+    """A domain of ours, as other servers see it.
 
     :ivar federation: what proves that another server speaks for its domain; ``off``: no other server.
     :ivar require_tls: for clients and for servers.
+    :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
+    """
+
+    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
+    require_tls: bool = True
+    certificates: FilePath | None = None
+
+
+class Domain(Ours):
+    """``[domains."montague.lit"]``: a domain that is hosted here.
+
     :ivar scram: the mechanisms offered, each with its ``-PLUS`` where the connection allows it.
     :ivar downgrade_protection: whether SCRAM says what was offered (XEP-0474): old clients may not bear it.
     :ivar plain: whether PLAIN is offered as well, under TLS only.
     :ivar anonymous: whether clients without an account are let in (XEP-0175).
-    :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
     :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
     :ivar url: the host where others reach its pages; empty: its own, on the first ``web`` listener with TLS.
@@ -406,13 +416,10 @@ class Domain(Settings):
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """
 
-    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
-    require_tls: bool = True
     scram: tuple[Scram, ...] = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
     downgrade_protection: bool = True
     plain: bool = True
     anonymous: bool = False
-    certificates: FilePath | None = None
     client_authorities: tuple[FilePath, ...] | None = None
     admins: tuple[AccountName, ...] = ()
     url: PublicURL = ""
@@ -420,7 +427,7 @@ class Domain(Settings):
     modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 
 
-class Component(Settings):
+class Component(Ours):
     """``[components."sms.montague.lit"]``: a domain that a program of its own serves (XEP-0114).
 
     :ivar secret: what the program shows that it has.
@@ -442,6 +449,11 @@ class ServerSettings(Settings):
     control: Control = Control()
     manhole: Manhole | None = None
     log: Log = Log()
+
+    @property
+    def ours(self) -> dict[JID, Ours]:
+        """All domains of ours, those of components too."""
+        return {**self.domains, **self.components}
 
     def __post_init__(self) -> None:
         for name in self.components:

@@ -241,6 +241,9 @@ class Domain(Protocol):
     def module(self, name: str) -> Module:
         """Another module of this domain, one that is named in ``requires``."""
 
+    def connected(self, component: JID) -> bool:
+        """Whether that is the domain of a component of this server, which is connected now."""
+
     def fire(self, event: object) -> None:
         """Tell all listeners of this event's class."""
 

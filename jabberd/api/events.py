@@ -70,6 +70,13 @@ class MessageStored:
 
 
 @dataclass(frozen=True, slots=True)
+class ComponentConnected:
+    """The component of that domain has connected (XEP-0114): all domains of this server are told."""
+
+    jid: JID
+
+
+@dataclass(frozen=True, slots=True)
 class AccountCreated:
     """An account was made."""
 

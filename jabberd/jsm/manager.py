@@ -90,6 +90,7 @@ class SessionManager:
         self.held = Held()
         self.limits = limits or Limits()
         self._router = router
+        self.connected = router.connected
         self._records = storage.keyed(ACCOUNTS, AccountRecord)
         self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)

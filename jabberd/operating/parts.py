@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jabberd.router import Router
     from jabberd.settings import ServerSettings, Settings
     from jabberd.streams.clients import ClientFactory
+    from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
     from jabberd.streams.servers import ServerFactory
@@ -48,6 +49,7 @@ class Parts:
     clients: ClientFactory
     servers: ServerFactory
     federation: Federation
+    components: ComponentFactory
     bound: Callable[[], Iterable[tuple[str, str, int]]]
     let_operate: Callable[[ServerSettings], None]
 
