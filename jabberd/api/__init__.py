@@ -31,6 +31,7 @@ from jabberd.api.declarations import (
     Stage,
     answers,
     bound,
+    diverts,
     filters,
     inline,
     newcomers,
@@ -39,9 +40,10 @@ from jabberd.api.declarations import (
     operator,
     page,
     serves,
+    told,
     undelivered,
 )
-from jabberd.api.domain import IQ, Account, Answer, Domain, Login, Newcomer, Registrar, Session
+from jabberd.api.domain import IQ, Account, Answer, Apart, Domain, Login, Newcomer, Registrar, Session
 from jabberd.api.events import (
     AccountCreated,
     AccountDeleted,
@@ -50,6 +52,7 @@ from jabberd.api.events import (
     ComponentConnected,
     MessageStored,
     PresenceSent,
+    RosterChanged,
     SessionClosed,
     SessionOpened,
     SessionResumed,
@@ -80,6 +83,7 @@ __all__ = [
     "AccountCreated",
     "AccountDeleted",
     "Answer",
+    "Apart",
     "Archive",
     "ArchiveRow",
     "BecameAvailable",
@@ -103,6 +107,7 @@ __all__ = [
     "Refused",
     "Registrar",
     "Resident",
+    "RosterChanged",
     "Sealed",
     "Secret",
     "Session",
@@ -119,6 +124,7 @@ __all__ = [
     "answers",
     "bound",
     "checked",
+    "diverts",
     "filters",
     "inline",
     "newcomers",
@@ -127,5 +133,6 @@ __all__ = [
     "operator",
     "page",
     "serves",
+    "told",
     "undelivered",
 ]

@@ -123,7 +123,16 @@ class Operators:
 
 
 class Contacts(Protocol):
-    """The rosters of a domain's accounts, as far as modules change them."""
+    """The rosters of a domain's accounts, as far as modules read and change them."""
+
+    def listed(self, account: Account) -> Sealed:
+        """The whole roster, as a client of the account gets it (RFC 6121 §2.2)."""
+
+    async def apply(self, account: Account, query: Element) -> None:
+        """Do what a roster set says, as if a client of the account had said it (RFC 6121 §2.3 to §2.5).
+
+        :raises StanzaError: what that client would be told.
+        """
 
     async def share(self, account: Account, contact: JID, group: str) -> None:
         """Make somebody a contact who shares presence both ways, in that group; its clients learn it.
@@ -303,3 +312,13 @@ class Newcomer:
 
 
 Answer = Element | Sealed | None  # RFC 6120 §8.2.3: a result has at most one child
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What a method that answers a question returns where it asks others first.
+
+    What the asker says next does not wait for the answer, so that it can help to find it.
+    """
+
+    answer: Awaitable[Answer]
