@@ -51,6 +51,8 @@ class Privilege(Module, xep=356, version="0.4.1"):
     else asks is answered as if there were none.
     """
 
+    after = ("delegation",)
+
     class Config(Settings):
         """Who may do what.
 
