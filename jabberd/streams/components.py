@@ -112,7 +112,8 @@ class ComponentStream(StreamProtocol):
 
     def on_end(self, why: str) -> None:
         self.door.closed(self)
-        log.info("{stream}: gone ({why})", stream=self, why=why)
+        if self.component is not None:
+            log.info("{stream}: {domain!r} is gone ({why})", stream=self, domain=self.component.jid, why=why)
 
     def our_header(self) -> bytes:
         if not self.id:
