@@ -198,6 +198,14 @@ class Domain(Protocol):
     def tell(self, stanza: Stanza) -> Deferred[None] | None:
         """Send what an account tells others by itself, unless a filter of stage TELLING objects."""
 
+    def say(self, account: Account, stanza: Stanza) -> Deferred[None] | None:
+        """Send a stanza as if a client of the account had said it, from its bare JID; see *Home*.
+
+        Filters of stage SAID see it, with a session that is none of the account's.
+
+        :raises StanzaError: what that client would be told.
+        """
+
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """Ask an iq of the module's own, from the domain or an account, and get the result.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -28,7 +29,7 @@ from jabberd.jsm.homes import Held, first
 from jabberd.jsm.limits import Limits
 from jabberd.jsm.presence import Presence
 from jabberd.jsm.questions import Questions
-from jabberd.jsm.session import Session
+from jabberd.jsm.session import Session, spoken
 from jabberd.registry import Registry
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_ROSTER: Final = f"{{{ns.ROSTER}}}query"
 _DELAY: Final = f"{{{ns.DELAY}}}delay"
 _OWN_FEATURES: Final = (
     E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
@@ -91,6 +91,7 @@ class SessionManager:
         self.limits = limits or Limits()
         self._router = router
         self.connected = router.connected
+        self.say = partial(spoken, self)
         self._records = storage.keyed(ACCOUNTS, AccountRecord)
         self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)

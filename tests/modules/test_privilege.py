@@ -34,6 +34,7 @@ class Stage:
     def __init__(self, network: Network, grant: dict[str, Any]) -> None:
         self.network = network
         modules: dict[str, Any] = {name: {} for name in DEFAULT}
+        modules["archive"] = {}
         modules["privilege"] = {"entities": {PEP: grant}}
         self.server = network.serve("montague.lit", modules=modules, components=[PEP, SMS])
         self.romeo: Client = network.client("romeo@montague.lit/orchard")
@@ -215,8 +216,32 @@ def test_it_speaks_for_an_account_and_for_the_domain(stage: Stage, sender: str) 
     said(stage.pep, speech(sender))
     assert juliet.receives(
         f"<message from='{sender}' to='juliet@montague.lit' id='m1' type='chat' xml:lang='it'>"
-        "<body>ciao</body></message>"
+        "<body>ciao</body><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@montague.lit' id='*'/></message>"
     )
+
+
+def test_what_it_says_is_as_if_the_account_had_said_it(stage: Stage) -> None:
+    """Its clients have copies (XEP-0280), and its archive has it (XEP-0313)."""
+    stage.romeo.ask("<iq type='set'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+    juliet = stage.network.client("juliet@montague.lit/balcony")
+    said(stage.pep, speech("romeo@montague.lit"))
+    assert juliet.next().findtext("{jabber:client}body") == "ciao"
+    copy = stage.romeo.next()
+    assert (copy.get("from"), copy[0].tag) == ("romeo@montague.lit", "{urn:xmpp:carbons:2}sent")
+    assert copy.findtext(".//{jabber:client}body") == "ciao"
+    stage.romeo.ask("<iq type='set'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    archived = [each for each in stage.romeo.heard if each.find("{urn:xmpp:mam:2}result") is not None]
+    assert [each.findtext(".//{jabber:client}body") for each in archived] == ["ciao"]
+
+
+def test_nor_does_it_write_to_whom_the_account_blocks(stage: Stage) -> None:
+    juliet = stage.network.client("juliet@montague.lit/balcony")
+    block = "<block xmlns='urn:xmpp:blocking'><item jid='juliet@montague.lit'/></block>"
+    stage.romeo.ask(f"<iq type='set'>{block}</iq>")
+    stage.pep.forget()
+    said(stage.pep, speech("romeo@montague.lit"))
+    assert condition(stage.pep.next()) == "not-acceptable"
+    assert juliet.hears_nothing()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ from jabberd.xmpp.stanza import check_iq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.defer import Deferred
+
     from jabberd.api import Answer
 
 _ROSTER: Final = f"{{{ns.ROSTER}}}query"
@@ -159,19 +161,22 @@ class Privilege(Module, xep=356, version="0.4.1"):
         if found is None:
             raise StanzaError("bad-request", "a message in jabber:client has to be forwarded")
         message = Stanza.from_element(found)
-        if not await self._speaks_for(message.sender):
-            raise StanzaError("forbidden", "that is neither this domain nor an account of it")
         if message.to is None:
             raise StanzaError("bad-request", "the message is for nobody")
-        home = self.domain.route(message)
+        home = await self._said(message, message.sender)
         if home is not None:
             await home
 
-    async def _speaks_for(self, sender: JID | None) -> bool:
-        """Whether that is the domain, or the bare JID of an account of it (§5.1)."""
+    async def _said(self, message: Stanza, sender: JID | None) -> Deferred[None] | None:
+        """Send it as the domain, or as the bare JID of an account of it (§5.1)."""
         if sender is None or sender.resourcepart or sender.domainpart != self.domain.jid:
-            return False
-        return not sender.localpart or (await self.domain.account(sender)).exists
+            raise StanzaError("forbidden", "that is neither this domain nor an account of it")
+        if not sender.localpart:
+            return self.domain.route(message)
+        account = await self.domain.account(sender)
+        if not account.exists:
+            raise StanzaError("forbidden", "there is no such account")
+        return self.domain.say(account, message)
 
     # -- questions ----------------------------------------------------------------------------------
 
