@@ -25,8 +25,10 @@ def program() -> Path | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Debian has no such Go: what needs it is left out and not skipped, which would be a failure."""
-    wanted = [item for item in items if item.path.name == "test_logins_go.py"]
-    if wanted and program() is None:
-        config.hook.pytest_deselected(items=wanted)
-        items[:] = [item for item in items if item not in wanted]
+    """Debian has neither such a Go nor slidge: what needs them is left out, as a skip would be a failure."""
+    needed = {"test_logins_go.py": program, "test_slidge.py": lambda: shutil.which("slidge")}
+    for name, found in needed.items():
+        wanted = [item for item in items if item.path.name == name]
+        if wanted and found() is None:
+            config.hook.pytest_deselected(items=wanted)
+            items[:] = [item for item in items if item not in wanted]
