@@ -108,7 +108,12 @@ class ComponentStream(StreamProtocol):
         if self.component is not None and self.component.stream is self:
             self.component.stream = None
         for stanza in self.unsent():
-            self.door.router.bounce(stanza, StanzaError("remote-server-timeout"))
+            if not self._was_shown(stanza):
+                self.door.router.bounce(stanza, StanzaError("remote-server-timeout"))
+
+    def _was_shown(self, stanza: Stanza) -> bool:
+        """Whether it is presence for the component itself: whoever it is of may not know it (XEP-0356 §2)."""
+        return stanza.name == "presence" and self.component is not None and stanza.to == self.component.jid
 
     def on_end(self, why: str) -> None:
         self.door.closed(self)

@@ -7,8 +7,12 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @cache
@@ -26,7 +30,10 @@ def program() -> Path | None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Debian has neither such a Go nor slidge: what needs them is left out, as a skip would be a failure."""
-    needed = {"test_logins_go.py": program, "test_slidge.py": lambda: shutil.which("slidge")}
+    needed: dict[str, Callable[[], object]] = {
+        "test_logins_go.py": program,
+        "test_slidge.py": lambda: shutil.which("slidge"),
+    }
     for name, found in needed.items():
         wanted = [item for item in items if item.path.name == name]
         if wanted and found() is None:

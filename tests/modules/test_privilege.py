@@ -455,3 +455,16 @@ def test_e3_presence_without_the_grant(stage: Stage) -> None:
     stage.network.stranger("nurse@capulet.lit/hall").send("<presence to='romeo@montague.lit'/>")
     stage.network.client("juliet@montague.lit/balcony")
     assert stage.pep.hears_nothing()
+
+
+@granted(presence="managed_entity")
+def test_nobody_learns_that_a_component_was_told_of_them_also_when_it_is_lost(stage: Stage) -> None:
+    stream = stage.server.components.components[PEP].stream
+    assert stream is not None
+    stream.pauseProducing()
+    juliet = stage.network.client("juliet@montague.lit/balcony", "")
+    juliet.send("<presence/>")
+    juliet.forget()
+    stream.transport.abortConnection()
+    stage.network.flush()
+    assert juliet.hears_nothing()
