@@ -88,6 +88,7 @@ class SessionManager:
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
         self.held = Held()
+        self.hold = self.held.add
         self.limits = limits or Limits()
         self._router = router
         self.connected = router.connected
@@ -135,10 +136,6 @@ class SessionManager:
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """See `jabberd.api.Domain`."""
         return self.questions.ask(question, seconds)
-
-    def hold(self, stored: Deferred[None]) -> None:
-        """See `jabberd.api.Domain`."""
-        self.held.add(stored)
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""
