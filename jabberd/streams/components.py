@@ -72,7 +72,7 @@ class Component:
 
     def change(self, secret: str) -> None:
         """Share another secret with it; whoever has shown the old one has to show the new one."""
-        if secret != self._secret:
+        if not hmac.compare_digest(secret.encode(), self._secret.encode()):
             self._secret = secret
             self.dismiss(StreamError("reset", "the secret has changed"))
 
