@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from jabberd.config import Config
     from jabberd.interfaces import Storage
     from jabberd.router import Router
-    from jabberd.settings import Domain, Ours, ServerSettings, Settings
+    from jabberd.settings import Component, Domain, ServerSettings, Settings
     from jabberd.streams.certfiles import ServerCertificate
     from jabberd.streams.vouch import Trust
     from jabberd.xmpp.jid import JID
@@ -189,7 +189,7 @@ def kept_rules(url: str) -> dict[tuple[str, str], bool]:
     return kept[0]
 
 
-def _named(settings: ServerSettings) -> Iterator[tuple[str, str, Ours]]:
+def _named(settings: ServerSettings) -> Iterator[tuple[str, str, Domain | Component]]:
     """The names that certificates are wanted for: their tables, and who says how.
 
     They are domains, the hosts where their pages are, and components that talk to other servers.
@@ -266,7 +266,7 @@ def public_url(settings: ServerSettings, domain: JID, bound: Iterable[tuple[str,
     return f"https://{own}" + ("" if port == _HTTPS else f":{port}")
 
 
-def _keys(table: str, name: str, domain: Ours) -> tuple[str, ...]:
+def _keys(table: str, name: str, domain: Domain | Component) -> tuple[str, ...]:
     """Where the folder of its certificates stands, or what lets a component do without."""
     if domain.certificates is not None and table:
         return table, name, "certificates"

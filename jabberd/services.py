@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.servers import ServerFactory
-    from jabberd.xmpp.jid import JID
 
 __all__ = ["Hosts", "InOrder", "Links", "Listeners", "StorageService", "Streams"]
 

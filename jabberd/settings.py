@@ -188,9 +188,6 @@ Level = Literal["debug", "info", "warn", "error", "critical"]
 Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
 class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
@@ -389,26 +386,16 @@ class Limits(Settings):
     server_subscriptions: Rate = rates.Rate(1000, 3600)
 
 
-class Ours(Settings):
-    """A domain of ours, as other servers see it.
+class Domain(Settings):
+    """``[domains."montague.lit"]``: a domain that is hosted here.
 
     :ivar federation: what proves that another server speaks for its domain; ``off``: no other server.
     :ivar require_tls: for clients and for servers.
-    :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
-    """
-
-    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
-    require_tls: bool = True
-    certificates: FilePath | None = None
-
-
-class Domain(Ours):
-    """``[domains."montague.lit"]``: a domain that is hosted here.
-
     :ivar scram: the mechanisms offered, each with its ``-PLUS`` where the connection allows it.
     :ivar downgrade_protection: whether SCRAM says what was offered (XEP-0474): old clients may not bear it.
     :ivar plain: whether PLAIN is offered as well, under TLS only.
     :ivar anonymous: whether clients without an account are let in (XEP-0175).
+    :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
     :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
     :ivar url: the host where others reach its pages; empty: its own, on the first ``web`` listener with TLS.
@@ -416,10 +403,13 @@ class Domain(Ours):
     :ivar modules: by name, whether each is wanted; their settings: see `Config.validate`.
     """
 
+    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
+    require_tls: bool = True
     scram: tuple[Scram, ...] = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
     downgrade_protection: bool = True
     plain: bool = True
     anonymous: bool = False
+    certificates: FilePath | None = None
     client_authorities: tuple[FilePath, ...] | None = None
     admins: tuple[AccountName, ...] = ()
     url: PublicURL = ""
@@ -427,13 +417,16 @@ class Domain(Ours):
     modules: dict[str, Annotated[bool, reads(_switch)]] = field(default_factory=dict)
 
 
-class Component(Ours):
+class Component(Settings):
     """``[components."sms.montague.lit"]``: a domain that a program of its own serves (XEP-0114).
 
-    :ivar secret: what the program shows that it has.
+    :ivar secret: what the program shows that it has; the others are those of a domain.
     """
 
     secret: Annotated[str, Meta(min_length=16)]
+    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
+    require_tls: bool = True
+    certificates: FilePath | None = None
 
 
 class ServerSettings(Settings):
@@ -450,12 +443,6 @@ class ServerSettings(Settings):
     manhole: Manhole | None = None
     log: Log = Log()
 
-    @property
-    def ours(self) -> dict[JID, Ours]:
-        """All domains of ours, those of components too."""
-        return {**self.domains, **self.components}
-
     def __post_init__(self) -> None:
-        for name in self.components:
-            if name in self.domains:
-                raise Mistake(f"has {name}, which is one of the domains; name another", "components")
+        if both := self.components.keys() & self.domains.keys():
+            raise Mistake(f"has {min(both)}, which is one of the domains; name another", "components")

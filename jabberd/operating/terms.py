@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jabberd.config import Config
     from jabberd.operating.shown import Shown
-    from jabberd.settings import ServerSettings
+    from jabberd.settings import Component, Domain, ServerSettings
     from jabberd.streams.spool import Spool
     from jabberd.streams.targets import Resolver
     from jabberd.xmpp.jid import JID
@@ -72,7 +72,8 @@ def server_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings
 
 def policies(settings: ServerSettings) -> dict[str, Policy]:
     """By domain, those of components too, what it asks of other servers."""
-    return {name: Policy(each.federation, each.require_tls) for name, each in settings.ours.items()}
+    ours: dict[JID, Domain | Component] = {**settings.domains, **settings.components}
+    return {name: Policy(each.federation, each.require_tls) for name, each in ours.items()}
 
 
 def secrets(settings: ServerSettings) -> dict[JID, str]:
