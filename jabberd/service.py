@@ -80,16 +80,16 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     servers = ServerFactory(federation.terms, router, federation, addresses)
     servers.use(federation.terms, settings.federation)
     factories |= _server_factories(servers, federation, reactor)
-    secrets = {name: each.secret for name, each in settings.components.items()}
     components = ComponentFactory(
-        reactor, terms.server_streams(settings, Traffic()), secrets, router, addresses
+        reactor, terms.server_streams(settings, Traffic()), terms.secrets(settings), router, addresses
     )
+    components.tell = partial(_told, hosts)
     factories["component"] = components
     relay = _relay(settings, hosts, reactor, addresses, lambda: listeners.bound)
     if relay is not None:
         factories["bytestreams"] = relay
     listeners = Listeners(reactor, settings, factories)
-    domains = Hosts(reactor, clients, hosts, listeners, federation)
+    domains = Hosts(reactor, clients, hosts, listeners, federation, policies)
     services = [
         threads,
         StorageService(reactor, threads.run, storage, ours),
@@ -115,12 +115,13 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         servers=servers,
         federation=federation,
         relay=relay,
+        components=components,
         bound=lambda: listeners.bound,
         let_operate=lambda now: hosting.let_operate(hosts, admin, hosting.admins(now)),
     )
     reload = Reload(config, parts)
     services.append(Hangup(reload, reactor))
-    admin = _admin(reload, components)
+    admin = _admin(reload)
     parts.let_operate(settings)
     factories |= _web(hosts, shown, addresses, reactor, {each.kind for each in settings.listeners})
     if any(each.kind == "http" for each in settings.listeners):
@@ -133,6 +134,11 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     return _in_order(services, reactor)
 
 
+def _told(hosts: Mapping[str, hosting.Host], event: object) -> None:
+    for host in hosts.values():
+        host.manager.fire(event)
+
+
 def _routed(federation: Federation) -> Router:
     """The router, whose default route are the other servers; what comes back from them is routed, too."""
     router = Router(federation)
@@ -140,7 +146,7 @@ def _routed(federation: Federation) -> Router:
     return router
 
 
-def _admin(reload: Reload, components: ComponentFactory) -> Admin:
+def _admin(reload: Reload) -> Admin:
     """All verbs: those of the domains that there are at the time, and those of the server."""
     parts = reload.parts
     federation, servers = parts.federation, parts.servers
@@ -148,7 +154,7 @@ def _admin(reload: Reload, components: ComponentFactory) -> Admin:
         *operating_verbs(reload),
         ("log", "", LogVerbs(parts.levels)),
         ("links", "", LinkVerbs(federation, servers)),
-        ("components", "", ComponentVerbs(components, parts.reactor)),
+        ("components", "", ComponentVerbs(parts.components, parts.reactor)),
         ("federation", "", RuleVerbs(federation, servers, store_of(parts.storage))),
         ("", "", Holdings(parts.hosts, parts.clients, servers, federation, parts.storage)),
     ]

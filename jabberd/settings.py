@@ -188,9 +188,6 @@ Level = Literal["debug", "info", "warn", "error", "critical"]
 Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
 class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
@@ -424,10 +421,13 @@ class Domain(Settings):
 class Component(Settings):
     """``[components."sms.montague.lit"]``: a domain that a program of its own serves (XEP-0114).
 
-    :ivar secret: what the program shows that it has.
+    :ivar secret: what the program shows that it has; the others are those of a domain.
     """
 
     secret: Annotated[str, Meta(min_length=16)]
+    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
+    require_tls: bool = True
+    certificates: FilePath | None = None
 
 
 class ServerSettings(Settings):
@@ -445,6 +445,5 @@ class ServerSettings(Settings):
     log: Log = Log()
 
     def __post_init__(self) -> None:
-        for name in self.components:
-            if name in self.domains:
-                raise Mistake(f"has {name}, which is one of the domains; name another", "components")
+        if both := self.components.keys() & self.domains.keys():
+            raise Mistake(f"has {min(both)}, which is one of the domains; name another", "components")

@@ -28,7 +28,7 @@ def network() -> Iterator[Network]:
 
 
 def operate(network: Network, *words: str) -> Any:
-    server, federated = network.server("montague.lit"), network._federated[0]
+    server, federated = network.server("montague.lit"), network.federated[0]
     holdings = Holdings(server.hosts, server.door, federated.door, federated.route, server.storage)
     return done(Admin(lambda: [("", "", holdings)]).run([*words], {}))
 

@@ -136,7 +136,16 @@ class Operators:
 
 
 class Contacts(Protocol):
-    """The rosters of a domain's accounts, as far as modules change them."""
+    """The rosters of a domain's accounts, as far as modules read and change them."""
+
+    def listed(self, account: Account) -> Sealed:
+        """The whole roster, as a client of the account gets it (RFC 6121 §2.2)."""
+
+    async def apply(self, account: Account, query: Element) -> None:
+        """Do what a roster set says, as if a client of the account had said it (RFC 6121 §2.3 to §2.5).
+
+        :raises StanzaError: what that client would be told.
+        """
 
     async def share(self, account: Account, contact: JID, group: str = "") -> None:
         """Make somebody a contact who shares presence both ways; its clients learn it.
@@ -211,6 +220,14 @@ class Domain(Protocol):
     def tell(self, stanza: Stanza) -> Deferred[None] | None:
         """Send what an account tells others by itself, unless a filter of stage TELLING objects."""
 
+    def say(self, account: Account, stanza: Stanza) -> Deferred[None] | None:
+        """Send a stanza as if a client of the account had said it, from its bare JID; see *Home*.
+
+        Filters of stage SAID see it, with a session that is none of the account's.
+
+        :raises StanzaError: what that client would be told.
+        """
+
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """Ask an iq of the module's own, from the domain or an account, and get the result.
 
@@ -262,6 +279,9 @@ class Domain(Protocol):
 
     def module(self, name: str) -> Module:
         """Another module of this domain, one that is named in ``requires``."""
+
+    def connected(self, component: JID) -> bool:
+        """Whether that is the domain of a component of this server, which is connected now."""
 
     def fire(self, event: object) -> None:
         """Tell all listeners of this event's class."""
@@ -322,3 +342,13 @@ class Newcomer:
 
 
 Answer = Element | Sealed | None  # RFC 6120 §8.2.3: a result has at most one child
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What a method that answers a question returns where it asks others first.
+
+    What the asker says next does not wait for the answer, so that it can help to find it.
+    """
+
+    answer: Awaitable[Answer]

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from jabberd.api import RosterChanged
 from jabberd.jsm import roster, subscription
 from jabberd.jsm.presence import too_many
 from jabberd.rates import Meter
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from jabberd.jsm.roster import RosterItem
     from jabberd.jsm.session import Session
     from jabberd.jsm.subscription import Transition
-    from jabberd.xmpp.element import Sealed
+    from jabberd.xmpp.element import Element, Sealed
 
 
 class Contacts:
@@ -71,7 +72,18 @@ class Contacts:
     async def set(self, request: IQ) -> None:
         """A roster set: add or change (§2.3, §2.4) or remove (§2.5) one contact."""
         account, _ = self._asker(request)
-        wanted = roster.parse_set(request.payload, account.jid, self._limits)
+        await self.apply(account, request.payload)
+
+    # -- what modules read and change ----------------------------------------------------------------
+
+    def listed(self, account: api.Account) -> Sealed:
+        """See `jabberd.api.domain.Contacts`."""
+        return roster.result(cast("Account", account).roster)
+
+    async def apply(self, of: api.Account, query: Element) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        account = cast("Account", of)
+        wanted = roster.parse_set(query, account.jid, self._limits)
         if wanted.remove:
             await self._remove(account, wanted.jid)
             return
@@ -219,6 +231,7 @@ class Contacts:
             self._push(account, roster.push(item))
 
     def _push(self, account: Account, query: Sealed) -> None:
+        self._manager.fire(RosterChanged(account, query))
         for session in list(account.sessions.values()):
             if session.interested:
                 self._push_to(session, query)

@@ -7,6 +7,7 @@ client streams, and `api.Domain` for modules.
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -27,7 +28,7 @@ from jabberd.jsm.homes import Held, first
 from jabberd.jsm.limits import Limits
 from jabberd.jsm.presence import Presence
 from jabberd.jsm.questions import Questions
-from jabberd.jsm.session import Session
+from jabberd.jsm.session import Session, spoken
 from jabberd.registry import Registry
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_ROSTER: Final = f"{{{ns.ROSTER}}}query"
 _DELAY: Final = f"{{{ns.DELAY}}}delay"
 _OWN_FEATURES: Final = (
     E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
@@ -88,8 +88,11 @@ class SessionManager:
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
         self.held = Held()
+        self.hold = self.held.add
         self.limits = limits or Limits()
         self._router = router
+        self.connected = router.connected
+        self.say = partial(spoken, self)
         self._records = storage.keyed(ACCOUNTS, AccountRecord)
         self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
@@ -133,10 +136,6 @@ class SessionManager:
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """See `jabberd.api.Domain`."""
         return self.questions.ask(question, seconds)
-
-    def hold(self, stored: Deferred[None]) -> None:
-        """See `jabberd.api.Domain`."""
-        self.held.add(stored)
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""

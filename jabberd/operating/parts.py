@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jabberd.router import Router
     from jabberd.settings import ServerSettings, Settings
     from jabberd.streams.clients import ClientFactory
+    from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
     from jabberd.streams.relay import Relay
@@ -51,6 +52,7 @@ class Parts:
     servers: ServerFactory
     federation: Federation
     relay: Relay | None
+    components: ComponentFactory
     bound: Callable[[], Iterable[tuple[str, str, int]]]
     let_operate: Callable[[ServerSettings], None]
 

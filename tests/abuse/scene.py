@@ -16,7 +16,20 @@ from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.storage import open_storage
 from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, derive
-from tests.abuse.wire import BIND, PASSWORD, PATIENCE, SASL, SERVER_HEAD, Wire, auth, plain, presented, shown
+from tests.abuse.wire import (
+    BIND,
+    COMPONENT_HEAD,
+    PASSWORD,
+    PATIENCE,
+    SASL,
+    SERVER_HEAD,
+    Wire,
+    auth,
+    handshake,
+    plain,
+    presented,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +57,16 @@ address = "127.0.0.1"
 port = 0
 [domains."proxy.montague.lit"]
 service = "bytestreams"
+[[listeners]]
+kind = "component"
+address = "127.0.0.1"
+port = 0
+[components."sms.montague.lit"]
+secret = "trust me, it is secret"
+federation = "certificate"
+[components."irc.montague.lit"]
+secret = "trust me, it is secret"
+federation = "off"
 [domains."montague.lit"]
 plain = true
 admins = ["benvolio@montague.lit"]
@@ -57,6 +80,8 @@ size = "1 MiB"
 day = "2 MiB"
 [domains."montague.lit".modules.sm]
 queue = 3
+[domains."montague.lit".modules.privilege.entities."irc.montague.lit"]
+roster = "get"
 [domains."capulet.lit"]
 federation = "either"
 [domains."capulet.lit".modules.registration]
@@ -91,8 +116,10 @@ file = "events.log"
 [log.levels]
 "jabberd.admin" = "warn"
 """
-#: Lines that tell of logins, and of servers that proved themselves.
-LET_IN: Final = re.compile(r" is bound$| writes to '.*', proved by \w+$|: up, by \w+$")
+#: Lines that tell of logins, of servers that proved themselves, of components that come and go.
+LET_IN: Final = re.compile(
+    r" is bound$| writes to '.*', proved by \w+$|: up, by \w+$|: '.*' is (connected$|gone \()"
+)
 VILLAINS: Final = 400
 #: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
 TRACKED: Final = ("streams", "sessions", "stanzas")
@@ -105,9 +132,10 @@ def prepare(folder: Path, evil: int) -> Path:
     """
     certs, ca = folder / "certs", make_ca()
     ca.write(certs, "ca")
-    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit"):
+    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit", "sms.montague.lit"):
         issue(ca, domain).write(certs, domain)
     issue(ca, "evil.example").write(folder / "evil", "evil.example")
+    issue(ca, "sms.montague.lit").write(folder / "evil", "sms.montague.lit")
     issue(None, "evil.example").write(folder / "evil", "selfmade")
     issue(ca, "evil.example", expired=True).write(folder / "evil", "expired")
     issue(ca, "tybalt.example").write(folder / "evil", "another")
@@ -257,6 +285,20 @@ class Scene:
         """The same with a resource."""
         wire = self.authenticated(name)
         assert wire.ask(BIND.format(f"<resource>{resource}</resource>")).get("type") == "result"
+        return wire
+
+    # -- components -----------------------------------------------------------------------------------
+
+    def greeted(self, domain: str) -> Wire:
+        """A component's stream, on which nobody has shown a secret."""
+        wire = self.connected("component")
+        wire.greet(f"to='{domain}'", COMPONENT_HEAD)
+        return wire
+
+    def component(self, domain: str = "sms.montague.lit") -> Wire:
+        """A component that is let in."""
+        wire = self.greeted(domain)
+        assert wire.ask(handshake(wire.header["id"])).tag.endswith("}handshake")
         return wire
 
     # -- servers --------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import ssl
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
+from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import XMLPullParser
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 PASSWORD: Final = "prince of cats"
+COMPONENT_SECRET: Final = "trust me, it is secret"
 PATIENCE: Final = 20.0  # seconds for an answer
 TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -26,6 +28,7 @@ HEAD: Final = f"<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' "
 SERVER_HEAD: Final = (
     f"<stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' xmlns:db='jabber:server:dialback' "
 )
+COMPONENT_HEAD: Final = f"<stream:stream xmlns='jabber:component:accept' xmlns:stream='{STREAMS}' "
 BIND: Final = "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{}</bind></iq>"
 PING: Final = "<iq type='get' id='sync'><ping xmlns='urn:xmpp:ping'/></iq>"
 
@@ -43,6 +46,12 @@ def auth(mechanism: str, said: str) -> str:
 def plain(name: str, password: str = PASSWORD) -> str:
     """A login with a password."""
     return auth("PLAIN", f"\0{name}\0{password}")
+
+
+def handshake(stream_id: str, secret: str = COMPONENT_SECRET) -> str:
+    """What a component shows that has the secret (XEP-0114 §3)."""
+    proof = sha1(f"{stream_id}{secret}".encode(), usedforsecurity=False).hexdigest()
+    return f"<handshake>{proof}</handshake>"
 
 
 def shown(folder: Path, name: str) -> ssl.SSLContext:
@@ -91,6 +100,13 @@ class Wire:
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in said:
             self.say(bytes([byte]))
+
+    def greet(self, attributes: str, head: str) -> None:
+        """Say a header, and hear one."""
+        self._restart()
+        self.say(f"{head}{attributes}>")
+        while not self.header:
+            assert self._read(), "the server hung up"
 
     def open(self, attributes: str = "to='montague.lit' version='1.0'", head: str = HEAD) -> Element:
         """Say a header, and hear the features."""

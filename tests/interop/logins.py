@@ -36,6 +36,7 @@ address = "127.0.0.1"
 port = 0
 [components."echo.montague.lit"]
 secret = "a thing of no great worth"
+federation = "off"
 [domains."montague.lit"]
 federation = "off"
 [domains."montague.lit".modules.registration]

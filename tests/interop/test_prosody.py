@@ -36,18 +36,31 @@ class Verona:
         self._stack = stack
 
     def serve(
-        self, federation: str, *, direct: bool = False, services: Mapping[str, str] = {}, **options: Any
+        self,
+        federation: str,
+        *,
+        direct: bool = False,
+        services: Mapping[str, str] = {},
+        components: Mapping[str, str] = {},
+        **options: Any,
     ) -> Ours:
         """Start both.
 
         :param direct: TLS starts with the connection (XEP-0368), both ways.
         :param services: by domain, the modules that serve domains of ours.
+        :param components: by domain, the secrets of components of ours.
         :param options: those of `prosody`.
         """
         service, port = ("xmpps-server", self.direct) if direct else ("xmpp-server", self.s2s)
-        for domain in services:
+        for domain in (*services, *components):
             self.authority.certify(domain)
         more = "".join(f"[domains.'{domain}']\nservice = '{each}'\n" for domain, each in services.items())
+        more += "".join(
+            f"[components.'{domain}']\nsecret = '{secret}'\nfederation = '{federation}'\n"
+            for domain, secret in components.items()
+        )
+        if components:
+            more += "[[listeners]]\nkind = 'component'\naddress = '127.0.0.1'\nport = 0\n"
         names = NameServer({f"_{service}._tcp.capulet.lit": port})
         self._stack.enter_context(
             prosody(
@@ -55,7 +68,7 @@ class Verona:
                 "capulet.lit",
                 self.authority,
                 (self.c2s, self.s2s, self.direct),
-                {f"{service} {each}": self.ours for each in ("montague.lit", *services)},
+                {f"{service} {each}": self.ours for each in ("montague.lit", *services, *components)},
                 **options,
             )
         )
