@@ -182,10 +182,6 @@ class Ledger:
             if self.rosters[owner].get(contact, "") not in names
         ]
 
-    def met_a_failure(self, message: Message) -> bool:
-        """Whether the storage of its receiver's server failed when it was sent, or later."""
-        return message.failures % 2 == 1 or message.failures != self._failures[message.to.partition("@")[2]]
-
     def contradicted(self) -> list[Message]:
         """What arrived and came back, though it was said once and no server was killed."""
         return [

@@ -41,17 +41,8 @@ def tracebacks(world: World) -> int:
 
 
 def lost(world: World) -> list[Message]:
-    """What was acknowledged and has no home, those apart that met a storage that failed.
-
-    A message that cannot be stored comes back, and nobody keeps an error for a session that has ended
-    meanwhile (RFC 6121 §8.5.3.2.1); the server cannot even log it, as its log is on the same full disk.
-    """
-    ledger = world.ledger
-    return [
-        each
-        for each in (*ledger.lost(remote=False), *ledger.lost(remote=True))
-        if not ledger.met_a_failure(each)
-    ]
+    """What was acknowledged and has no home, whatever has failed meanwhile."""
+    return [*world.ledger.lost(remote=False), *world.ledger.lost(remote=True)]
 
 
 def show(world: World, began: float) -> str:
