@@ -5,6 +5,7 @@ Each is delivered with a note of when it came (XEP-0203).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -207,19 +208,25 @@ class Offline(Module, xep=160, version="1.0.1"):
         """
         await self._remove(account)
         while _receiver(account) and (rows := await self._waiting(account)):
-            sent: dict[int, Deferred[None] | None] = {}
+            sent: list[tuple[ArchiveRow, Deferred[None] | None]] = []
             for row in rows:
                 session = _receiver(account)
                 if session is None:
                     break
-                sent[row.id] = session.send(self._delayed(row))
+                sent.append((row, session.send(self._delayed(row))))
                 await session.drained()
-            for home in sent.values():
-                if home is not None:
-                    await home
-            self._given[account.jid] = [row for row in rows if row.id in sent]
-            await self._remove(account)
+            await self._settled(account, sent)
             self._loads.pop(account.jid, None)
+
+    async def _settled(self, account: Account, sent: list[tuple[ArchiveRow, Deferred[None] | None]]) -> None:
+        """Remove what has another home, and soon: after a power cut it would be sent again."""
+        for row, home in sent:
+            if home is not None and not home.called:
+                with suppress(StorageError):  # then it is tried again below
+                    await self._remove(account)
+                await home
+            self._given.setdefault(account.jid, []).append(row)
+        await self._remove(account)
 
     async def _waiting(self, account: Account) -> list[ArchiveRow]:
         """The oldest of all that wait, wherever they do."""

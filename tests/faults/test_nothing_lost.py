@@ -20,7 +20,6 @@ from tests.faults.world import World
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.ledger import Message
 
 pytestmark = pytest.mark.process
 SEED = int(os.environ.get("JABBERD_FAULTS_SEED", "0")) or int(time.time())
@@ -38,11 +37,6 @@ def tracebacks(world: World) -> int:
         if line.startswith("\tbuiltins.")
     ]
     return len(lines)
-
-
-def lost(world: World) -> list[Message]:
-    """What was acknowledged and has no home, whatever has failed meanwhile."""
-    return [*world.ledger.lost(remote=False), *world.ledger.lost(remote=True)]
 
 
 def show(world: World, began: float) -> str:
@@ -79,7 +73,8 @@ def test_what_was_acknowledged_is_received_stored_or_bounced_whatever_breaks(tmp
     asyncio.run(play())
     figures = show(world, began)
     for wrong in (
-        lost(world),
+        world.ledger.lost(remote=False),
+        world.ledger.lost(remote=True),
         world.ledger.contradicted(),
         world.ledger.forgotten(),
         world.ledger.unexplained(),

@@ -204,15 +204,11 @@ class World:
 
     async def locked(self, domain: str) -> None:
         """Somebody else holds the database: longer than SQLite waits, sometimes."""
-        self.ledger.failed(domain)
         await self.servers[domain].lock(self.random.choice((1, 3, 7)))
-        self.ledger.failed(domain)
 
     async def full(self, domain: str) -> None:
         """There is no room on the disk."""
-        self.ledger.failed(domain)
         await self.servers[domain].fill_disk(self.random.uniform(1, 4))
-        self.ledger.failed(domain)
 
     async def cut_links(self, domain: str) -> None:
         """The connections to a server from the other one break."""
