@@ -66,10 +66,10 @@ class Message:
     def repeated(self) -> tuple[int, int]:
         """Copies beyond the first for each receiver: all, and those without a reason.
 
-        A reason is that they came in several sessions (the first had not acknowledged it when it ended), or that
-        the sender said it again, or that a server was killed which had not acknowledged it, or had not heard
-        that it was: it is sent again then, though it may have arrived (XEP-0198 §4).  That connections break is
-        none: they resume, those of clients and those between servers.
+        A reason is that they came in several sessions (the first had not acknowledged it when it ended), or
+        that the sender said it again, or that a server was killed which had not acknowledged it, or had not
+        heard that it was: it is sent again then, though it may have arrived (XEP-0198 §4).  That connections
+        break is none: they resume, those of clients and those between servers.
         """
         receivers = Counter(copy.receiver for copy in self.copies)
         sessions = Counter((copy.receiver, copy.session) for copy in self.copies)
