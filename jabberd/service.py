@@ -136,7 +136,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
 def _routed(federation: Federation) -> Router:
     """The router, whose default route are the other servers; what comes back from them is routed, too."""
     router = Router(federation)
-    federation.bounce = router.bounce
+    federation.join(router)
     return router
 
 

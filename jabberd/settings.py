@@ -246,6 +246,7 @@ class Federation(Settings):
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
     :ivar queue_age: how long they wait before they are bounced.
     :ivar idle_timeout: after which a link without traffic is closed.
+    :ivar bidi: whether stanzas may go both ways on one connection, where the other server wants that, too.
     :ivar unacknowledged: most stanzas that another server may leave so, ``unacknowledged_size`` together.
     :ivar links: at a time, those included whose failure is remembered.
     :ivar unfinished: links that one account has begun and that do not stand yet.
@@ -259,6 +260,7 @@ class Federation(Settings):
     hosts: dict[DomainName, HostAndPort] = field(default_factory=dict)
     connect_timeout: Duration = 30.0
     idle_timeout: Duration = 600.0
+    bidi: bool = True
     queue: Count = 500
     queue_size: Size = 1 << 20
     queue_age: Duration = 120.0
