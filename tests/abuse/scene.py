@@ -32,7 +32,7 @@ port = 0
 [[listeners]]
 kind = "s2s"
 address = "127.0.0.1"
-port = 0
+port = {s2s}
 [[listeners]]
 kind = "web"
 address = "127.0.0.1"
@@ -69,9 +69,11 @@ certificates = "certs"
 [federation]
 authorities = ["certs/ca.crt"]
 connect_timeout = "1 s"
+queue_age = "4 s"
 [federation.hosts]
 "evil.example" = "127.0.0.1:{evil}"
 "verona.lit" = "127.0.0.1:1"
+"mantua.lit" = "127.0.0.1:{s2s}"
 [storage]
 url = "sqlite:jabberd.db"
 [control]
@@ -91,8 +93,10 @@ file = "events.log"
 [log.levels]
 "jabberd.admin" = "warn"
 """
-#: Lines that tell of logins, and of servers that proved themselves.
-LET_IN: Final = re.compile(r" is bound$| writes to '.*', proved by \w+$|: up, by \w+$")
+#: Lines that tell of logins, of servers that proved themselves, and how often a place was tried in vain.
+LET_IN: Final = re.compile(
+    r" is bound$| writes to .*, proved by \w+$|: up, by \w+$|Connection was refused by other side"
+)
 VILLAINS: Final = 400
 #: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
 TRACKED: Final = ("streams", "sessions", "stanzas")
@@ -114,7 +118,7 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
     config = folder / "jabberd.toml"
-    config.write_text(CONFIG.format(evil=evil))
+    config.write_text(CONFIG.format(evil=evil, s2s=_free_port()))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
     records = storage.keyed(ACCOUNTS, AccountRecord)
     keys = tuple(derive(PASSWORD, name, b"salt of the test", MINIMUM_ITERATIONS) for name in HASHES)
@@ -122,6 +126,13 @@ def prepare(folder: Path, evil: int) -> Path:
         records.put(f"{name}@montague.lit", "", AccountRecord(keys, datetime.now(UTC)))
     storage.close()
     return config
+
+
+def _free_port() -> int:
+    """A port that nobody has just now: the configuration has to name it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 class Scene:
@@ -278,9 +289,13 @@ class Scene:
         wire.open(f"from='evil.example' to='{to}' version='1.0'", SERVER_HEAD)
         return wire
 
+    def accepted(self) -> Wire:
+        """The connection of the server to evil.example, on which nothing was said yet."""
+        return self._with(self.evil.accept()[0])
+
     def called(self) -> Wire:
-        """The connection of the server to evil.example, when it has come as far as TLS."""
-        wire = self._with(self.evil.accept()[0])
+        """The same, when it has come as far as TLS."""
+        wire = self.accepted()
         wire.welcome_tls(shown(self.folder / "evil", "evil.example"))
         return wire
 

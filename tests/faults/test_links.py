@@ -46,6 +46,7 @@ def test_what_waits_for_a_link_arrives_if_it_comes_back_soon_and_bounces_if_not(
                 link.refusing = False
                 await world.taken()
                 await world.homes(AGE)
+                await world.quiet()  # what has arrived is acknowledged, or it would come back as well
             await world.settle(60)
 
     asyncio.run(play())
