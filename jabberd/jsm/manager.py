@@ -253,8 +253,7 @@ class SessionManager:
 
     async def logged_in(self, login: interfaces.Login) -> Sequence[Element]:
         """See `jabberd.interfaces.SessionHost`."""
-        asked = cast("api.Login", login)  # whose session, if any, is one of ours
-        return await logins.logged_in(self.registry, asked)
+        return await logins.logged_in(self.registry, cast("api.Login", login))  # the session is one of ours
 
     async def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
         """See `jabberd.interfaces.SessionHost`."""
