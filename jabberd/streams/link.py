@@ -54,6 +54,7 @@ log = Logger()
 
 _REMEMBERED: Final = 300.0  # seconds that a failure lengthens the rest after the next
 _GRACE: Final = 10.0  # seconds in which the peer may resume its stream, and we ours for what it sends
+_DEAD: Final = 15.0  # seconds that errors wait for a server that was never reached
 _ENVELOPE: Final = 300  # bytes that a stanza has around its payload, more or less
 
 
@@ -138,6 +139,7 @@ class Link:
         self._size = 0  # of the queue
         self._before: Acks | None = None  # of the stream that was lost, with what was not acknowledged
         self._lost = 0.0  # when the stream was lost
+        self._reached = False  # it was up at least once
         self._owed = False  # there may be something for us on the stream that was lost
         self._used = 0.0
         self._failures = 0
@@ -287,10 +289,22 @@ class Link:
             parcel = self._queue.popleft()
             self._size -= parcel.size
             self._bounce([parcel], self._too_long())
+        if not self._reached:
+            self._drop_errors(self._clock.seconds() - _DEAD)
         for parcel in self.homeless():
             if parcel.at > late:
                 break
             self._board.spool.write(parcel)
+
+    def _drop_errors(self, before: float) -> None:
+        """Let go of errors that have waited since: nothing comes back for an error (RFC 6120 §8.3.1)."""
+        queue, self._queue = self._queue, deque()
+        for parcel in queue:
+            if parcel.at < before and parcel.stanza.type == "error":
+                self._size -= parcel.size
+                parcel.settle()
+            else:
+                self._queue.append(parcel)
 
     def _too_long(self) -> LinkError:
         return self.failure or LinkError("remote-server-timeout", "no answer so far", passing=True)
@@ -315,7 +329,7 @@ class Link:
         if before is not None and stream.acks is not before:
             self._put_back(before.taken())
         self.stream, self.failure, self._failures = stream, None, 0
-        stream.rider, self._owed = self, False
+        stream.rider, self._reached, self._owed = self, True, False
         self._board.finished(self)
         stream.negotiated()
         self._used = self.since = self._clock.seconds()
