@@ -44,6 +44,12 @@ address = "127.0.0.1"
 port = 0
 [domains."proxy.montague.lit"]
 service = "bytestreams"
+[[listeners]]
+kind = "component"
+address = "127.0.0.1"
+port = 0
+[components."sms.montague.lit"]
+secret = "{secret}"
 [domains."montague.lit"]
 plain = true
 admins = ["benvolio@montague.lit"]
@@ -93,6 +99,7 @@ file = "events.log"
 [log.levels]
 "jabberd.admin" = "warn"
 """
+COMPONENT_SECRET: Final = "a thing of no great worth"
 #: Lines that tell of logins, of servers that proved themselves, and how often a place was tried in vain.
 LET_IN: Final = re.compile(
     r" is bound$| writes to .*, proved by \w+$|: up, by \w+$|Connection was refused by other side"
@@ -118,7 +125,7 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
     config = folder / "jabberd.toml"
-    config.write_text(CONFIG.format(evil=evil, s2s=_free_port()))
+    config.write_text(CONFIG.format(evil=evil, s2s=_free_port(), secret=COMPONENT_SECRET))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
     records = storage.keyed(ACCOUNTS, AccountRecord)
     keys = tuple(derive(PASSWORD, name, b"salt of the test", MINIMUM_ITERATIONS) for name in HASHES)
