@@ -312,7 +312,7 @@ class SessionManager:
         """See `jabberd.interfaces.Route`."""
         to = stanza.to
         assert to is not None  # the router looked at it
-        if self._unstored and stanza.name == "message" and to.bare in self._unstored:
+        if self._unstored.waiting and stanza.name == "message" and to.bare in self._unstored.waiting:
             return self._unstored.keep(stanza, self._retry)
         account = self.accounts.get(to.bare)
         if account is not None:

@@ -45,22 +45,16 @@ class Unstored:
     """The messages of one domain that wait for its storage, in order for each account.
 
     :param give_up: sends one back; gives the home of its bounce.
+    :ivar waiting: by account (a bare JID), what waits for it: what comes next has to wait behind that.
     """
 
     def __init__(self, clock: IReactorTime, give_up: Again) -> None:
         self._clock = clock
         self._give_up = give_up
-        self._accounts: dict[str, deque[_Message]] = {}
+        self.waiting: dict[str, deque[_Message]] = {}
         self._calls: dict[str, IDelayedCall] = {}
         self._count = self._bytes = 0
         self._since = self._last = float("-inf")  # when the storage began to fail, and when it failed last
-
-    def __bool__(self) -> bool:
-        return bool(self._accounts)
-
-    def __contains__(self, account: str) -> bool:
-        """Whether messages wait for that account (a bare JID): what comes next has to wait behind them."""
-        return account in self._accounts
 
     def keep(self, stanza: Stanza, deliver: Again) -> Deferred[None]:
         """Let an addressed message wait, or send it back; see *Home* in `jabberd.interfaces`."""
@@ -71,10 +65,10 @@ class Unstored:
         account, message = stanza.to.bare, _Message(stanza, deliver)
         self._count += 1
         self._bytes += size
-        if account in self._accounts:
-            self._accounts[account].append(message)
+        if account in self.waiting:
+            self.waiting[account].append(message)
         else:
-            self._accounts[account] = deque([message])
+            self.waiting[account] = deque([message])
             self._try_later(account)
         return message.home
 
@@ -97,7 +91,7 @@ class Unstored:
 
     def end(self) -> None:
         """Try no more: what waits has no home, and its senders were not told that it had."""
-        self._accounts.clear()
+        self.waiting.clear()
         for call in self._calls.values():
             call.cancel()
         self._calls.clear()
@@ -108,16 +102,16 @@ class Unstored:
     def _try(self, account: str) -> None:
         """Deliver the oldest; when it has a home, all that wait behind it."""
         del self._calls[account]
-        oldest = self._accounts[account][0]
+        oldest = self.waiting[account][0]
         tried = oldest.deliver(oldest.stanza)
         tried.addCallbacks(
             self._delivered, self._not_delivered, callbackArgs=(account,), errbackArgs=(account,)
         )
 
     def _delivered(self, _: object, account: str) -> None:
-        if account not in self._accounts:  # it has ended meanwhile
+        if account not in self.waiting:  # it has ended meanwhile
             return
-        oldest, *others = self._accounts.pop(account)
+        oldest, *others = self.waiting.pop(account)
         self._over(oldest)
         oldest.home.callback(None)
         for message in others:
@@ -132,10 +126,10 @@ class Unstored:
     def _not_delivered(self, why: Failure, account: str) -> None:
         why.trap(StorageError)
         self._failed()
-        if account in self._accounts and not self._is_hopeless:
+        if account in self.waiting and not self._is_hopeless:
             self._try_later(account)
             return
-        for message in self._accounts.pop(account, ()):
+        for message in self.waiting.pop(account, ()):
             self._over(message)
             self._give_up(message.stanza).chainDeferred(message.home)
 
