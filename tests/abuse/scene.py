@@ -234,12 +234,17 @@ class Scene:
 
     def operate(self, *words: str) -> Any:
         """What a verb answers."""
+        return self.typed(*words)["done"]
+
+    def typed(self, *words: str) -> dict[str, Any]:
+        """The same, or why it is refused, as it is told."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(PATIENCE)
             control.connect(str(self.folder / "jabberd.sock"))
             control.sendall(json.dumps({"words": words}).encode() + b"\n")
             said = b"".join(iter(lambda: control.recv(65536), b""))
-        return json.loads(said)["done"]
+        answer: dict[str, Any] = json.loads(said)
+        return answer
 
     # -- clients --------------------------------------------------------------------------------------
 

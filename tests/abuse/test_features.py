@@ -12,6 +12,8 @@ from tests.abuse.scene import COMPONENT_SECRET
 from tests.abuse.wire import PASSWORD, STREAMS, Wire, base64, condition
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from tests.abuse.scene import Scene
 
 pytestmark = pytest.mark.process
@@ -70,12 +72,32 @@ def test_b15_a_task_that_nobody_offered_ends_the_stream(scene: Scene) -> None:
 # --- C, F ------------------------------------------------------------------------------------------
 
 
+def announces(wire: Wire, ver: str) -> Element:
+    """What the server asks a client that says what it can do, by a hash (XEP-0115)."""
+    caps = f"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x' ver='{ver}'/>"
+    wire.say(f"<presence>{caps}</presence>")
+    while not (heard := wire.next()).tag.endswith("}iq"):
+        pass
+    return heard
+
+
+def test_f10_a_hash_that_lies_is_believed_of_nobody(scene: Scene) -> None:
+    feature = "<feature var='http://jabber.org/protocol/tune+notify'/>"
+    for resource in ("alley", "cave"):
+        wire = scene.bound(resource=resource)
+        question = announces(wire, "QgayPKawpkPSDYmwT/WM94uAlu0=")  # of a client that is well known
+        node = question[0].get("node")
+        assert node == "urn:x#QgayPKawpkPSDYmwT/WM94uAlu0="  # the second is asked as the first was
+        info = f"<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'>{feature}</query>"
+        wire.say(f"<iq type='result' id='{question.get('id')}' to='{question.get('from')}'>{info}</iq>")
+        assert wire.hears_nothing()
+    scene.lines = 0
+
+
 @pytest.mark.parametrize("type", ["result", "error"])
 def test_c11_an_answer_from_elsewhere_is_no_answer(scene: Scene, type: str) -> None:
     liar, asked = scene.bound(), scene.bound(resource="cave")
-    caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x' ver='{}='/>"
-    asked.say(f"<presence>{caps.format('QgayPKawpkPSDYmwT/WM94uAlu0')}</presence>")
-    question = next(each for each in iter(asked.next, None) if each.tag.endswith("}iq"))
+    question = announces(asked, "QgayPKawpkPSDYmwT/WM94uAlu0=")
     liar.say(f"<iq type='{type}' id='{question.get('id')}' to='{question.get('from')}'/>")
     assert liar.hears_nothing()
     asked.say(f"<iq type='error' id='{question.get('id')}' to='{question.get('from')}'/>")
@@ -138,6 +160,23 @@ def test_g7_what_somebody_calls_himself_forges_no_line_of_the_log(scene: Scene) 
     said = scene.log()
     assert all(line.isprintable() for line in said.splitlines())
     assert "\n2026 [" not in said
+
+
+def test_g6_a_configuration_that_is_broken_is_not_loaded(scene: Scene) -> None:
+    file = scene.folder / "jabberd.toml"
+    right = file.read_text()
+    try:
+        for wrong in (
+            "[limits",
+            '[tls]\nminimum = "SSLv3"\n',
+            "[domains.'capulet.lit']\nfederation = 'trust me'\n",
+        ):
+            file.write_text(right + wrong)
+            assert "done" not in scene.typed("reload")
+            assert scene.talk()
+    finally:
+        file.write_text(right)
+    scene.lines = 0
 
 
 def test_h6_a_vcard_is_not_a_disk(scene: Scene) -> None:
