@@ -242,6 +242,7 @@ class ManagedStream(ServerStream):
         await self.homes(acks)
         if self.ended:
             return
+        acks.resumed()
         acks.acknowledged(count)
         self.acks, self._answered = acks, acks.handled
         kept.moved(acks, self)
@@ -257,7 +258,6 @@ class ManagedStream(ServerStream):
             await acks.all_home().addTimeout(_ALL_HOME, self.clock)
         except DeferredTimeoutError:
             log.info("{stream}: resumed before all that came had a home", stream=self)
-        acks.resumed()
 
     def say_again(self) -> None:
         """Send what was not acknowledged before."""
@@ -303,8 +303,9 @@ class ManagedStream(ServerStream):
         left = [*self._departing]
         self._departing.clear()
         self._outbox.clear()
-        if self.rider is not None:
-            self.rider.gone(why, left)
+        rider, self.rider = self.rider, None
+        if rider is not None:
+            rider.gone(why, left)
 
     def abort(self) -> None:
         """See `StreamProtocol`: whoever cuts the connection gives the peer up."""

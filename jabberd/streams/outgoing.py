@@ -324,8 +324,9 @@ class OutgoingStream(ManagedStream):
         resumes = before is not None and bool(before.id) and not before.issued
         if resumes and before is not None:
             await self.homes(before)
+            before.resumed()
         if self.ended:
-            return
+            raise LinkError("remote-server-timeout", "it left", passing=True)
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
         if resumes and before is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from jabberd.streams.proof import Policy
 from jabberd.xmpp import ns
@@ -159,6 +160,21 @@ def test_what_went_back_is_not_said_again_on_a_stream_that_goes_one_way(world: W
     assert only_link(montague).unacknowledged == 1
 
 
+def test_d9_a_stream_is_not_resumed_for_another_pair(world: World) -> None:
+    montague = world.serve("montague.lit", also={"verona.lit": Policy()})
+    peer = proved(world, montague)
+    id = peer.say(ENABLE).partition("id='")[2].partition("'")[0]
+    montague.message(ROMEO, TYBALT, "m1")
+    lose(peer)
+    other = connect(world, montague, theirs="verona.lit")
+    other.open()
+    other.encrypt()
+    other.say(BIDI + AUTH)
+    other.open()
+    assert "<item-not-found" in other.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='0'/>")
+    assert "<message" not in other.heard
+
+
 def test_a_peer_that_does_not_resume_is_sent_all_again_on_a_link_of_ours(world: World) -> None:
     montague = world.serve("montague.lit")
     peer = proved(world, montague)
@@ -263,6 +279,42 @@ def test_a_stream_of_ours_that_broke_is_resumed_for_what_the_peer_has_not_said(w
     assert both_ways(listening.peers[1]) == f"<resume xmlns='{ns.SM}' previd='x1' h='1'/>"
     listening.peers[1].say(f"<resumed xmlns='{ns.SM}' previd='x1' h='1'/>" + said("m3"))
     assert montague.bodies == ["m2", "m3"]
+
+
+def test_a_connection_that_breaks_while_a_resumption_waits_is_followed_by_another(world: World) -> None:
+    listening = Listening(world)
+    montague = world.serve("montague.lit")
+    montague.message(ROMEO, TYBALT, "m1")
+    both_ways(listening.peers[0])
+    listening.peers[0].say(f"<enabled xmlns='{ns.SM}' id='x1' resume='true'/>")
+    montague.home["m2"] = Deferred()
+    listening.peers[0].say(f"<a xmlns='{ns.SM}' h='1'/>" + said("m2"))
+    lose(listening.peers[0])
+    world.advance(2)
+    assert both_ways(listening.peers[1]) == ""  # what came before has no home yet
+    lose(listening.peers[1])
+    montague.home.pop("m2").callback(None)
+    world.advance(4)
+    assert both_ways(listening.peers[2]) == f"<resume xmlns='{ns.SM}' previd='x1' h='1'/>"
+    assert montague.bodies == ["m2"]
+
+
+def test_a_stream_is_taken_over_by_whoever_resumes_it_with_all_that_goes_back(world: World) -> None:
+    montague = world.serve("montague.lit")
+    peer = proved(world, montague)
+    id = peer.say(ENABLE).partition("id='")[2].partition("'")[0]
+    montague.message(ROMEO, TYBALT, "m1")
+    again = proved(world, montague)  # the first one seems alive
+    heard = again.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='0'/>")
+    assert heard.index("<resumed") < heard.index("id='m1'")
+    assert peer.closed
+    montague.message(ROMEO, TYBALT, "m2")
+    assert "id='m2'" in again.heard
+    again.say(f"<a xmlns='{ns.SM}' h='2'/>")
+    assert only_link(montague).unacknowledged == 0
+    world.advance(20)
+    assert len(montague.incoming) == 1
+    assert only_link(montague).state == "up"
 
 
 def both_ways(peer: Peer) -> str:
