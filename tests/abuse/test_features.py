@@ -172,7 +172,7 @@ def test_g6_a_configuration_that_is_broken_is_not_loaded(scene: Scene) -> None:
             "[domains.'capulet.lit']\nfederation = 'trust me'\n",
         ):
             file.write_text(right + wrong)
-            assert "done" not in scene.typed("reload")
+            assert "jabberd.toml:" in scene.typed("config", "reload")["refused"]
             assert scene.talk()
     finally:
         file.write_text(right)
