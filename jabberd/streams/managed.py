@@ -187,7 +187,7 @@ class ManagedStream(ServerStream):
 
     def count(self, home: Deferred[None] | None) -> Deferred[None] | None:
         """Count a stanza of the peer's, when it has a home; see `jabberd.interfaces`."""
-        self.used = self.clock.seconds()
+        self.used = self.heard
         if self.acks is not None:
             self.acks.received(home)
             if home is not None:
