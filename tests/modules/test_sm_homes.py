@@ -200,6 +200,21 @@ def test_a_spool_that_could_not_be_emptied_is_emptied_later(
 # -- after the next start ---------------------------------------------------------------------------
 
 
+def test_what_had_waited_is_not_in_the_spool_as_well_while_its_client_is_there(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    network.client("juliet@montague.lit/balcony").close()
+    romeo.send(message("hi"))
+    juliet = network.client("juliet@montague.lit/balcony", presence="")
+    enabled(juliet, " resume='true'")
+    juliet.send("<presence/>")
+    network.advance(4)
+    assert (storage.rows("offline", "juliet@montague.lit"), storage.rows("spool", "montague.lit")) == (1, 0)
+    juliet.drop()
+    network.advance(1)
+    assert (storage.rows("offline", "juliet@montague.lit"), storage.rows("spool", "montague.lit")) == (0, 1)
+
+
 class Shelf(Module):
     """Takes undelivered messages, once it has started."""
 
