@@ -28,8 +28,8 @@ test: .venv/.has-dev ## the whole test suite (ARGS="-k name" for a part)
 unit: .venv/.has-dev ## what needs no other process, on two cores: a minute (ARGS="tests/jsm" for a part)
 	@$(BIN)/python -m pytest -q -n 2 -m "not foreign and not process" $(ARGS)
 
-faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, USERS=50, and count (SEED=...)
-	@JABBERD_FAULTS_SECONDS=$(or $(FOR),120) JABBERD_FAULTS_USERS=$(or $(USERS),50) \
+faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, USERS=100 on each, and count (SEED=...)
+	@JABBERD_FAULTS_SECONDS=$(or $(FOR),120) JABBERD_FAULTS_USERS=$(or $(USERS),100) \
 	JABBERD_FAULTS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults
 
 interop: .venv/.has-dev ## the public interoperability suite, JAR=FILE, against this server (docs/interop.md)
