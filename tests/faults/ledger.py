@@ -203,6 +203,9 @@ class Ledger:
             "resent": sum(each.resent for each in every),
             "duplicates": sum(each.repeated()[0] for each in every),
             "duplicates of what waited": sum(each.waited_twice for each in every),
+            "duplicates here that nobody said again": sum(
+                each.waited_twice for each in every if not (each.is_remote or each.resent)
+            ),
             "duplicates unexplained": len(self.unexplained()),
             "not acknowledged": sum(not each.acknowledged for each in every),
             "not acknowledged, no home": sum(not (each.acknowledged or each.has_a_home) for each in every),
