@@ -67,15 +67,16 @@ class Message:
         """Copies beyond the first for each receiver: all, and those without a reason.
 
         A reason is that they came in several sessions (the first had not acknowledged it when it ended), or
-        that the sender said it again, or that a server was killed which had not acknowledged it, or had not
-        heard that it was: it is sent again then, though it may have arrived (XEP-0198 §4).  That connections
-        break is none: they resume, those of clients and those between servers.
+        that the sender said it again, or, between two servers, that one was killed which had not acknowledged
+        it, or had not heard that it was: it is sent again then, though it may have arrived (XEP-0198 §4).
+        That connections break is none: they resume, those of clients and those between servers.
         """
         receivers = Counter(copy.receiver for copy in self.copies)
         sessions = Counter((copy.receiver, copy.session) for copy in self.copies)
+        explained = self.survivor and (self.is_remote or self.resent > 0)
         return (
             sum(count - 1 for count in receivers.values()),
-            0 if self.survivor else sum(max(0, count - 1 - self.resent) for count in sessions.values()),
+            0 if explained else sum(max(0, count - 1 - self.resent) for count in sessions.values()),
         )
 
 
