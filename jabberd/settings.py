@@ -245,8 +245,7 @@ class Federation(Settings):
     :ivar hosts: where a domain's server is, instead of asking DNS.
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
     :ivar queue_age: how long they wait before they are bounced.
-    :ivar idle_timeout: after which a link without traffic is closed.
-    :ivar bidi: whether stanzas may go both ways on one connection, where the other server wants that, too.
+    :ivar idle_timeout: after which a link without traffic is closed; ``bidi``: one may serve both directions.
     :ivar unacknowledged: most stanzas that another server may leave so, ``unacknowledged_size`` together.
     :ivar links: at a time, those included whose failure is remembered.
     :ivar unfinished: links that one account has begun and that do not stand yet.
