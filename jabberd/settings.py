@@ -241,8 +241,7 @@ class Federation(Settings):
     """``[federation]``: links to other servers.
 
     :ivar authorities: PEM files of the trusted CAs, and ``"system"`` for those that the platform trusts.
-    :ivar resolver: the name server to ask; None: the system's.
-    :ivar hosts: where a domain's server is, instead of asking DNS.
+    :ivar resolver: the name server to ask; None: the system's.  ``hosts``: where servers are, without asking.
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
     :ivar queue_age: how long they wait before they are bounced.
     :ivar idle_timeout: after which a link without traffic is closed; ``bidi``: one may serve both directions.
