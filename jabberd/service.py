@@ -142,7 +142,7 @@ def _told(hosts: Mapping[str, hosting.Host], event: object) -> None:
 def _routed(federation: Federation) -> Router:
     """The router, whose default route are the other servers; what comes back from them is routed, too."""
     router = Router(federation)
-    federation.bounce = router.bounce
+    federation.join(router)
     return router
 
 

@@ -238,11 +238,10 @@ class Federation(Settings):
     """``[federation]``: links to other servers.
 
     :ivar authorities: PEM files of the trusted CAs, and ``"system"`` for those that the platform trusts.
-    :ivar resolver: the name server to ask; None: the system's.
-    :ivar hosts: where a domain's server is, instead of asking DNS.
+    :ivar resolver: the name server to ask; None: the system's.  ``hosts``: where servers are, without asking.
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
     :ivar queue_age: how long they wait before they are bounced.
-    :ivar idle_timeout: after which a link without traffic is closed.
+    :ivar idle_timeout: after which a link without traffic is closed; ``bidi``: one may serve both directions.
     :ivar unacknowledged: most stanzas that another server may leave so, ``unacknowledged_size`` together.
     :ivar links: at a time, those included whose failure is remembered.
     :ivar unfinished: links that one account has begun and that do not stand yet.
@@ -256,6 +255,7 @@ class Federation(Settings):
     hosts: dict[DomainName, HostAndPort] = field(default_factory=dict)
     connect_timeout: Duration = 30.0
     idle_timeout: Duration = 600.0
+    bidi: bool = True
     queue: Count = 500
     queue_size: Size = 1 << 20
     queue_age: Duration = 120.0

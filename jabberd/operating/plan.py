@@ -136,6 +136,7 @@ class Plan:
             old,
             trust=self._trust,
             streams=terms.server_streams(settings, old.streams.traffic),
+            bidi=settings.federation.bidi,
             unacked=settings.federation.unacknowledged,
             unacked_size=settings.federation.unacknowledged_size,
         )

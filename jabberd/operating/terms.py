@@ -122,6 +122,7 @@ def federation(
         secret=sha256(b"dialback " + secret).hexdigest(),
         streams=server_streams(settings, Traffic()),
         clock=reactor,
+        bidi=settings.federation.bidi,
         unacked=settings.federation.unacknowledged,
         unacked_size=settings.federation.unacknowledged_size,
     )

@@ -61,7 +61,7 @@ class Federated:
 
     def join(self, router: Router) -> None:
         """Take what comes from other servers to this one's router."""
-        self.route.bounce = router.bounce
+        self.route.join(router)
         self.door = ServerFactory(self._terms, router, self.route)
         self._internet.listen(self._address, PORT, self.door)
 

@@ -19,6 +19,7 @@ from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, derive
 from tests.abuse.wire import (
     BIND,
     COMPONENT_HEAD,
+    COMPONENT_SECRET,
     PASSWORD,
     PATIENCE,
     SASL,
@@ -45,7 +46,7 @@ port = 0
 [[listeners]]
 kind = "s2s"
 address = "127.0.0.1"
-port = 0
+port = {s2s}
 [[listeners]]
 kind = "web"
 address = "127.0.0.1"
@@ -62,10 +63,10 @@ kind = "component"
 address = "127.0.0.1"
 port = 0
 [components."sms.montague.lit"]
-secret = "trust me, it is secret"
+secret = "{secret}"
 federation = "certificate"
 [components."irc.montague.lit"]
-secret = "trust me, it is secret"
+secret = "{secret}"
 federation = "off"
 [domains."montague.lit"]
 plain = true
@@ -94,9 +95,11 @@ certificates = "certs"
 [federation]
 authorities = ["certs/ca.crt"]
 connect_timeout = "1 s"
+queue_age = "4 s"
 [federation.hosts]
 "evil.example" = "127.0.0.1:{evil}"
 "verona.lit" = "127.0.0.1:1"
+"mantua.lit" = "127.0.0.1:{s2s}"
 [storage]
 url = "sqlite:jabberd.db"
 [control]
@@ -116,9 +119,11 @@ file = "events.log"
 [log.levels]
 "jabberd.admin" = "warn"
 """
-#: Lines that tell of logins, of servers that proved themselves, of components that come and go.
+#: Lines that tell of logins, of servers that proved themselves, of components that come and go, and how often
+#: a place was tried in vain.
 LET_IN: Final = re.compile(
-    r" is bound$| writes to '.*', proved by \w+$|: up, by \w+$|: '.*' is (connected$|gone \()"
+    r" is bound$| writes to .*, proved by \w+$|: up, by \w+$|: '.*' is (connected$|gone \()"
+    r"|Connection was refused by other side"
 )
 VILLAINS: Final = 400
 #: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
@@ -142,7 +147,7 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
     config = folder / "jabberd.toml"
-    config.write_text(CONFIG.format(evil=evil))
+    config.write_text(CONFIG.format(evil=evil, s2s=_free_port(), secret=COMPONENT_SECRET))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
     records = storage.keyed(ACCOUNTS, AccountRecord)
     keys = tuple(derive(PASSWORD, name, b"salt of the test", MINIMUM_ITERATIONS) for name in HASHES)
@@ -150,6 +155,13 @@ def prepare(folder: Path, evil: int) -> Path:
         records.put(f"{name}@montague.lit", "", AccountRecord(keys, datetime.now(UTC)))
     storage.close()
     return config
+
+
+def _free_port() -> int:
+    """A port that nobody has just now: the configuration has to name it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 class Scene:
@@ -244,12 +256,17 @@ class Scene:
 
     def operate(self, *words: str) -> Any:
         """What a verb answers."""
+        return self.typed(*words)["done"]
+
+    def typed(self, *words: str) -> dict[str, Any]:
+        """The same, or why it is refused, as it is told."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(PATIENCE)
             control.connect(str(self.folder / "jabberd.sock"))
             control.sendall(json.dumps({"words": words}).encode() + b"\n")
             said = b"".join(iter(lambda: control.recv(65536), b""))
-        return json.loads(said)["done"]
+        answer: dict[str, Any] = json.loads(said)
+        return answer
 
     # -- clients --------------------------------------------------------------------------------------
 
@@ -320,9 +337,13 @@ class Scene:
         wire.open(f"from='evil.example' to='{to}' version='1.0'", SERVER_HEAD)
         return wire
 
+    def accepted(self) -> Wire:
+        """The connection of the server to evil.example, on which nothing was said yet."""
+        return self._with(self.evil.accept()[0])
+
     def called(self) -> Wire:
-        """The connection of the server to evil.example, when it has come as far as TLS."""
-        wire = self._with(self.evil.accept()[0])
+        """The same, when it has come as far as TLS."""
+        wire = self.accepted()
         wire.welcome_tls(shown(self.folder / "evil", "evil.example"))
         return wire
 

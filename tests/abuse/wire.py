@@ -33,9 +33,9 @@ BIND: Final = "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp
 PING: Final = "<iq type='get' id='sync'><ping xmlns='urn:xmpp:ping'/></iq>"
 
 
-def base64(said: str) -> str:
+def base64(said: str | bytes) -> str:
     """As it stands in an element of SASL."""
-    return b64encode(said.encode()).decode() or "="
+    return b64encode(said.encode() if isinstance(said, str) else said).decode() or "="
 
 
 def auth(mechanism: str, said: str) -> str:
@@ -126,12 +126,16 @@ class Wire:
 
     def welcome(self, *features: str, sender: str = "evil.example") -> None:
         """As the one who was connected to: hear a header, and answer with ours and these features."""
-        self._restart()
-        while not self.header:
-            assert self._read(), "the server hung up"
+        self.hear_header()
         to = self.header["from"]
         self.say(f"{SERVER_HEAD}from='{sender}' to='{to}' id='s1' version='1.0'>")
         self.say(f"<stream:features>{''.join(features)}</stream:features>")
+
+    def hear_header(self) -> None:
+        """Hear a header, of a stream that begins."""
+        self._restart()
+        while not self.header:
+            assert self._read(), "the server hung up"
 
     def welcome_tls(self, context: ssl.SSLContext) -> None:
         """The same, and then TLS."""
