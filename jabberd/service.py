@@ -36,8 +36,9 @@ from jabberd.streams.components import ComponentFactory, ComponentVerbs
 from jabberd.streams.link_verbs import LinkVerbs, outlook
 from jabberd.streams.rules import RuleVerbs, store_of
 from jabberd.streams.servers import ServerFactory
+from jabberd.streams.sockets import tcp
 from jabberd.streams.spool import Spool
-from jabberd.streams.tls import security
+from jabberd.streams.tls import DirectTLS, security
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -79,7 +80,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     clients, factories = _client_factories(settings, shown, hosts, reactor, addresses)
     servers = ServerFactory(federation.terms, router, federation, addresses)
     servers.use(federation.terms, settings.federation)
-    factories |= _server_factories(servers, federation, reactor)
+    factories |= _server_factories(servers, federation)
     components = ComponentFactory(
         reactor, terms.server_streams(settings, Traffic()), terms.secrets(settings), router, addresses
     )
@@ -88,7 +89,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     relay = _relay(settings, hosts, reactor, addresses, lambda: listeners.bound)
     if relay is not None:
         factories["bytestreams"] = relay
-    listeners = Listeners(reactor, settings, factories)
+    listeners = Listeners(tcp(reactor), settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners, federation, policies)
     services = [
         threads,
@@ -195,11 +196,11 @@ def _opened(url: str, reactor: Any) -> tuple[Ownership, bytes, dict[tuple[str, s
     return ours, secret, rules, storage
 
 
-def _server_factories(servers: ServerFactory, federation: Federation, reactor: Any) -> dict[str, Any]:
+def _server_factories(servers: ServerFactory, federation: Federation) -> dict[str, Any]:
     """What listens to other servers, by the kind of listener."""
     if federation.terms.contexts is None:
         return {"s2s": servers}
-    direct = TLSMemoryBIOFactory(federation.terms.contexts.acceptor(), False, servers, reactor)
+    direct = DirectTLS(federation.terms.contexts.acceptor(), servers)
     return {"s2s": servers, "s2s-direct": direct}
 
 
@@ -223,7 +224,7 @@ def _client_factories(
     if contexts is None:
         return clients, {"c2s": clients}
     contexts.asks = lambda domain: domain in hosts and hosts[domain].manager.policy.named is not None
-    direct = TLSMemoryBIOFactory(contexts.acceptor(), False, clients, reactor)
+    direct = DirectTLS(contexts.acceptor(), clients)
     return clients, {"c2s": clients, "c2s-direct": direct}
 
 

@@ -11,10 +11,10 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from jabberd.streams.sockets import tcp
 from jabberd.streams.targets import NotResolvedError, Target
-from jabberd.streams.tls import openssl_reason
+from jabberd.streams.tls import DirectTLS, openssl_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -108,6 +108,7 @@ class Connector:
         self.limit: Final = limit
         self.endpoint: Final = endpoint or self._tcp
         self.resolver = resolver
+        self._sockets = tcp(reactor)
         self._hosts = hosts or {}
         self._listening = listening
         self._turns = DeferredSemaphore(_MOST_SEARCHES)
@@ -186,7 +187,7 @@ class Connector:
         from twisted.internet import endpoints  # noqa: PLC0415 - for a link, not before
 
         kind = endpoints.TCP6ClientEndpoint if ":" in address else endpoints.TCP4ClientEndpoint
-        return kind(self.reactor, address, port, timeout=self.limit)
+        return kind(self._sockets, address, port, timeout=self.limit)
 
 
 class _Search:
@@ -248,7 +249,7 @@ class _Search:
     async def _reach(self, target: Target, address: str) -> Any:
         factory = self._factory_for(target)
         if target.direct:
-            factory = TLSMemoryBIOFactory(self._tls, True, factory, self._connector.reactor)
+            factory = DirectTLS(self._tls, factory)
         connected: Any = await self._connector.endpoint(address, target.port).connect(factory)
         protocol = connected.wrappedProtocol if target.direct else connected
         if self._ready:

@@ -1,7 +1,7 @@
 """TLS for streams of both kinds: what we show, what we ask for, and what is known afterwards.
 
-The creators made here work with ``transport.startTLS(creator)`` and, for direct TLS (XEP-0368), with
-``TLSMemoryBIOFactory(creator, isClient, factory)``.  A peer's certificate is asked for between servers,
+The creators made here work with ``transport.startTLS(creator)``; `DirectTLS` calls it with the first byte
+(XEP-0368).  A peer's certificate is asked for between servers,
 and from clients of domains that want one; *any* is accepted during the handshake, and
 `jabberd.streams.vouch` judges it afterwards.
 Nothing outside this file touches a connection's handle.
@@ -16,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from zope.interface import implementer
 
@@ -24,12 +25,14 @@ from jabberd.xmpp.domain import a_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from socket import socket
 
+    from twisted.internet.interfaces import IAddress, IProtocolFactory
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
     from jabberd.streams.certfiles import ServerCertificate
 
-__all__ = ["Acceptor", "Contexts", "Initiator", "openssl_reason", "security"]
+__all__ = ["Acceptor", "Contexts", "DirectTLS", "Initiator", "openssl_reason", "security"]
 
 #: RFC 9325 §4.2, and ChaCha20 for peers without AES in hardware: forward secrecy and AEAD only.
 _CIPHERS: Final = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
@@ -98,10 +101,13 @@ class Contexts:
         """
         return Initiator(self, domain, server, direct=direct)
 
-    def connection(self, domain: str) -> SSL.Connection:
-        """Make a connection in the domain's context, or in the first if there is none for it."""
+    def connection(self, domain: str, on: socket | None = None) -> SSL.Connection:
+        """Make a connection in the domain's context, or in the first if there is none for it.
+
+        :param on: the socket; None: it works in memory.
+        """
         shown = self._named(domain) or next(iter(self._table.values()))
-        connection = SSL.Connection(shown.context, None)
+        connection = SSL.Connection(shown.context, on)
         self._ask(connection, shown.domain)
         return connection
 
@@ -157,7 +163,13 @@ class Acceptor:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 # Twisted's
         """Called by Twisted for each connection."""
-        return self._contexts.connection(self._domain)
+        return self.on(None)
+
+    def on(self, sock: socket | None) -> SSL.Connection:
+        """Make a connection on that socket, or in memory."""
+        connection = self._contexts.connection(self._domain, sock)
+        connection.set_accept_state()
+        return connection
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -172,7 +184,12 @@ class Initiator:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 # Twisted's
         """Called by Twisted for each connection."""
-        connection = self._contexts.connection(self._domain)
+        return self.on(None)
+
+    def on(self, sock: socket | None) -> SSL.Connection:
+        """Make a connection on that socket, or in memory."""
+        connection = self._contexts.connection(self._domain, sock)
+        connection.set_connect_state()
         with suppress(ValueError):  # RFC 6066 §3: an address is no server name
             connection.set_tlsext_host_name(a_labels(self._server).encode("ascii"))
         if self._direct:
@@ -182,6 +199,38 @@ class Initiator:
 
 def _accept_any(*_: Any) -> bool:
     return True
+
+
+class DirectTLS(Factory):
+    """Makes that factory's protocols, whose connections are encrypted from the first byte (XEP-0368)."""
+
+    noisy = False
+
+    def __init__(self, creator: Acceptor | Initiator, factory: IProtocolFactory) -> None:
+        self._creator = creator
+        self._factory: Any = factory
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return _TLSFirst(self._creator, self._factory.buildProtocol(addr))
+
+
+class _TLSFirst(Protocol):
+    """Starts TLS, and is not there any more."""
+
+    def __init__(self, creator: Acceptor | Initiator, protocol: Any) -> None:
+        self._creator = creator
+        self.wrappedProtocol: Final = protocol
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.protocol = self.wrappedProtocol
+        transport.startTLS(self._creator)
+        self.wrappedProtocol.makeConnection(transport)
 
 
 # --- afterwards ----------------------------------------------------------------------------------
