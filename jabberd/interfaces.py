@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from jabberd.xmpp.identity import Credentials, Identity, LoginPolicy, Security, UserAgent
 
@@ -169,6 +169,8 @@ class Login(Protocol):
 class SessionHost(Protocol):
     """A domain that clients log in to, as a c2s stream sees it."""
 
+    offers: dict[Any, bytes]  #: what streams wrote of its features; emptied when its modules change
+
     @property
     def jid(self) -> JID:
         """The domain."""
@@ -189,10 +191,7 @@ class SessionHost(Protocol):
         """What the stream advertises before login beside TLS and SASL."""
 
     def newcomer(self, stanza: Stanza) -> Callable[[Outlet], Deferred[Stanza]] | None:
-        """Who gives the answer to an iq of a client that has not logged in, told of its stream.
-
-        None: nobody answers such a question of such clients.
-        """
+        """Who answers that iq of a client that has not logged in, told of its stream; None: nobody."""
 
     async def unbound(self, username: str, outlet: Outlet, nonza: Nonza) -> Session | None:
         """A client said what is no stanza before it bound a resource (no username: before it logged in).

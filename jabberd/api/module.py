@@ -83,12 +83,15 @@ class Module:
     def inline_features(self, security: Security) -> tuple[Element, ...]:  # noqa: ARG002  # for subclasses
         """What the stream advertises of what a client may ask for while it logs in (XEP-0388 §2.1).
 
+        The answer is kept for all connections with that version of TLS and those types of channel bindings,
+        until there are other modules or settings.
+
         :param security: of the connection.
         """
         return ()
 
     def newcomer_features(self, security: Security) -> tuple[Element, ...]:  # noqa: ARG002  # for subclasses
-        """What the stream advertises before login beside TLS and SASL.
+        """What the stream advertises before login beside TLS and SASL; kept as `inline_features` are.
 
         :param security: of the connection.
         """

@@ -86,6 +86,7 @@ class SessionManager:
         self.policy = policy or LoginPolicy()
         self.registry = Registry()
         self.url = ""
+        self.offers: dict[Any, bytes] = {}
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
         self.held = Held()

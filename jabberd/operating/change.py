@@ -99,6 +99,7 @@ class Change:
                     _tell(module, before)
         self._host.modules.become(self._next, self._registry)
         self._host.manager.registry = self._registry
+        self._host.manager.offers.clear()
 
     async def finish(self) -> None:
         """Stop those that left."""

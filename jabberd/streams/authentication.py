@@ -37,12 +37,14 @@ class Authentication:
 
     To SASL mechanisms it stands for the host's credentials (`jabberd.xmpp.identity.Credentials`), closed for
     an account whose password was guessed wrong too often from the client's address.
+
+    :ivar offered: the names of the mechanisms that the client can choose from.
     """
 
     def __init__(self, stream: C2SStream, host: SessionHost) -> None:
         self._stream = stream
         self._host = host
-        self._offered: tuple[str, ...] = ()
+        self.offered: tuple[str, ...] = ()
         self._vouched: Sequence[JID] = ()  # the accounts that the client's certificate vouches for
         self._sasl = Exchange(self)
         self._sasl2 = Exchange(self, ns.SASL2)
@@ -63,26 +65,30 @@ class Authentication:
             why = objection or "none of the accounts that it names can log in"
             log.info("{stream}: its certificate is of no use: {why}", stream=self._stream, why=why)
 
-    def offer(self) -> list[Element]:
-        """The mechanisms in both profiles, and the channel bindings that -PLUS can use (XEP-0440)."""
-        policy, security = self._host.policy, self._stream.security
-        self._offered = sasl.offered(
-            security,
+    def choose_mechanisms(self) -> None:
+        """Find out what can be `offered` on this stream."""
+        policy = self._host.policy
+        self.offered = sasl.offered(
+            self._stream.security,
             plain=policy.plain,
             anonymous=policy.anonymous,
             external=bool(self._vouched),
             hashes=policy.hashes,
         )
-        if not self._offered:  # as for a domain that wants certificates alone
+
+    def offer(self) -> list[Element]:
+        """The mechanisms in both profiles, and the channel bindings that -PLUS can use (XEP-0440)."""
+        if not self.offered:  # as for a domain that wants certificates alone
             return []
-        mechanisms = [E(ns.SASL, "mechanism", None, name) for name in self._offered]
+        security = self._stream.security
+        mechanisms = [E(ns.SASL, "mechanism", None, name) for name in self.offered]
         offer = [E(ns.SASL, "mechanisms", None, *mechanisms)]
         if security.bindings:
             names = sorted(security.bindings)
             types = [E(ns.SASL_CB, "channel-binding", {"type": name}) for name in names]
             offer.append(E(ns.SASL_CB, "sasl-channel-binding", None, *types))
         if security.encrypted:  # XEP-0388 §3
-            offer.append(sasl2.feature(self._offered, self._host.inline(security)))
+            offer.append(sasl2.feature(self.offered, self._host.inline(security)))
         return offer
 
     # -- what the client tries ----------------------------------------------------------------------
@@ -144,11 +150,11 @@ class Authentication:
         return exchange.begin(choose, initial)
 
     def _choose(self, name: str) -> sasl.Mechanism:
-        if not self._offered:
+        if not self.offered:
             raise SASLFailure("encryption-required")
         return sasl.mechanism(
             name,
-            self._offered,
+            self.offered,
             security=self._stream.security,
             domain=self._host.jid,
             credentials=self,

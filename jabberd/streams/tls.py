@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from socket import socket
 
+    from cryptography.x509 import Certificate
     from twisted.internet.interfaces import IAddress, IProtocolFactory
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
@@ -134,6 +135,7 @@ class Contexts:
         )
         context = options.getContext()
         context.set_options(SSL.OP_NO_RENEGOTIATION)
+        context.set_app_data(_end_point(certificate.leaf))
         context.set_tlsext_servername_callback(self._choose_certificate)
         context.set_alpn_select_callback(self._choose_protocol)
         return context
@@ -258,16 +260,18 @@ def _bindings(connection: SSL.Connection, version: str, *, server: bool) -> Iter
     """RFC 9266 §2 (on TLS 1.3 only: before it the exporter needs extended master secrets) and RFC 5929 §4."""
     if version == "TLSv1.3":
         yield "tls-exporter", connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
-    shown = connection.get_certificate() if server else connection.get_peer_certificate()
-    digest = _end_point(shown) if shown else None
+    if server:
+        digest = connection.get_context().get_app_data()  # of what it shows
+    else:
+        theirs = connection.get_peer_certificate(as_cryptography=True)
+        digest = _end_point(theirs) if theirs else None
     if digest:
         yield "tls-server-end-point", digest
 
 
-def _end_point(shown: crypto.X509) -> bytes | None:
+def _end_point(certificate: Certificate) -> bytes | None:
     """RFC 5929 §4.1; None where it does not define the hash, as for Ed25519."""
     try:
-        certificate = shown.to_cryptography()
         algorithm = certificate.signature_hash_algorithm
     except (ValueError, UnsupportedAlgorithm):
         return None
