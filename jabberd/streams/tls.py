@@ -135,7 +135,7 @@ class Contexts:
         )
         context = options.getContext()
         context.set_options(SSL.OP_NO_RENEGOTIATION)
-        context.set_app_data(_end_point(certificate.leaf))
+        context.set_app_data(_end_point(certificate.leaf))  # for `_bindings`
         context.set_tlsext_servername_callback(self._choose_certificate)
         context.set_alpn_select_callback(self._choose_protocol)
         return context
@@ -260,13 +260,17 @@ def _bindings(connection: SSL.Connection, version: str, *, server: bool) -> Iter
     """RFC 9266 §2 (on TLS 1.3 only: before it the exporter needs extended master secrets) and RFC 5929 §4."""
     if version == "TLSv1.3":
         yield "tls-exporter", connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
-    if server:
-        digest = connection.get_context().get_app_data()  # of what it shows
-    else:
-        theirs = connection.get_peer_certificate(as_cryptography=True)
-        digest = _end_point(theirs) if theirs else None
+    digest = connection.get_context().get_app_data() if server else _their_end_point(connection)
     if digest:
         yield "tls-server-end-point", digest
+
+
+def _their_end_point(connection: SSL.Connection) -> bytes | None:
+    shown = connection.get_peer_certificate()
+    try:
+        return _end_point(shown.to_cryptography()) if shown else None
+    except ValueError:  # OpenSSL took it; nobody can read it
+        return None
 
 
 def _end_point(certificate: Certificate) -> bytes | None:
