@@ -155,11 +155,6 @@ class _OnSocket(plain.Connection):
             self.disconnecting = True
             self.startWriting()
 
-    def abortConnection(self) -> None:
-        """Close at once; what has not been written goes nowhere."""
-        super().abortConnection()
-        self.dataBuffer = b""
-
     def pauseProducing(self) -> None:
         """Read nothing for now."""
         self._paused = True
