@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003  # the types of stored values are read
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
 
 from jabberd.api import (
     ACCOUNT,
@@ -13,6 +15,7 @@ from jabberd.api import (
     IQ,
     JID,
     SUBSCRIBER,
+    AccountDeleted,
     E,
     Element,
     Keyed,
@@ -21,13 +24,20 @@ from jabberd.api import (
     SessionClosed,
     SessionOpened,
     StanzaError,
+    StorageError,
     answers,
     on,
     operator,
 )
 from jabberd.xmpp.timestamp import to_stamp
 
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
 NS: Final = "jabber:iq:last"
+
+#: Seconds until it is written who came and left; that much is lost if the machine fails.
+_WRITTEN_AFTER: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,14 @@ class Last(Module, xep=12, version="2.0"):
     async def start(self) -> None:
         """Count from now."""
         self._started = self.now()
+        self._noted: dict[tuple[Any, JID], Any] = {}  # by store and account, what is to be written
+        self._writing: IDelayedCall | None = None
+
+    async def stop(self) -> None:
+        """Write what is left."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await self._write()
 
     @answers.get(NS, "query", to=DOMAIN, by=ANYONE)
     def uptime(self, request: IQ) -> Element:
@@ -78,7 +96,7 @@ class Last(Module, xep=12, version="2.0"):
         assert request.account is not None
         if request.account.sessions:
             return E(NS, "query", {"seconds": "0"})
-        departure = await self.departures.get(request.account.jid)
+        departure = await self._found(self.departures, request.account.jid)
         if departure is None:
             raise StanzaError("item-not-found")
         return self._seconds_since(departure.at, departure.status)
@@ -92,8 +110,8 @@ class Last(Module, xep=12, version="2.0"):
         account = await self.domain.account(jid)
         if not account.exists:
             raise Refused(f"there is no account {jid}")
-        arrival = await self.arrivals.get(account.jid)
-        departure = await self.departures.get(account.jid)
+        arrival = await self._found(self.arrivals, account.jid)
+        departure = await self._found(self.departures, account.jid)
         return {
             "jid": account.jid,
             "online": bool(account.sessions),
@@ -103,16 +121,47 @@ class Last(Module, xep=12, version="2.0"):
         }
 
     @on(SessionOpened)
-    async def greet(self, event: SessionOpened) -> None:
-        """Write down when somebody logged in."""
+    def greet(self, event: SessionOpened) -> None:
+        """Note when somebody logged in."""
         if not event.account.anonymous:
-            await self.arrivals.put(event.account.jid, "", Arrival(at=self.now()))
+            self._note(self.arrivals, event.account.jid, Arrival(at=self.now()))
 
     @on(SessionClosed)
-    async def remember(self, event: SessionClosed) -> None:
-        """Write down when the account's last session ended."""
+    def remember(self, event: SessionClosed) -> None:
+        """Note when the account's last session ended."""
         if not event.account.sessions and not event.account.anonymous:
-            await self.departures.put(event.account.jid, "", Departure(at=self.now(), status=event.status))
+            self._note(self.departures, event.account.jid, Departure(at=self.now(), status=event.status))
+
+    @on(AccountDeleted)
+    def forget(self, event: AccountDeleted) -> None:
+        """Nothing more is written of it."""
+        for store in (self.arrivals, self.departures):
+            self._noted.pop((store, event.jid), None)
+
+    # -- a transaction for each login would be dearer than all the rest of it -------------------------
+
+    def _note(self, store: Any, account: JID, what: Arrival | Departure) -> None:
+        self._noted[store, account] = what
+        if self._writing is None:
+            self._writing = self.domain.clock.callLater(
+                _WRITTEN_AFTER, lambda: Deferred.fromCoroutine(self._write())
+            )
+
+    async def _write(self) -> None:
+        """Write all of it together."""
+        self._writing = None
+        under_way = [(key, what, key[0].put(key[1], "", what)) for key, what in self._noted.items()]
+        for key, what, written in under_way:
+            try:
+                await written
+            except StorageError as error:
+                self.log.warn("who came and left was not written: {error}", error=error)
+            if self._noted.get(key) is what:
+                del self._noted[key]
+
+    async def _found(self, store: Any, account: JID) -> Any:
+        noted = self._noted.get((store, account))
+        return await store.get(account) if noted is None else noted
 
     def _seconds_since(self, moment: datetime, status: str = "") -> Element:
         seconds = max(0, int((self.now() - moment).total_seconds()))

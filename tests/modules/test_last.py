@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import fail
+
+from jabberd.api import AccountDeleted, StorageError
+from jabberd.xmpp.jid import JID
 from tests.rehearsal import Player, Rehearsal
+
+if TYPE_CHECKING:
+    import pytest
 
 QUERY = "<query xmlns='jabber:iq:last'/>"
 JULIET = "juliet@capulet.lit/balcony"
@@ -110,5 +119,46 @@ async def test_nothing_is_kept_of_an_anonymous_session() -> None:
         client = stage.let_in()
         owner = client.session.jid.bare
         client.leave()
+        stage.clock.advance(60)
         found = await stage.storage.load(owner, ["last"])
         assert found == {"last": {}}
+
+
+async def test_what_is_noted_is_written_some_seconds_later_and_once() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        for _ in range(3):
+            stage.login("romeo@montague.lit/orchard").leave()
+            stage.clock.advance(1)
+        assert await stage.storage.load("romeo@montague.lit", ["last"]) == {"last": {}}
+        stage.clock.advance(5)
+        first = await stage.storage.load("romeo@montague.lit", ["arrival", "last"])
+        assert {name: len(found) for name, found in first.items()} == {"arrival": 1, "last": 1}
+        stage.login("romeo@montague.lit/orchard").leave()
+        stage.clock.advance(60)
+        assert await stage.storage.load("romeo@montague.lit", ["arrival", "last"]) != first
+
+
+async def test_nothing_is_written_of_an_account_that_was_removed_meanwhile() -> None:
+    with Rehearsal({"last": {}}) as stage:
+        stage.login("romeo@montague.lit/orchard").leave()
+        stage.domain.fire(AccountDeleted(JID.parse("romeo@montague.lit")))
+        stage.clock.advance(60)
+        assert await stage.storage.load("romeo@montague.lit", ["arrival", "last"]) == {
+            "arrival": {},
+            "last": {},
+        }
+
+
+def test_a_storage_that_is_away_costs_what_was_noted_and_no_more(
+    log_lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Rehearsal({"last": {}}) as stage:
+        stage.login("romeo@montague.lit/orchard").leave()
+        store = stage.domain.module("last").departures  # type: ignore[attr-defined]  # it has
+        with monkeypatch.context() as away:
+            away.setattr(store, "put", lambda *_: fail(StorageError("it is away")))
+            stage.clock.advance(5)
+        assert any("was not written: it is away" in line for line in log_lines)
+        stage.login("romeo@montague.lit/orchard").leave()
+        stage.clock.advance(60)
+        assert stage.operate("last", "last", "romeo@montague.lit")["logout"]
