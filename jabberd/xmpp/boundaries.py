@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from xml.parsers import expat
 
 from jabberd.xmpp.errors import StreamError
@@ -20,6 +20,8 @@ START_TAG = re.compile(rb"""<[^>'"]*(?:(?:"[^"]*"|'[^']*')[^>'"]*)*>""")
 #: More characters than any namespace name in use.  Names in a tree and namespaces in what is written
 #: repeat it for each element: without a limit 50 KB of ``<p:a/>`` become 100 MB.
 _LONGEST_NAMESPACE = 256
+_MOST_SPARE = 8
+_MOST_READ = 4_096  # bytes
 _DEFERS = hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")  # expat >= 2.6
 
 #: Whole tokens and text, to the last byte.  Possessive: what was taken for one is never tried as another.
@@ -127,6 +129,25 @@ class Boundaries:
         parser.StartNamespaceDeclHandler = self._declared
         parser.CommentHandler = parser.ProcessingInstructionHandler = _restricted
 
+    @classmethod
+    def inside(cls, primer: bytes, limits: Limits) -> Boundaries:
+        """Give one that is primed; perhaps one that was put by, since making it costs as much as a stanza."""
+        spare = _spare.pop(primer, None)
+        if spare is None:
+            return cls(limits, primer)
+        spare._limits = limits  # noqa: SLF001  # one of ours
+        return spare
+
+    def put_by(self, primer: bytes) -> None:
+        """It is done with between two first-level elements, and met no error: the next one may have it.
+
+        Few are kept, and none that has read much: expat keeps every name that it was told.
+        """
+        if _WITHHOLDS or primer in _spare or len(_spare) == _MOST_SPARE or self.fed > _MOST_READ:
+            self.forget()
+        else:
+            _spare[primer] = self
+
     def feed(self, data: bytes | bytearray) -> None:
         """Read on.  What was completed is in `found`, also when an error is raised.
 
@@ -208,6 +229,9 @@ class Boundaries:
             raise StreamError("policy-violation", "a namespace name is too long")
         if self.depth == 0:
             self.prefixes.append((prefix, uri or ""))
+
+
+_spare: Final[dict[bytes, Boundaries]] = {}  # by primer; what is in use is not here
 
 
 def end_of(data: bytes | bytearray, start: int, mark: int) -> tuple[int, int, int]:

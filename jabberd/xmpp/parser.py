@@ -161,7 +161,9 @@ class StreamParser:
         """Let expat read on in the buffer, and go when that ends at a stanza boundary."""
         reading = self._reading
         if reading is None:
-            reading = self._reading = Boundaries(self.limits, self._scope.opening if self._scope else b"")
+            opening = self._scope.opening if self._scope else b""
+            reading = Boundaries.inside(opening, self.limits) if opening else Boundaries(self.limits)
+            self._reading = reading
         self._seen += len(data)
         try:
             reading.feed(data)
@@ -173,7 +175,7 @@ class StreamParser:
         finally:
             self._collect(reading, events)
         if reading.depth == 1 and not self._seen:
-            self._drop()
+            self._put_by(reading)
         elif reading.over:
             self._end(StreamEnd(), events)
         elif reading.fed - reading.position + len(self._buffer) - self._seen > self.limits.tag:
@@ -227,6 +229,14 @@ class StreamParser:
         self._buffer = b""
         self._ended = True
         events.append(last)
+
+    def _put_by(self, reading: Boundaries) -> None:
+        """Between two stanzas expat knows nothing of this stream but the header that it was primed with."""
+        self._reading = None
+        if self._scope is not None and reading.root is None:
+            reading.put_by(self._scope.opening)
+        else:
+            reading.forget()
 
     def _drop(self) -> None:
         if self._reading is not None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jabberd.xmpp import ns
+from jabberd.xmpp import boundaries, ns
 from jabberd.xmpp.boundaries import START_TAG, Boundaries, Limits, end_of
 from jabberd.xmpp.errors import StreamError
 from tests.xmpp import odd
@@ -135,3 +135,36 @@ def test_the_longest_namespace_name_allowed_passes() -> None:
     with pytest.raises(StreamError, match="policy-violation"):
         boundaries.feed(b"<a xmlns:p='%s'/>" % (b"u" * 257))
     boundaries.forget()
+
+
+def test_one_that_was_put_by_reads_on_for_somebody_else_with_their_limits() -> None:
+    first = Boundaries.inside(PRIMER, Limits())
+    first.feed(b"<message><body>hi</body></message>")
+    first.found.clear()
+    first.put_by(PRIMER)
+    again = Boundaries.inside(PRIMER, Limits(elements=2))
+    assert again is first
+    assert Boundaries.inside(PRIMER, Limits()) is not first  # it is in use
+    data = b"<presence/><iq><a/></iq>"
+    base = again.fed
+    again.feed(data)
+    assert [(each.name, each.start - base) for each in again.found] == [
+        ("{jabber:client}presence", 0),
+        ("{jabber:client}iq", 11),
+    ]
+    with pytest.raises(StreamError, match="too many elements"):
+        again.feed(b"<iq><a/><b/></iq>")
+
+
+def test_one_that_has_read_much_or_that_many_wait_beside_is_not_put_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(boundaries, "_spare", {})
+    used = Boundaries.inside(PRIMER, Limits())
+    used.feed(b"<message>" + b"x" * 10_000 + b"</message>")
+    used.put_by(PRIMER)
+    assert boundaries._spare == {}
+    for number in range(20):
+        primer = b"<stream xmlns:p%d='urn:x'>" % number
+        Boundaries.inside(primer, Limits()).put_by(primer)
+    assert len(boundaries._spare) == 8

@@ -390,3 +390,22 @@ def test_sections_are_not_taken_for_tags_in_every_possible_way() -> None:
     assert boundaries._TOKENS.fullmatch(b"<a b='>'>" + b"<![CDATA[<x>]]>y" * 5_000 + b"<b c='>'/></a>")
     assert boundaries._TOKENS.fullmatch(b"<a><![CDATA[x]>") is None
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"<message xmlns:p='urn:p'><p:a/></message>",
+        b"<message></presence>",
+        b"<message><body>&lol;</body></message>",
+        b"<message><body>half",
+        b"<message><!-- hi --></message>",
+        b"<iq/></stream:stream>",
+    ],
+)
+def test_what_one_stream_says_is_nothing_to_the_next_that_reads_with_its_parser(said: bytes) -> None:
+    before, one, other = opened(), opened(), opened()
+    assert names(fed(before, b"<presence/>")) == ["presence"]  # it put by what the next one reads with
+    fed(one, said)
+    assert names(fed(other, b"<message><body>hi</body></message>")) == ["message"]
+    assert fed(other, b"<message><p:a/></message>") == ["not-well-formed"]
