@@ -127,14 +127,17 @@ def test_new_streams_have_new_limits_and_what_was_counted_stays(scene: Scene) ->
 
 
 def test_settings_of_modules_change_in_place(scene: Scene) -> None:
-    module = scene.reload.parts.hosts["montague.lit"].manager.module("offline")
+    manager = scene.reload.parts.hosts["montague.lit"].manager
+    module = manager.module("offline")
+    manager.offers["a stream"] = b"what was offered before"
     scene.write('domains."montague.lit".modules', "offline = { limit = 3 }\nsm = { queue = 5 }")
     rows = outcomes(scene.operate("config", "reload"))
     assert rows == {
         'domains."montague.lit".modules.offline.limit': "applied",
         'domains."montague.lit".modules.sm.queue': "applied",
     }
-    assert scene.reload.parts.hosts["montague.lit"].manager.module("offline") is module
+    assert manager.module("offline") is module
+    assert manager.offers == {}
     assert module.config.limit == 3  # type: ignore[attr-defined]
 
 

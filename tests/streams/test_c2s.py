@@ -101,6 +101,22 @@ def test_a_policy_takes_mechanisms_away(network: Network) -> None:
     assert mechanisms(encrypted(network).open()) == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]
 
 
+def test_streams_of_a_kind_are_offered_the_same_until_the_policy_changes(network: Network) -> None:
+    server = network.serve("montague.lit", tls=True, modules={"bind2": {}, "fast": {}})
+    offers = [written(encrypted(network).open()) for _ in range(2)]
+    assert offers[0] == offers[1]
+    server.hosts["montague.lit"].manager.policy = LoginPolicy(plain=False)
+    assert mechanisms(encrypted(network).open()) == [*PLUS, *SCRAM]
+
+
+def test_what_an_encrypted_stream_is_offered_no_other_is(network: Network) -> None:
+    network.serve("montague.lit", tls=True, policy=LoginPolicy(require_tls=False))
+    under_tls = mechanisms(encrypted(network).open())
+    in_the_clear = mechanisms(network.connected(ROMEO).open())
+    assert (under_tls, in_the_clear) == ([*PLUS, *SCRAM, "PLAIN"], [*SCRAM])
+    assert mechanisms(encrypted(network).open()) == under_tls
+
+
 @pytest.mark.rfc6120("4.3.4-1", "6.4.6-2", "7.4-1")
 @pytest.mark.rfc6121("2.6.1-1", "3.4-1")
 def test_after_login_binding_is_offered_with_what_the_domain_can(network: Network) -> None:
