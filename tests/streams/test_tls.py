@@ -436,6 +436,17 @@ def test_a_weak_signature_hash_is_replaced_and_none_leaves_the_end_point_undefin
     assert tls._end_point(signed_by_it) is None
 
 
+def test_a_certificate_that_nobody_can_read_has_no_end_point() -> None:
+    class Unreadable:
+        def get_peer_certificate(self) -> Unreadable:
+            return self
+
+        def to_cryptography(self) -> None:
+            raise ValueError("no version of certificates that there is")
+
+    assert tls._their_end_point(Unreadable()) is None  # type: ignore[arg-type]  # so much of a connection
+
+
 def weakened(der: bytes) -> bytes:
     """The certificate as if signed with ecdsa-with-SHA1, whose name is one octet shorter than -SHA256."""
     sha256, sha1 = bytes.fromhex("300a06082a8648ce3d040302"), bytes.fromhex("300906072a8648ce3d0401")
