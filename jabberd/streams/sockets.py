@@ -190,12 +190,17 @@ class _OnSocket(plain.Connection):
         self._corked = False
         if not self.connected:
             return
-        why = self.doWrite() if self._tls is None or self._secured else self._shake_hands(self._tls)
+        shaking = self._tls is not None and not self._secured
+        go_on = self.doRead if shaking else self.doWrite
+        why = None if self._blocked else go_on()
         if why is not None:
             self.connectionLost(Failure(why))
-        elif self.dataBuffer:
-            self._polled = True
-            super().startWriting()
+        elif self.dataBuffer or (self._blocked and not shaking):
+            self._poll()
+
+    def _poll(self) -> None:
+        self._polled = True
+        super().startWriting()
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]  # Twisted replaces it on the instance
         """Called when the socket can take something, by the reactor or in the hope that it is so."""
@@ -283,8 +288,7 @@ class _OnSocket(plain.Connection):
         try:
             return CONNECTION_DONE if tls.shutdown() else None
         except SSL.WantWriteError:
-            self._polled = True
-            super().startWriting()
+            self._poll()
             return None
         except SSL.Error as error:
             return _why(error)

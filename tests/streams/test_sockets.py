@@ -524,6 +524,15 @@ def test_who_pauses_meanwhile_reads_nothing_behind_it(ours: Stage) -> None:
     ours.until(lambda: server.heard == b"onetwo")
 
 
+def test_what_is_written_meanwhile_leaves_behind_it(ours: Stage) -> None:
+    client, server = ours.pair()
+    server.transport._not_read(server.transport._tls, SSL.WantWriteError())
+    server.transport.write(b"meanwhile")
+    ours.until(lambda: client.heard == b"meanwhile")
+    client.transport.write(b"and on")
+    ours.until(lambda: server.heard == b"and on")
+
+
 def test_who_has_not_taken_what_was_said_in_the_clear_is_not_encrypted_for(ours: Stage) -> None:
     server, port = ours.listen()
     with socket.create_connection(("127.0.0.1", port)):
