@@ -66,10 +66,12 @@ class Authentication:
             log.info("{stream}: its certificate is of no use: {why}", stream=self._stream, why=why)
 
     def choose_mechanisms(self) -> None:
-        """Find out what can be `offered` on this stream."""
-        policy = self._host.policy
+        """Find out what can be `offered` on this stream: nothing before TLS where that is required."""
+        policy, security = self._host.policy, self._stream.security
+        if policy.require_tls and not security.encrypted:
+            return
         self.offered = sasl.offered(
-            self._stream.security,
+            security,
             plain=policy.plain,
             anonymous=policy.anonymous,
             external=bool(self._vouched),
