@@ -51,10 +51,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_OWN_FEATURES: Final = (
-    E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
-    E(ns.PRE_APPROVAL, "sub"),  # RFC 6121 §3.4.1
-)
+_OWN_FEATURES: Final = E(ns.ROSTER_VER, "ver"), E(ns.PRE_APPROVAL, "sub")  # RFC 6121 §2.6.1, §3.4.1
 
 
 class SessionManager:
