@@ -142,25 +142,22 @@ class C2SStream(StreamProtocol):
         self._offer(host)
 
     def _offer(self, host: SessionHost) -> None:
-        """Offer what there is; what is the same for all connections of a kind is written once."""
-        if self.client is None and self.authentication is not None:
-            self.authentication.choose_mechanisms()
-        kind = self._kind(host)
+        """Offer what there is; before login that is the same for all of a kind, and written once."""
+        if self.client is not None or self.authentication is None:
+            self.write(stream.features(self._features(host)))
+            return
+        self.authentication.choose_mechanisms()
+        kind = self._kind(host, self.authentication.offered)
         offer = host.offers.get(kind)
         if offer is None:
             offer = host.offers[kind] = stream.features(self._features(host))
         self.write(offer)
 
-    def _kind(self, host: SessionHost) -> tuple[object, ...]:
-        """All that `_features` depend on beside the host's modules."""
-        settings = self.settings
-        limits = settings.before.size, settings.after.size, settings.idle
-        if self.client is not None:
-            return *limits, self.session is None
-        assert self.authentication is not None
-        security = self.security
+    def _kind(self, host: SessionHost, mechanisms: tuple[str, ...]) -> tuple[object, ...]:
+        """All that `_features` before login depend on beside the host's modules."""
+        settings, security = self.settings, self.security
         protection = security.version, tuple(security.bindings), bool(self.door.creator(host.jid))
-        return *limits, *protection, host.policy.require_tls, self.authentication.offered
+        return settings.before.size, settings.idle, *protection, host.policy.require_tls, mechanisms
 
     def _host_for(self, to: str) -> SessionHost | None:
         try:
