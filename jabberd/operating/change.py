@@ -108,6 +108,7 @@ class Change:
                 await module.ready()
             except Exception:  # noqa: BLE001  # it serves already
                 log.failure("module {name} is not ready", name=module.name)
+        self._host.manager.offers.clear()  # some know only now what they offer
         for module in reversed(self._leaving):
             await _stop(module)
 
