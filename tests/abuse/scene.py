@@ -94,8 +94,8 @@ answers = ["any other name"]
 certificates = "certs"
 [federation]
 authorities = ["certs/ca.crt"]
-connect_timeout = "1 s"
-queue_age = "4 s"
+connect_timeout = "3 s"
+queue_age = "8 s"
 [federation.hosts]
 "evil.example" = "127.0.0.1:{evil}"
 "verona.lit" = "127.0.0.1:1"
