@@ -203,6 +203,7 @@ class Scene:
 
     def end(self) -> None:
         """See that it left nothing: others talk, everything tracked is as it was, the log is calm."""
+        assert self.talk()  # by then what was written to the villain has left
         self.drop()
         assert self.talk()
         self._comes_to(self.tracked, self._before)
