@@ -60,8 +60,7 @@ class SqlArchive:
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")
-        moment = (stamp - EPOCH) // MICROSECOND
-        row = (id, self._name, str(owner), moment, bare, resource, int(waiting), stanza)
+        row = (id, self._name, str(owner), self._ids.moment(stamp), bare, resource, int(waiting), stanza)
         return self._database.write([(APPEND, [row])], id)
 
     # -- questions ----------------------------------------------------------------------------------

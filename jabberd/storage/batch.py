@@ -55,10 +55,11 @@ Step = tuple["Executable | Insert", list[Any]]
 
 MOST_WAITING: Final = 20_000  #: units; more are refused
 MOST_TOGETHER: Final = 500  #: units in one commit
-ENOUGH: Final = 200  #: units for which nobody waits longer
+ENOUGH: Final = 400  #: units for which nobody waits longer
 #: Seconds to wait for others, once the pace is brisk: only acknowledgements wait for a commit, and a row
-#: among two hundred costs a quarter of one among ten.
-GATHERING: Final = 0.02
+#: among four hundred costs a third of one among fifty.
+GATHERING: Final = 0.05
+LULL: Final = 0.005  #: seconds in which nobody came: all who would come wait for this commit themselves
 BRISK: Final = 300  #: units a second
 WINDOW: Final = 0.1  #: seconds over which the pace is taken
 
@@ -249,10 +250,17 @@ class Writer:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if self._pace.brisk:
-                self._changed.wait_for(lambda: len(self._waiting) >= ENOUGH or self._closing, GATHERING)
+                self._let_others_come()
             units = self._waiting[:MOST_TOGETHER]
             del self._waiting[:MOST_TOGETHER]
             return units
+
+    def _let_others_come(self) -> None:
+        """Wait until there are enough, or no others come."""
+        end, before = monotonic() + GATHERING, 0
+        while before < len(self._waiting) < ENOUGH and not self._closing and monotonic() < end:
+            before = len(self._waiting)
+            self._changed.wait(LULL)
 
 
 def _tell(units: Sequence[Unit], errors: Sequence[StorageError | None]) -> None:
