@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, Select, func, select, text
 
 from jabberd.interfaces import ArchiveRow, Span
-from jabberd.storage.batch import Insert
+from jabberd.storage.statements import Insert, Named
 from jabberd.storage.tables import archive
 from jabberd.storage.values import MICROSECOND, Ids
 from jabberd.xmpp.timestamp import EPOCH
@@ -26,14 +26,9 @@ ALL: Final = Span()
 
 # Made once, so that SQLAlchemy compiles each once and the writer knows the same when it sees it
 APPEND: Final = Insert("archive", "id", "store", "owner", "stamp", "peer", "resource", "waiting", "stanza")
-_ROW: Final = (
-    archive.c.owner == bindparam("of"),
-    archive.c.store == bindparam("in"),
-    archive.c.id == bindparam("row"),
-)
-REPLACE: Final = update(archive).where(*_ROW).values(stanza=bindparam("stanza"))
-MARK: Final = update(archive).where(*_ROW).values(waiting=bindparam("waiting"))
-REMOVE: Final = delete(archive).where(*_ROW)
+REPLACE: Final = Named("UPDATE archive SET stanza = ? WHERE owner = ? AND store = ? AND id IN")
+MARK: Final = Named("UPDATE archive SET waiting = ? WHERE owner = ? AND store = ? AND id IN")
+REMOVE: Final = Named("DELETE FROM archive WHERE owner = ? AND store = ? AND id IN")
 _SHOWN: Final = (archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza, archive.c.waiting)
 
 
@@ -124,15 +119,12 @@ class SqlArchive:
     # -- changes ------------------------------------------------------------------------------------
 
     def replace(self, owner: str, id: int, stanza: bytes) -> Deferred[None]:
-        return self._database.write([(REPLACE, [{**self._row(owner, id), "stanza": stanza}])], None)
+        return self._database.write([(REPLACE, [(stanza, str(owner), self._name, id)])], None)
 
     def mark(self, owner: str, ids: Iterable[int], *, waiting: bool) -> Deferred[None]:
-        rows = [{**self._row(owner, id), "waiting": int(waiting)} for id in ids]
+        rows = [(int(waiting), str(owner), self._name, id) for id in ids]
         return self._database.write([(MARK, rows)] if rows else [], None)
 
     def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
-        rows = [self._row(owner, id) for id in ids]
+        rows = [(str(owner), self._name, id) for id in ids]
         return self._database.write([(REMOVE, rows)] if rows else [], None)
-
-    def _row(self, owner: str, id: int) -> dict[str, object]:
-        return {"of": str(owner), "in": self._name, "row": id}

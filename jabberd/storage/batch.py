@@ -8,7 +8,6 @@ the database refuses fails alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import chain
 from threading import Condition, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -18,40 +17,15 @@ from twisted.internet.defer import Deferred, succeed
 
 from jabberd.interfaces import StorageError
 from jabberd.measure import SIZES, Histogram
+from jabberd.storage.statements import Insert, Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection, Engine, Executable
 
-_AT_ONCE: Final = (64, 16, 4, 1)  # rows of an `Insert` in one statement
-
-
-class Insert:
-    """An INSERT of whole rows, many in one statement.
-
-    The driver lets other threads run during every statement.  Under load the reactor takes that chance each
-    time, and the two threads hand each other the interpreter for every row: that costs more than the row.
-    """
-
-    def __init__(self, table: str, *columns: str) -> None:
-        self._start = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608  # names of ours
-        self._width = len(columns)
-
-    def execute(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-        """Insert them, in their order."""
-        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-        row = f"({', '.join([mark] * self._width)})"
-        at = 0
-        for size in _AT_ONCE:
-            while len(rows) - at >= size:
-                values = tuple(chain.from_iterable(rows[at : at + size]))
-                connection.exec_driver_sql(self._start + ", ".join([row] * size), values)
-                at += size
-
-
-#: A statement and the rows that it is executed with: parameters by name, of an `Insert` in order.
-Step = tuple["Executable | Insert", list[Any]]
+#: A statement and the rows that it is executed with: parameters by name, of the others in order.
+Step = tuple["Executable | Insert | Named", list[Any]]
 
 MOST_WAITING: Final = 20_000  #: units; more are refused
 MOST_TOGETHER: Final = 500  #: units in one commit
@@ -139,7 +113,7 @@ def _attempt(connection: Connection, unit: Unit) -> StorageError | None:
 
 def _execute(connection: Connection, steps: Iterable[Step]) -> None:
     for statement, rows in steps:
-        if isinstance(statement, Insert):
+        if isinstance(statement, Insert | Named):
             statement.execute(connection, rows)
         else:
             connection.execute(statement, rows if len(rows) > 1 else rows[0])
