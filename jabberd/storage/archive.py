@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-from sqlalchemy import Connection, Select, func, select, text
+from typing import TYPE_CHECKING, Final
 
 from jabberd.interfaces import ArchiveRow, Span
-from jabberd.storage.statements import Insert, Named
-from jabberd.storage.tables import archive
+from jabberd.storage.statements import Insert, Named, send
 from jabberd.storage.values import MICROSECOND, Ids
 from jabberd.xmpp.timestamp import EPOCH
 
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from sqlalchemy import Connection
     from twisted.internet.defer import Deferred
 
     from jabberd.storage.database import Database
@@ -24,12 +22,13 @@ __all__ = ["SqlArchive"]
 
 ALL: Final = Span()
 
-# Made once, so that SQLAlchemy compiles each once and the writer knows the same when it sees it
+# Made once, so that the writer knows the same when it sees it
 APPEND: Final = Insert("archive", "id", "store", "owner", "stamp", "peer", "resource", "waiting", "stanza")
 REPLACE: Final = Named("UPDATE archive SET stanza = ? WHERE owner = ? AND store = ? AND id IN")
 MARK: Final = Named("UPDATE archive SET waiting = ? WHERE owner = ? AND store = ? AND id IN")
 REMOVE: Final = Named("DELETE FROM archive WHERE owner = ? AND store = ? AND id IN")
-_SHOWN: Final = (archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza, archive.c.waiting)
+_SHOWN: Final = "SELECT id, stamp, peer, stanza, waiting"
+_SIZE: Final = "SELECT COUNT(*), COALESCE(SUM(LENGTH(stanza)), 0)"
 
 
 class SqlArchive:
@@ -63,58 +62,64 @@ class SqlArchive:
     def rows(
         self, owner: str, *, after: int = 0, span: Span | None = None, limit: int | None = None
     ) -> Deferred[list[ArchiveRow]]:
-        asked = self._within(select(*_SHOWN), owner, span or Span(after=after))
-        return self._read(asked.order_by(archive.c.id).limit(limit))
+        return self._read(owner, span or Span(after=after), "ORDER BY id", limit)
 
     def newest(self, owner: str, span: Span, limit: int) -> Deferred[list[ArchiveRow]]:
-        asked = self._within(select(*_SHOWN), owner, span)
-        found = self._read(asked.order_by(archive.c.id.desc()).limit(limit))
+        found = self._read(owner, span, "ORDER BY id DESC", limit)
         return found.addCallback(lambda rows: rows[::-1])
 
     def ids(
         self, owner: str, span: Span, *, limit: int, newest: bool = False, skip: int = 0
     ) -> Deferred[list[int]]:
-        order = archive.c.id.desc() if newest else archive.c.id
-        asked = self._within(select(archive.c.id), owner, span).order_by(order).limit(limit).offset(skip)
-        return self._database.read(lambda connection: list(connection.scalars(asked)))
+        order = f"ORDER BY id{' DESC' if newest else ''} LIMIT ? OFFSET ?"
+        asked, values = self._within("SELECT id", owner, span, order, limit, skip)
+        return self._database.read(lambda connection: [id for (id,) in send(connection, asked, values)])
 
     def count(self, owner: str, span: Span | None = None) -> Deferred[int]:
-        asked = self._within(select(func.count()).select_from(archive), owner, span or ALL)
-        return self._database.read(lambda connection: connection.scalar(asked) or 0)
+        asked, values = self._within("SELECT COUNT(*)", owner, span or ALL)
+        return self._database.read(lambda connection: send(connection, asked, values).scalar_one())
 
     def size(self, owner: str, span: Span | None = None) -> Deferred[tuple[int, int]]:
-        size = func.coalesce(func.sum(func.length(archive.c.stanza)), 0)
-        asked = self._within(select(func.count(), size), owner, span or ALL)
+        asked, values = self._within(_SIZE, owner, span or ALL)
 
         def question(connection: Connection) -> tuple[int, int]:
-            count, size = connection.execute(asked).one()
+            count, size = send(connection, asked, values).one()
             return int(count), int(size)
 
         return self._database.read(question)
 
-    def _read(self, asked: Select[Any]) -> Deferred[list[ArchiveRow]]:
+    def _read(self, owner: str, span: Span, order: str, limit: int | None) -> Deferred[list[ArchiveRow]]:
+        limited = () if limit is None else (limit,)
+        asked, values = self._within(_SHOWN, owner, span, order + " LIMIT ?" * len(limited), *limited)
+
         def question(connection: Connection) -> list[ArchiveRow]:
             return [
                 ArchiveRow(id, EPOCH + stamp * MICROSECOND, peer, stanza, waiting=bool(waiting))
-                for id, stamp, peer, stanza, waiting in connection.execute(asked)
+                for id, stamp, peer, stanza, waiting in send(connection, asked, values)
             ]
 
         return self._database.read(question)
 
-    def _within(self, asked: Select[Any], owner: str, span: Span) -> Select[Any]:
-        """Only the rows of that span; every part of it is a column of an index."""
-        asked = asked.where(archive.c.owner == str(owner), archive.c.store == self._name)
-        asked = asked.where(archive.c.id > span.after, archive.c.id < span.before)
+    def _within(
+        self, start: str, owner: str, span: Span, end: str = "", *values: int
+    ) -> tuple[str, tuple[object, ...]]:
+        """A question about the rows of that span, and its parameters.
+
+        Every part of a span is a column of an index.  It is text at once: to have it composed and compiled
+        cost as much as the answer.
+        """
+        where = ["owner = ? AND store = ? AND id > ? AND id < ?"]
+        given: list[object] = [str(owner), self._name, span.after, span.before]
         if span.ids is not None:
-            asked = asked.where(archive.c.id.in_(span.ids))
+            where.append(f"id IN ({', '.join('?' * len(span.ids)) or 'NULL'})")
+            given += span.ids
         if span.waiting:
-            asked = asked.where(text("archive.waiting = 1"))
+            where.append("waiting = 1")
         if span.peer:
             bare, full, resource = span.peer.partition("/")
-            asked = asked.where(archive.c.peer == bare)
-            if full:
-                asked = asked.where(archive.c.resource == resource)
-        return asked
+            where.append("peer = ? AND resource = ?" if full else "peer = ?")
+            given += (bare, resource) if full else (bare,)
+        return f"{start} FROM archive WHERE {' AND '.join(where)} {end}", (*given, *values)
 
     # -- changes ------------------------------------------------------------------------------------
 

@@ -172,6 +172,7 @@ class Writer:
         self._changed = Condition()
         self._waiting: list[Unit] = []
         self._closing = False
+        self._busy = False  # something is being written
         self._ended: Deferred[None] = Deferred()
         self._thread = Thread(target=self._work, name="jabberd writer", daemon=True)
         self._pace = Pace()
@@ -185,6 +186,8 @@ class Writer:
         """Write the unit, after all that were submitted before it."""
         if self._closing:
             unit.tell(StorageError("the storage is closed"))
+        elif not unit.steps and not self._waiting and not self._busy:
+            unit.tell(None)  # it only waits for what came before, and there is nothing
         elif len(self._waiting) >= MOST_WAITING:
             unit.tell(StorageError("too many writes are waiting for the database"))
         else:
@@ -222,7 +225,9 @@ class Writer:
     def _gather(self) -> list[Unit]:
         """The next units to write together, as soon as there are any; none when it is time to end."""
         with self._changed:
+            self._busy = False
             self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._busy = True
             if self._pace.brisk:
                 self._let_others_come()
             units = self._waiting[:MOST_TOGETHER]

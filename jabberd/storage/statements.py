@@ -7,14 +7,14 @@ and the two threads hand each other the interpreter for every row: that costs mo
 from __future__ import annotations
 
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
 
-__all__ = ["Insert", "Named"]
+__all__ = ["Insert", "Named", "send"]
 
 _AT_ONCE: Final = (64, 16, 4, 1)  # rows in one statement: few sizes, so that the driver knows them all
 
@@ -29,7 +29,8 @@ class Insert:
     def execute(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
         """Insert them, in their order."""
         for some in _pieces(rows):
-            _send(connection, self._start + ", ".join([self._row] * len(some)), chain.from_iterable(some))
+            statement = self._start + ", ".join([self._row] * len(some))
+            send(connection, statement, tuple(chain.from_iterable(some)))
 
 
 class Named:
@@ -47,7 +48,7 @@ class Named:
         for shared, group in groupby(rows, lambda row: row[:-1]):
             for some in _pieces(list(group)):
                 marks = ", ".join(["?"] * len(some))
-                _send(connection, f"{self._start} ({marks})", (*shared, *(row[-1] for row in some)))
+                send(connection, f"{self._start} ({marks})", (*shared, *(row[-1] for row in some)))
 
 
 def _pieces(rows: Sequence[tuple[object, ...]]) -> Iterator[Sequence[tuple[object, ...]]]:
@@ -58,7 +59,11 @@ def _pieces(rows: Sequence[tuple[object, ...]]) -> Iterator[Sequence[tuple[objec
             at += size
 
 
-def _send(connection: Connection, statement: str, parameters: Iterator[object] | tuple[object, ...]) -> None:
+def send(connection: Connection, statement: str, parameters: tuple[object, ...]) -> Any:
+    """Execute a statement of ours, each parameter a ``?`` in it, past all that composes and compiles.
+
+    :returns: the cursor, whose rows are tuples.
+    """
     if connection.dialect.paramstyle != "qmark":
         statement = statement.replace("?", "%s")
-    connection.exec_driver_sql(statement, tuple(parameters))
+    return connection.exec_driver_sql(statement, parameters)
