@@ -177,7 +177,7 @@ class Server:
 
 class Jabberd(Server):
     name = "jabberd"
-    does = frozenset({"sm", "carbons", "scram", "archive", "federation"})
+    does = frozenset({"sm", "carbons", "scram", "fast", "archive", "federation"})
 
     def commands(self) -> list[list[str]]:
         hosts = "\n".join(f'"{name}" = "127.0.0.1:{port}"' for name, port in self.hosts.items())
