@@ -43,7 +43,7 @@ crowd: .venv/.has-bench ## 5000 idle and 500 chatting sessions for ten minutes (
 	--chatting $(or $(CHATTING),500) --output var/bench
 
 bench-peers: .venv/.has-bench ## the same beside Prosody, ejabberd and jabberd2, where they are installed
-	@$(BIN)/python benchmarks/bench.py --peers --output var/bench $(ARGS)
+	@$(BIN)/python benchmarks/bench.py --peers --idle 1000 5000 --output var/bench $(ARGS)
 
 guard: .venv/.has-dev ## count the machine instructions of a chat message (ARGS=--record stores the figure)
 	@$(BIN)/python benchmarks/instructions.py $(ARGS)

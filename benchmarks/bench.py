@@ -68,7 +68,8 @@ def main() -> None:
             measure(
                 args, kinds, folder / ("archived" if archived else "plain"), cpu, results, archived=archived
             )
-        grown = growth(args, kinds, folder / "idle", cpu) if args.idle else {}
+        steps = sorted(each for each in args.idle if each > 0)
+        grown = {cls.name: growth(cls, steps, folder / "idle", cpu) for cls in kinds} if steps else {}
     show("")
     report = table(results, [each.name for each in kinds]) + memory(grown)
     print(report)
@@ -84,7 +85,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="workloads whose names begin so")
     parser.add_argument("--seconds", type=float, default=2.0, help="that a round takes")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--idle", type=int, default=1000, help="sessions whose memory is measured; 0: none")
+    parser.add_argument(
+        "--idle", type=int, nargs="*", default=[1000], help="after so many sessions their memory is measured"
+    )
     parser.add_argument("--output", type=Path, help="a folder for the table and the plots")
     return parser.parse_args()
 
@@ -161,27 +164,37 @@ def rounds(
     return results
 
 
-def growth(
-    args: argparse.Namespace, kinds: list[type[servers.Server]], folder: Path, cpu: int | None
-) -> dict[str, tuple[float, float]]:
-    """For each server: MiB when empty, and KiB of growth per idle session."""
-    grown = {}
+@dataclass
+class Growth:
+    """What a server keeps in memory.
+
+    :ivar empty: MiB before anybody came.
+    :ivar each: KiB more per idle session, by the number of them.
+    """
+
+    empty: float
+    each: dict[int, float] = field(default_factory=dict)
+
+
+def growth(cls: type[servers.Server], steps: list[int], folder: Path, cpu: int | None) -> Growth:
+    """What one server keeps in memory with so many idle sessions, few first."""
     tls = load.context()
-    for cls in kinds:
-        server = cls(folder / cls.name, servers.free_port(), cpu)
-        server.accounts([f"user{n}" for n in range(args.idle)])
-        server.start()
-        clients = []
-        try:
-            empty = server.rss()
-            for number in range(args.idle):
-                clients.append(load.login(server.port, f"user{number}", tls))
-                if number % 100 == 99:
-                    show(f"idle sessions: {cls.name}, {number + 1} of {args.idle}")
-            grown[cls.name] = (empty / 2**20, (server.rss() - empty) / args.idle / 1024)
-        finally:
-            load.close(clients)
-            server.stop()
+    server = cls(folder / cls.name, servers.free_port(), cpu)
+    server.accounts([f"user{n}" for n in range(steps[-1])])
+    server.start()
+    clients = []
+    try:
+        empty = server.rss()
+        grown = Growth(empty / 2**20)
+        for number in range(steps[-1]):
+            clients.append(load.login(server.port, f"user{number}", tls))
+            if number % 100 == 99:
+                show(f"idle sessions: {cls.name}, {number + 1} of {steps[-1]}")
+            if number + 1 in steps:
+                grown.each[number + 1] = (server.rss() - empty) / (number + 1) / 1024
+    finally:
+        load.close(clients)
+        server.stop()
     return grown
 
 
@@ -205,12 +218,11 @@ def row(workload: type[workloads.Workload], found: dict[str, Result], names: lis
     return "".join(cells)
 
 
-def memory(grown: dict[str, tuple[float, float]]) -> str:
+def memory(grown: dict[str, Growth]) -> str:
     lines = ["", "", "resident memory"] if grown else []
-    lines += [
-        f"{name:10} {empty:6.1f} MiB when empty, {each:5.1f} KiB more per idle session"
-        for name, (empty, each) in grown.items()
-    ]
+    for name, found in grown.items():
+        each = ", ".join(f"{size:.1f} KiB more per idle session of {n:,}" for n, size in found.each.items())
+        lines.append(f"{name:10} {found.empty:6.1f} MiB when empty, {each}")
     return "\n".join(lines)
 
 

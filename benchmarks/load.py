@@ -26,6 +26,8 @@ PASSWORD = "secret"  # of the accounts that `servers` makes
 BODY = "Art thou not Romeo, and a Montague? Neither, fair maid, if either thee dislike."
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 SM = "urn:xmpp:sm:3"
+FAST = "urn:xmpp:fast:0"
+HT = "HT-SHA-256-NONE"
 PATIENCE = 20.0  # seconds that an answer may take
 _STANZA = re.compile(rb"<(?:message|presence|iq)[ >/]")
 _ASKED = re.compile(rb"<r[ /][^>]*>")
@@ -154,16 +156,51 @@ def login(
         made.token = found[1] if found else ""
     if carbons:
         made.ask("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>", b"type")
-    made.ask("<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>", b"jabber:iq:roster")
-    made.handled = 2 if carbons else 1
-    answered = made.ask(
-        f"{'<presence/>' if presence else ''}{ping(domain, 'available')}", b"available"
-    )  # not all reflect presence
-    made.handled += len(_STANZA.findall(answered))
+    answered = _enter(made, presence=presence)
+    made.handled = (2 if carbons else 1) + len(_STANZA.findall(answered))
     made.counting = sm
     if sm:  # it has been asked meanwhile, and a server asks once at a time
         made.say(f"<a xmlns='{SM}' h='{made.handled}'/>")
     return made
+
+
+def _enter(made: Connection, *, presence: bool = True) -> bytes:
+    """Ask for the roster, and become available; returns what came behind the roster."""
+    made.ask("<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>", b"jabber:iq:roster")
+    said = f"{'<presence/>' if presence else ''}{ping(made.domain, 'available')}"
+    return made.ask(said, b"available")  # not all reflect presence
+
+
+def token(port: int, user: str, tls: ssl.SSLContext) -> str:
+    """A token to log in with instead of the password (XEP-0484)."""
+    plain = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
+    with encrypted(port, DOMAIN, tls) as connection:
+        wanted = f"<request-token xmlns='{FAST}' mechanism='{HT}'/>"
+        answer = connection.ask(_authenticate("PLAIN", plain, wanted), b"</success>").decode()
+    found = re.search(r"""<token [^>]*token=["']([^"']*)""", answer)
+    assert found is not None, answer
+    return found[1]
+
+
+def fast(port: int, user: str, tls: ssl.SSLContext, token: str) -> Connection:
+    """Log in with a token, and bind a resource, all in one round trip; then as `login`."""
+    made = encrypted(port, DOMAIN, tls)
+    made.user = user
+    proof = hmac.digest(token.encode(), b"Initiator", "sha256")
+    response = base64.b64encode(user.encode() + b"\0" + proof).decode()
+    bind = "<bind xmlns='urn:xmpp:bind:0'><tag>bench</tag></bind>"
+    made.ask(_authenticate(HT, response, f"<fast xmlns='{FAST}'/>{bind}"), b"</success>")
+    _enter(made)
+    return made
+
+
+def _authenticate(mechanism: str, response: str, inside: str) -> str:
+    """XEP-0388 §2.4."""
+    return (
+        f"<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{mechanism}'>"
+        f"<initial-response>{response}</initial-response>"
+        f"<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'/>{inside}</authenticate>"
+    )
 
 
 def ping(domain: str, name: str) -> str:

@@ -87,7 +87,11 @@ class ChatWindow(Chat):
 
 
 class ChatLong(Chat):
-    name, size = "chat, 4 KiB", 4096
+    name, size = "chat, 4 KiB, window 4", 4096
+
+
+class ChatLongOneByOne(ChatLong):
+    name, window = "chat, 4 KiB, window 1", 1
 
 
 class ChatModern(Chat):
@@ -130,6 +134,29 @@ class Login(Workload):
 
     def _once(self, number: int) -> None:
         with load.login(self.port, f"user{number}", self.tls, scram=True) as made:
+            made.say("</stream:stream>")
+            made.read_until(b"</stream:stream>")
+
+
+class FastLogin(Workload):
+    """TLS, a token instead of the password, all in one round trip, presence, and away."""
+
+    name, unit, needs = "login, FAST (XEP-0484)", "login", frozenset({"fast"})
+
+    def prepare(self) -> None:
+        self._tokens = [load.token(self.port, f"user{number}", self.tls) for number in range(20)]
+        for number in range(20):
+            self._once(number)
+
+    def round(self, seconds: float) -> int:
+        done, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._once(done % 20)
+            done += 1
+        return done
+
+    def _once(self, number: int) -> None:
+        with load.fast(self.port, f"user{number}", self.tls, self._tokens[number]) as made:
             made.say("</stream:stream>")
             made.read_until(b"</stream:stream>")
 
@@ -289,10 +316,12 @@ class ArchivePage(Workload):
 ALL: tuple[type[Workload], ...] = (
     ChatOneByOne,
     ChatWindow,
+    ChatLongOneByOne,
     ChatLong,
     ChatModern,
     ChatArchived,
     Login,
+    FastLogin,
     Resumption,
     Presence,
     Room,

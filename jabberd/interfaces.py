@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from jabberd.measure import StorageFigures
-    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.element import Element, Sealed
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Nonza
@@ -88,7 +88,7 @@ class Outlet(Protocol):
         See *Home*: where the client does not acknowledge, being written is all that can be promised.
         """
 
-    def say(self, element: Element) -> None:
+    def say(self, element: Element | Sealed) -> None:
         """Put another first-level element on the stream."""
 
     def drained(self) -> Deferred[None]:

@@ -25,6 +25,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.scripts._twistd_unix import UnixAppLogger
 
 from jabberd.config import Config, ConfigError
+from jabberd.garbage import look_rarely
 from jabberd.interfaces import StorageError
 from jabberd.logs import FORMATS, MINUTE, Levels, Lines, LogFile
 from jabberd.notify import Watchdog, notify
@@ -166,4 +167,5 @@ def makeService(options: Options) -> IService:
     server.addService(Minutes(lines, reactor))
     server.addService(assembled)
     server.addService(Watchdog(reactor))
+    look_rarely()
     return server

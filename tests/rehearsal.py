@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from jabberd import interfaces
     from jabberd.api import Module, Settings
-    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.element import Element, Sealed
     from jabberd.xmpp.errors import StreamError
 
 __all__ = ["Ear", "Player", "Rehearsal"]
@@ -66,7 +66,7 @@ class Ear:
         self.heard.append(stanza)
         return None
 
-    def say(self, element: Element) -> None:
+    def say(self, element: Element | Sealed) -> None:
         raise AssertionError(f"unexpected: {element.tag}")
 
     def drained(self) -> Deferred[None]:

@@ -21,6 +21,7 @@ def test_a_short_run_writes_a_table(tmp_path: Path) -> None:
         "--rounds",
         "1",
         "--idle",
+        "5",
         "10",
         "--output",
         str(tmp_path),
@@ -32,4 +33,5 @@ def test_a_short_run_writes_a_table(tmp_path: Path) -> None:
     table = (tmp_path / "bench.txt").read_text()
     assert table in ran.stdout
     assert "roster of 500" in table
-    assert "KiB more per idle session" in table
+    assert "KiB more per idle session of 5" in table
+    assert "KiB more per idle session of 10" in table

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "toml": set(),
     "certificates": set(),
     "notify": set(),
+    "garbage": set(),
     "measure": set(),
     "lock": set(),
     "table": set(),
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "direct": _SEAMS | _PARTS | {"hosting", "operating"},
     "testing": _SEAMS | _PARTS | {"certificates", "hosting", "service"},
     # and these start what was put together
-    "tap": {"config", "hosting", "interfaces", "logs", "notify", "service"},
+    "tap": {"config", "garbage", "hosting", "interfaces", "logs", "notify", "service"},
     "ctl": {"config", "direct", "interfaces", "table"},
 }
 #: From outside the standard library; no Twisted, no database: XMPP itself can be used and tested alone.

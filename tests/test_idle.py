@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jabberd.garbage import YOUNG
 from jabberd.storage.schema import MIGRATIONS, revisions
 from tests.running import running
 from tests.test_launch import config as config  # noqa: PLC0414 - the fixture
@@ -104,3 +105,17 @@ def test_why_a_migration_failed_is_told_in_the_line_that_ends_the_start(config: 
         f"the database stays at schema None, for bringing it to {newest} failed: table keyed"
     )
     assert told.endswith("already exists; run the older jabberd and report this")
+
+
+@pytest.mark.process
+def test_python_never_looks_for_garbage_among_what_a_start_has_made(config: Path, witness: Path) -> None:
+    folder = witness.parent
+    with (folder / "witness.py").open("a") as module:
+        module.write(
+            "        import gc\n"
+            '        Path("garbage").write_text(f"{gc.get_threshold()[0]} {gc.get_freeze_count()}")\n'
+        )
+    with running(config):
+        threshold, frozen = map(int, (folder / "garbage").read_text().split())
+    assert threshold == YOUNG
+    assert frozen > 50_000

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
 
     from jabberd import interfaces
     from jabberd.api.module import Module
@@ -235,11 +236,13 @@ class Domain(Protocol):
         many seconds without an answer.
         """
 
-    def hold(self, stored: Deferred[None]) -> None:
-        """What a filter is looking at has no home before this fires, see *Home*; it may not fail.
+    def hold(self, stored: Deferred[Any], failed: Callable[[Failure], object] | None = None) -> None:
+        """What a filter is looking at has no home before this fires, see *Home*.
 
         For a filter that writes down what passes: the sender's acknowledgement waits for the disk, and
         nothing else does.
+
+        :param failed: told when it fails; the stanza goes its way all the same.  Without it, it may not fail.
         """
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:

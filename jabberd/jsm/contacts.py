@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from jabberd.api import RosterChanged
 from jabberd.jsm import roster, subscription
 from jabberd.jsm.presence import too_many
+from jabberd.jsm.written import WrittenRosters
 from jabberd.rates import Meter
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
@@ -34,6 +35,7 @@ class Contacts:
     def __init__(self, manager: SessionManager, store: Residents[RosterItem]) -> None:
         self._manager = manager
         self._store = store
+        self._written = WrittenRosters()
         self._ours = Meter("subscriptions", manager.limits.subscriptions)
         self._theirs = Meter("server_subscriptions", manager.limits.server_subscriptions)
 
@@ -59,7 +61,7 @@ class Contacts:
         ver = request.payload.get("ver")
         changed = None if ver is None else roster.changed_since(account.roster, ver)
         if changed is None:
-            return roster.result(account.roster)
+            return self._written.result(account.jid, account.roster)
         self._manager.clock.callLater(0, self._catch_up, account, session, ver)  # behind the result
         return None
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 
 from jabberd.xmpp import ns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.python.failure import Failure
 
     from jabberd.jsm.account import Account
@@ -25,37 +27,48 @@ class Held:
     __slots__ = ("_stored",)
 
     def __init__(self) -> None:
-        self._stored: list[Deferred[None]] = []
+        self._stored: list[tuple[Deferred[Any], Callable[[Failure], object] | None]] = []
 
-    def add(self, stored: Deferred[None]) -> None:
-        """Wait for this, too."""
-        self._stored.append(stored)
+    def add(self, stored: Deferred[Any], failed: Callable[[Failure], object] | None = None) -> None:
+        """Wait for this, too; see `jabberd.api.Domain.hold`."""
+        self._stored.append((stored, failed))
 
     def settled(self, home: Deferred[None] | None) -> Deferred[None] | None:
-        """That home, and all that was added."""
+        """That home, and all that was added; fails with that home, when all have fired."""
         if not self._stored:
             return home
         stored, self._stored = self._stored, []
-        return _all(stored if home is None else [home, *stored])
+        return _all(home, stored)
 
 
-def _all(homes: list[Deferred[None]]) -> Deferred[None]:
-    """Fires when all have; fails, when all have fired, with what the last that failed did."""
-    if len(homes) == 1:
-        return homes[0]
+def _all(
+    home: Deferred[None] | None, stored: list[tuple[Deferred[Any], Callable[[Failure], object] | None]]
+) -> Deferred[None]:
+    """One Deferred, with one callback on each of the others: every archived message comes by here."""
     done: Deferred[None] = Deferred()
-    left = len(homes)
-    failure: Failure | None = None
+    left = len(stored) + (home is not None)
+    outcome: Failure | None = None
 
-    def fired(outcome: Failure | None) -> None:
-        nonlocal left, failure
+    def fired(_: object) -> None:
+        nonlocal left
         left -= 1
-        failure = outcome or failure
         if not left:
-            done.callback(failure)
+            done.callback(outcome)
 
-    for home in homes:
-        home.addBoth(fired)
+    def not_stored(why: Failure, failed: Callable[[Failure], object] | None) -> None:
+        if failed is not None:
+            failed(why)
+        fired(None)
+
+    def homeless(why: Failure) -> None:
+        nonlocal outcome
+        outcome = why
+        fired(None)
+
+    for each, failed in stored:
+        each.addCallbacks(fired, not_stored, errbackArgs=(failed,))
+    if home is not None:
+        home.addCallbacks(fired, homeless)
     return done
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.jsm.subscription import State, Subscription
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import Element, Sealed, escape_attribute, escape_text
+from jabberd.xmpp.element import Element, Sealed, escape_attribute, escape_text, is_plain
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.stanza import Stanza
@@ -148,21 +148,28 @@ def _groups(item: Element, limits: Limits) -> tuple[str, ...]:
 
 def item_xml(item: RosterItem) -> str:
     """The ``<item/>`` of a roster result or push (§2.1.2)."""
-    name = f" name='{escape_attribute(item.name)}'" if item.name else ""
+    groups = "</group><group>".join(map(escape_text, item.groups))
+    return _written(item, escape_attribute(item.jid), escape_attribute(item.name), groups)
+
+
+def _plain_xml(item: RosterItem) -> str:
+    """The same where nothing has to be escaped."""
+    return _written(item, item.jid, item.name, "</group><group>".join(item.groups))
+
+
+def _written(item: RosterItem, jid: str, name: str, groups: str) -> str:
+    named = f" name='{name}'" if name else ""
     ask = " ask='subscribe'" if item.ask else ""
     approved = " approved='true'" if item.approved else ""
-    start = (
-        f"<item jid='{escape_attribute(item.jid)}'{name} subscription='{item.subscription}'{ask}{approved}"
-    )
-    if not item.groups:
-        return f"{start}/>"
-    groups = "</group><group>".join(map(escape_text, item.groups))
-    return f"{start}><group>{groups}</group></item>"
+    end = f"><group>{groups}</group></item>" if groups else "/>"
+    return f"<item jid='{jid}'{named} subscription='{item.subscription}'{ask}{approved}{end}"
 
 
 def result(rows: Rows) -> Sealed:
     """The ``<query/>`` of a roster result: the whole roster with its version (§2.1.4)."""
-    return _query(version(rows), map(item_xml, listed(rows)))
+    items = listed(rows)
+    said = "".join([text for item in items for text in (item.jid, item.name, *item.groups)])
+    return _query(version(rows), map(_plain_xml if is_plain(said) else item_xml, items))
 
 
 def push(item: RosterItem) -> Sealed:
@@ -196,7 +203,7 @@ def requests(rows: Rows) -> list[bytes]:
 
 def version(rows: Rows) -> int:
     """The roster's version: it grows by one with each change that clients see (§2.6.3)."""
-    return max((item.version for item in rows.values()), default=0)
+    return max([item.version for item in rows.values()], default=0)
 
 
 def changed_since(rows: Rows, ver: str) -> list[RosterItem] | None:

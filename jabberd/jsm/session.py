@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jabberd.interfaces import Keeper, Outlet
     from jabberd.jsm.account import Account
     from jabberd.jsm.manager import SessionManager
-    from jabberd.xmpp.element import Element
+    from jabberd.xmpp.element import Element, Sealed
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.stanza import Stanza
@@ -216,7 +216,7 @@ class _Nowhere:
     def send(self, stanza: Stanza) -> None:
         """It is for the account's clients."""
 
-    def say(self, element: Element) -> None:
+    def say(self, element: Element | Sealed) -> None:
         """The same."""
 
     def drained(self) -> Deferred[None]:

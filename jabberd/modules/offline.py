@@ -18,7 +18,6 @@ from jabberd.api import (
     Account,
     Archive,
     BecameAvailable,
-    E,
     Element,
     Module,
     Session,
@@ -33,6 +32,7 @@ from jabberd.api import (
     undelivered,
 )
 from jabberd.xmpp import ns
+from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 DELAY: Final = f"{{{ns.DELAY}}}delay"
 _AGAIN: Final = 1.0  # seconds until a storage that failed is asked again
-BATCH: Final = 25  #: messages that are read, sent and removed at a time
+BATCH: Final = 100  #: messages that are read, sent and removed at a time
 MOST_COUNTED: Final = 10_000  #: accounts of which is remembered how much waits
 
 
@@ -247,10 +247,13 @@ class Offline(Module, xep=160, version="1.0.1"):
     def _delayed(self, row: ArchiveRow) -> Stanza:
         """With a note of when it came, unless it was delivered before and has one."""
         stanza = Stanza.from_standalone(row.stanza)
-        if any(self._is_ours(note) for note in stanza.element().findall(DELAY)):
+        if DELAY in stanza.children and any(map(self._is_ours, stanza.element().findall(DELAY))):
             return stanza
-        attrs = {"from": self.domain.jid, "stamp": to_stamp(row.stamp)}
-        return stanza.with_child(E(ns.DELAY, "delay", attrs, "Offline Storage"))
+        return stanza.with_sealed(
+            DELAY,
+            f"<delay xmlns='{ns.DELAY}' from='{escape_attribute(self.domain.jid)}'"
+            f" stamp='{to_stamp(row.stamp)}'>Offline Storage</delay>".encode(),
+        )
 
     @filters(Stage.REFUSE, "message", children=[DELAY])
     def discard_forged(self, stanza: Stanza, account: Account) -> Stanza:

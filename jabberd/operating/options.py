@@ -83,12 +83,12 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def _shown(value: Any, key: str = "") -> str:
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return "[" + ", ".join([_shown(each, key) for each in value]) + "]"
     if value and (isinstance(value, Secret) or is_secret(key)):
         return f"***{hmac.new(_KEY, str(value).encode(), sha256).hexdigest()[:4]}"
     if isinstance(value, Settings):
         value = vars(value)
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return "[" + ", ".join(map(_shown, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_shown(inside, key)}" for key, inside in value.items()) + "}"
     return str(value)

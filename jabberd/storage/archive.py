@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-from sqlalchemy import Connection, Select, bindparam, delete, func, select, text, update
+from typing import TYPE_CHECKING, Final
 
 from jabberd.interfaces import ArchiveRow, Span
-from jabberd.storage.batch import Insert
-from jabberd.storage.tables import archive
+from jabberd.storage.statements import Insert, Named, send
 from jabberd.storage.values import MICROSECOND, Ids
 from jabberd.xmpp.timestamp import EPOCH
 
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from sqlalchemy import Connection
     from twisted.internet.defer import Deferred
 
     from jabberd.storage.database import Database
@@ -24,17 +22,13 @@ __all__ = ["SqlArchive"]
 
 ALL: Final = Span()
 
-# Made once, so that SQLAlchemy compiles each once and the writer knows the same when it sees it
+# Made once, so that the writer knows the same when it sees it
 APPEND: Final = Insert("archive", "id", "store", "owner", "stamp", "peer", "resource", "waiting", "stanza")
-_ROW: Final = (
-    archive.c.owner == bindparam("of"),
-    archive.c.store == bindparam("in"),
-    archive.c.id == bindparam("row"),
-)
-REPLACE: Final = update(archive).where(*_ROW).values(stanza=bindparam("stanza"))
-MARK: Final = update(archive).where(*_ROW).values(waiting=bindparam("waiting"))
-REMOVE: Final = delete(archive).where(*_ROW)
-_SHOWN: Final = (archive.c.id, archive.c.stamp, archive.c.peer, archive.c.stanza, archive.c.waiting)
+REPLACE: Final = Named("UPDATE archive SET stanza = ? WHERE owner = ? AND store = ? AND id IN")
+MARK: Final = Named("UPDATE archive SET waiting = ? WHERE owner = ? AND store = ? AND id IN")
+REMOVE: Final = Named("DELETE FROM archive WHERE owner = ? AND store = ? AND id IN")
+_SHOWN: Final = "SELECT id, stamp, peer, stanza, waiting"
+_SIZE: Final = "SELECT COUNT(*), COALESCE(SUM(LENGTH(stanza)), 0)"
 
 
 class SqlArchive:
@@ -60,8 +54,7 @@ class SqlArchive:
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")
-        moment = (stamp - EPOCH) // MICROSECOND
-        row = (id, self._name, str(owner), moment, bare, resource, int(waiting), stanza)
+        row = (id, self._name, str(owner), self._ids.moment(stamp), bare, resource, int(waiting), stanza)
         return self._database.write([(APPEND, [row])], id)
 
     # -- questions ----------------------------------------------------------------------------------
@@ -69,71 +62,74 @@ class SqlArchive:
     def rows(
         self, owner: str, *, after: int = 0, span: Span | None = None, limit: int | None = None
     ) -> Deferred[list[ArchiveRow]]:
-        asked = self._within(select(*_SHOWN), owner, span or Span(after=after))
-        return self._read(asked.order_by(archive.c.id).limit(limit))
+        return self._read(owner, span or Span(after=after), "ORDER BY id", limit)
 
     def newest(self, owner: str, span: Span, limit: int) -> Deferred[list[ArchiveRow]]:
-        asked = self._within(select(*_SHOWN), owner, span)
-        found = self._read(asked.order_by(archive.c.id.desc()).limit(limit))
+        found = self._read(owner, span, "ORDER BY id DESC", limit)
         return found.addCallback(lambda rows: rows[::-1])
 
     def ids(
         self, owner: str, span: Span, *, limit: int, newest: bool = False, skip: int = 0
     ) -> Deferred[list[int]]:
-        order = archive.c.id.desc() if newest else archive.c.id
-        asked = self._within(select(archive.c.id), owner, span).order_by(order).limit(limit).offset(skip)
-        return self._database.read(lambda connection: list(connection.scalars(asked)))
+        order = f"ORDER BY id{' DESC' if newest else ''} LIMIT ? OFFSET ?"
+        asked, values = self._within("SELECT id", owner, span, order, limit, skip)
+        return self._database.read(lambda connection: [id for (id,) in send(connection, asked, values)])
 
     def count(self, owner: str, span: Span | None = None) -> Deferred[int]:
-        asked = self._within(select(func.count()).select_from(archive), owner, span or ALL)
-        return self._database.read(lambda connection: connection.scalar(asked) or 0)
+        asked, values = self._within("SELECT COUNT(*)", owner, span or ALL)
+        return self._database.read(lambda connection: send(connection, asked, values).scalar_one())
 
     def size(self, owner: str, span: Span | None = None) -> Deferred[tuple[int, int]]:
-        size = func.coalesce(func.sum(func.length(archive.c.stanza)), 0)
-        asked = self._within(select(func.count(), size), owner, span or ALL)
+        asked, values = self._within(_SIZE, owner, span or ALL)
 
         def question(connection: Connection) -> tuple[int, int]:
-            count, size = connection.execute(asked).one()
+            count, size = send(connection, asked, values).one()
             return int(count), int(size)
 
         return self._database.read(question)
 
-    def _read(self, asked: Select[Any]) -> Deferred[list[ArchiveRow]]:
+    def _read(self, owner: str, span: Span, order: str, limit: int | None) -> Deferred[list[ArchiveRow]]:
+        limited = () if limit is None else (limit,)
+        asked, values = self._within(_SHOWN, owner, span, order + " LIMIT ?" * len(limited), *limited)
+
         def question(connection: Connection) -> list[ArchiveRow]:
             return [
                 ArchiveRow(id, EPOCH + stamp * MICROSECOND, peer, stanza, waiting=bool(waiting))
-                for id, stamp, peer, stanza, waiting in connection.execute(asked)
+                for id, stamp, peer, stanza, waiting in send(connection, asked, values)
             ]
 
         return self._database.read(question)
 
-    def _within(self, asked: Select[Any], owner: str, span: Span) -> Select[Any]:
-        """Only the rows of that span; every part of it is a column of an index."""
-        asked = asked.where(archive.c.owner == str(owner), archive.c.store == self._name)
-        asked = asked.where(archive.c.id > span.after, archive.c.id < span.before)
+    def _within(
+        self, start: str, owner: str, span: Span, end: str = "", *values: int
+    ) -> tuple[str, tuple[object, ...]]:
+        """A question about the rows of that span, and its parameters.
+
+        Every part of a span is a column of an index.  It is text at once: to have it composed and compiled
+        cost as much as the answer.
+        """
+        where = ["owner = ? AND store = ? AND id > ? AND id < ?"]
+        given: list[object] = [str(owner), self._name, span.after, span.before]
         if span.ids is not None:
-            asked = asked.where(archive.c.id.in_(span.ids))
+            where.append(f"id IN ({', '.join('?' * len(span.ids)) or 'NULL'})")
+            given += span.ids
         if span.waiting:
-            asked = asked.where(text("archive.waiting = 1"))
+            where.append("waiting = 1")
         if span.peer:
             bare, full, resource = span.peer.partition("/")
-            asked = asked.where(archive.c.peer == bare)
-            if full:
-                asked = asked.where(archive.c.resource == resource)
-        return asked
+            where.append("peer = ? AND resource = ?" if full else "peer = ?")
+            given += (bare, resource) if full else (bare,)
+        return f"{start} FROM archive WHERE {' AND '.join(where)} {end}", (*given, *values)
 
     # -- changes ------------------------------------------------------------------------------------
 
     def replace(self, owner: str, id: int, stanza: bytes) -> Deferred[None]:
-        return self._database.write([(REPLACE, [{**self._row(owner, id), "stanza": stanza}])], None)
+        return self._database.write([(REPLACE, [(stanza, str(owner), self._name, id)])], None)
 
     def mark(self, owner: str, ids: Iterable[int], *, waiting: bool) -> Deferred[None]:
-        rows = [{**self._row(owner, id), "waiting": int(waiting)} for id in ids]
+        rows = [(int(waiting), str(owner), self._name, id) for id in ids]
         return self._database.write([(MARK, rows)] if rows else [], None)
 
     def remove(self, owner: str, ids: Iterable[int]) -> Deferred[None]:
-        rows = [self._row(owner, id) for id in ids]
+        rows = [(str(owner), self._name, id) for id in ids]
         return self._database.write([(REMOVE, rows)] if rows else [], None)
-
-    def _row(self, owner: str, id: int) -> dict[str, object]:
-        return {"of": str(owner), "in": self._name, "row": id}

@@ -8,7 +8,6 @@ the database refuses fails alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import chain
 from threading import Condition, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -18,47 +17,23 @@ from twisted.internet.defer import Deferred, succeed
 
 from jabberd.interfaces import StorageError
 from jabberd.measure import SIZES, Histogram
+from jabberd.storage.statements import Insert, Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection, Engine, Executable
 
-_AT_ONCE: Final = (64, 16, 4, 1)  # rows of an `Insert` in one statement
-
-
-class Insert:
-    """An INSERT of whole rows, many in one statement.
-
-    The driver lets other threads run during every statement.  Under load the reactor takes that chance each
-    time, and the two threads hand each other the interpreter for every row: that costs more than the row.
-    """
-
-    def __init__(self, table: str, *columns: str) -> None:
-        self._start = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "  # noqa: S608  # names of ours
-        self._width = len(columns)
-
-    def execute(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-        """Insert them, in their order."""
-        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-        row = f"({', '.join([mark] * self._width)})"
-        at = 0
-        for size in _AT_ONCE:
-            while len(rows) - at >= size:
-                values = tuple(chain.from_iterable(rows[at : at + size]))
-                connection.exec_driver_sql(self._start + ", ".join([row] * size), values)
-                at += size
-
-
-#: A statement and the rows that it is executed with: parameters by name, of an `Insert` in order.
-Step = tuple["Executable | Insert", list[Any]]
+#: A statement and the rows that it is executed with: parameters by name, of the others in order.
+Step = tuple["Executable | Insert | Named", list[Any]]
 
 MOST_WAITING: Final = 20_000  #: units; more are refused
 MOST_TOGETHER: Final = 500  #: units in one commit
-ENOUGH: Final = 200  #: units for which nobody waits longer
+ENOUGH: Final = 400  #: units for which nobody waits longer
 #: Seconds to wait for others, once the pace is brisk: only acknowledgements wait for a commit, and a row
-#: among two hundred costs a quarter of one among ten.
-GATHERING: Final = 0.02
+#: among four hundred costs a third of one among fifty.
+GATHERING: Final = 0.05
+LULL: Final = 0.005  #: seconds in which nobody came: all who would come wait for this commit themselves
 BRISK: Final = 300  #: units a second
 WINDOW: Final = 0.1  #: seconds over which the pace is taken
 
@@ -138,7 +113,7 @@ def _attempt(connection: Connection, unit: Unit) -> StorageError | None:
 
 def _execute(connection: Connection, steps: Iterable[Step]) -> None:
     for statement, rows in steps:
-        if isinstance(statement, Insert):
+        if isinstance(statement, Insert | Named):
             statement.execute(connection, rows)
         else:
             connection.execute(statement, rows if len(rows) > 1 else rows[0])
@@ -197,6 +172,7 @@ class Writer:
         self._changed = Condition()
         self._waiting: list[Unit] = []
         self._closing = False
+        self._busy = False  # something is being written
         self._ended: Deferred[None] = Deferred()
         self._thread = Thread(target=self._work, name="jabberd writer", daemon=True)
         self._pace = Pace()
@@ -210,6 +186,8 @@ class Writer:
         """Write the unit, after all that were submitted before it."""
         if self._closing:
             unit.tell(StorageError("the storage is closed"))
+        elif not unit.steps and not self._waiting and not self._busy:
+            unit.tell(None)  # it only waits for what came before, and there is nothing
         elif len(self._waiting) >= MOST_WAITING:
             unit.tell(StorageError("too many writes are waiting for the database"))
         else:
@@ -247,12 +225,21 @@ class Writer:
     def _gather(self) -> list[Unit]:
         """The next units to write together, as soon as there are any; none when it is time to end."""
         with self._changed:
+            self._busy = False
             self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._busy = True
             if self._pace.brisk:
-                self._changed.wait_for(lambda: len(self._waiting) >= ENOUGH or self._closing, GATHERING)
+                self._let_others_come()
             units = self._waiting[:MOST_TOGETHER]
             del self._waiting[:MOST_TOGETHER]
             return units
+
+    def _let_others_come(self) -> None:
+        """Wait until there are enough, or no others come."""
+        end, before = monotonic() + GATHERING, 0
+        while before < len(self._waiting) < ENOUGH and not self._closing and monotonic() < end:
+            before = len(self._waiting)
+            self._changed.wait(LULL)
 
 
 def _tell(units: Sequence[Unit], errors: Sequence[StorageError | None]) -> None:

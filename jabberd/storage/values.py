@@ -95,8 +95,15 @@ class Ids:
 
     def __init__(self, last: int = 0) -> None:
         self._last = last
+        self._stamp, self._moment = EPOCH, 0
+
+    def moment(self, stamp: datetime) -> int:
+        """Microseconds from 1970 to then; whoever takes an id ahead asks twice for the same."""
+        if stamp is not self._stamp:
+            self._stamp, self._moment = stamp, (stamp - EPOCH) // MICROSECOND
+        return self._moment
 
     def next(self, stamp: datetime) -> int:
         """A new id, above all others; that moment, if it can be."""
-        self._last = max(self._last + 1, (stamp - EPOCH) // MICROSECOND)
+        self._last = max(self._last + 1, self.moment(stamp))
         return self._last

@@ -12,7 +12,7 @@ from jabberd.streams import newcomers, sasl2
 from jabberd.streams.authentication import SASL, Authentication
 from jabberd.streams.protocol import StreamProtocol
 from jabberd.xmpp import ns, stream
-from jabberd.xmpp.element import E, Element, serialize
+from jabberd.xmpp.element import E, Element, Sealed, serialize
 from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID, InvalidJID, prepare_resourcepart
 from jabberd.xmpp.stanza import check_iq
@@ -325,9 +325,9 @@ class C2SStream(StreamProtocol):
         self.settings.traffic.sent[stanza.name] += 1
         self.write(stanza.to_bytes(), stanza)
 
-    def say(self, element: Element) -> None:
+    def say(self, element: Element | Sealed) -> None:
         """See `jabberd.interfaces.Outlet`."""
-        self.write(serialize(element))
+        self.write(element.data if isinstance(element, Sealed) else serialize(element))
 
 
 #: What a client may say beside stanzas.

@@ -16,6 +16,7 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.boundaries import START_TAG, Boundaries, Found, Limits, end_of
 from jabberd.xmpp.element import Element, content_of, escape_attribute, parse_document
 from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.shortcut import LONGEST, empty_element
 from jabberd.xmpp.stanza import EXPAT_LANG, LANG, NAMES, TIED, Stanza, rescoped, short_names
 
 if TYPE_CHECKING:
@@ -140,6 +141,11 @@ class StreamParser:
         return events
 
     def _read(self, data: bytes, events: list[Event]) -> None:
+        if len(data) <= LONGEST and not self._buffer and self._scope is not None:
+            short = empty_element(data)
+            if short is not None:
+                events.append(Nonza(*short, data, self._scope))
+                return
         if not self._buffer:
             self._buffer = data.lstrip(_WHITE)  # white space keeps a connection alive (§4.6.1)
         else:

@@ -36,7 +36,8 @@ NAMES: Final = frozenset({"message", "presence", "iq"})
 LANG: Final = "xml:lang"
 EXPAT_LANG: Final = f"{ns.XML}}}lang"  # its Clark name without the first brace
 
-_NEEDS_CARE = re.compile(rf"[&<>'\"\t\n\r{{{NOT_IN_XML}]")
+#: In attributes as they are written between single quotes; the quotes themselves are counted.
+_NEEDS_CARE = re.compile(rf"[&<>\"\t\n\r{{{NOT_IN_XML}]")
 #: What keeps a payload from being forwarded as it is between content namespaces: an element with a
 #: prefix, whose unprefixed children are then in the stanza's namespace; a declaration that names a
 #: content namespace, or may do so behind a character reference.
@@ -44,6 +45,7 @@ TIED = re.compile(rb"""<[^\s/<>!"'&:]*:|xmlns\s*=\s*["'][^"']*(?:jabber:(?:clien
 _UNLIMITED = Limits(size=1 << 62, tag=1 << 62, depth=1 << 30, elements=1 << 30)
 _UNREAD: Final = JID.parse("not.read.yet.invalid")  # by identity: an address that nobody asked for so far
 _INSIDE = b"<_ xmlns='jabber:client'>"
+_DECLARED: Final = f" xmlns='{ns.CLIENT}'"
 
 
 class Stanza:
@@ -55,7 +57,7 @@ class Stanza:
     :ivar payload: the bytes between start and end tag.
     """
 
-    __slots__ = ("_bytes", "_element", "_sender", "_to", "attrs", "children", "name", "payload")
+    __slots__ = ("_bytes", "_element", "_sender", "_shown", "_to", "attrs", "children", "name", "payload")
 
     def __init__(self, name: str, attrs: dict[str, str], children: tuple[str, ...], payload: bytes) -> None:
         self.name = name
@@ -65,6 +67,7 @@ class Stanza:
         self._to: JID | None = _UNREAD
         self._sender: JID | None = _UNREAD
         self._bytes: bytes | None = None
+        self._shown: str | None = None  # the attributes, as `to_standalone` wrote them
         self._element: Element | None = None
 
     @classmethod
@@ -192,7 +195,9 @@ class Stanza:
 
     def with_sealed(self, name: str, child: bytes) -> Stanza:
         """The same stanza with a child of that Clark name added at its end, given as its bytes."""
-        return Stanza(self.name, self.attrs, (*self.children, name), self.payload + child)
+        new = Stanza(self.name, self.attrs, (*self.children, name), self.payload + child)
+        new._shown = self._shown
+        return new
 
     def without(self, names: Iterable[str]) -> Stanza:
         """The same stanza without the direct children of these Clark names; the rest stays sealed."""
@@ -245,12 +250,13 @@ class Stanza:
     def to_bytes(self) -> bytes:
         """As it stands on a stream whose default namespace is ``jabber:client``; made once."""
         if self._bytes is None:
-            self._bytes = self._write(self.payload, "")
+            self._bytes = self._write(self._shown or self._attributes(), self.payload)
         return self._bytes
 
     def to_standalone(self) -> bytes:
         """As it stands anywhere, its namespace declared: in an archive row, inside a forwarded message."""
-        return self._write(self.payload, f" xmlns='{ns.CLIENT}'")
+        self._shown = self._shown or self._attributes()
+        return self._write(_DECLARED + self._shown, self.payload)
 
     def to_scope(self, namespace: str) -> bytes:
         """As it stands on a stream with another content namespace, such as ``jabber:server``.
@@ -261,17 +267,20 @@ class Stanza:
         if not TIED.search(self.payload):
             return self.to_bytes()
         moved = rescoped(self.element(), ns.CLIENT, namespace)
-        return self._write(content_of(moved, namespace), "")
+        return self._write(self._attributes(), content_of(moved, namespace))
 
-    def _write(self, payload: bytes, declaration: str) -> bytes:
+    def _attributes(self) -> str:
+        """The attributes as they are written, each with a blank before it."""
         attrs = self.attrs
-        if _NEEDS_CARE.search("".join([*attrs, *attrs.values()])):
-            shown = attributes(attrs)
-        else:
-            shown = "".join([f" {name}='{value}'" for name, value in attrs.items()])
+        shown = "".join([f" {name}='{value}'" for name, value in attrs.items()])
+        if shown.count("'") != 2 * len(attrs) or _NEEDS_CARE.search(shown):
+            return attributes(attrs)
+        return shown
+
+    def _write(self, attrs: str, payload: bytes) -> bytes:
         if not payload:
-            return f"<{self.name}{declaration}{shown}/>".encode()
-        return f"<{self.name}{declaration}{shown}>".encode() + payload + f"</{self.name}>".encode()
+            return f"<{self.name}{attrs}/>".encode()
+        return f"<{self.name}{attrs}>".encode() + payload + f"</{self.name}>".encode()
 
 
 def error_element(error: StanzaError, by: JID | None = None) -> Element:

@@ -32,7 +32,7 @@ def to_stamp(moment: datetime) -> str:
 
 def to_microseconds(moment: datetime) -> str:
     """A moment in UTC with all it has, such as ``2002-09-10T23:08:25.000000Z``."""
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"  # for +00:00
 
 
 def from_stamp(text: str) -> datetime:

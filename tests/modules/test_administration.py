@@ -12,7 +12,6 @@ from jabberd import loader
 from jabberd.api import JID, Refused
 from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
-from jabberd.modules.administration import Administration
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
 from jabberd.xmpp import ns
@@ -608,8 +607,7 @@ def test_whoever_gets_the_name_of_a_deleted_admin_is_no_admin(network: Network) 
     network.client("romeo@montague.lit/orchard").close()
     romeo, montague = JID.parse("romeo@montague.lit"), JID.parse("montague.lit")
     manager = server.hosts["montague.lit"].manager
-    module = manager.module("administration")
-    assert isinstance(module, Administration)
+    module: Any = manager.module("administration")  # another test may have loaded its class again
     done(module.add(montague, romeo))
     done(manager.registrar.delete(romeo))
     assert module.list(montague) == []

@@ -58,8 +58,11 @@ def test_a_message_waits_for_its_reader_with_a_note_of_when_it_came(stage: Rehea
     ]
 
 
-def test_messages_keep_their_order_and_come_only_once(stage: Rehearsal) -> None:
-    said = [str(number) for number in range(offline.BATCH + 3)]  # more than are read at a time
+def test_messages_keep_their_order_and_come_only_once(
+    stage: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "BATCH", 10)
+    said = [str(number) for number in range(23)]  # more than are read at a time
     for body in said:
         write(stage, body)
     romeo = enter(stage)

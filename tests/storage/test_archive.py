@@ -152,3 +152,21 @@ def test_rows_that_are_written_together_are_all_there_in_their_order(
     assert [row.stanza for row in pump.wait(archive.rows(ROMEO))] == [
         b"%d" % number for number in range(count)
     ]
+
+
+def test_rows_are_named_in_few_statements_whoever_owns_them(sql: Opened, pump: Pump) -> None:
+    archive, other = sql.storage.archive("archive"), sql.storage.archive("offline")
+    mine = [pump.wait(archive.append(ROMEO, JULIET, NOON, b"1")) for _ in range(21)]
+    hers = [pump.wait(archive.append(NURSE, JULIET, NOON, b"2")) for _ in range(3)]
+    spare = pump.wait(other.append(ROMEO, JULIET, NOON, b"3"))
+    statements: list[str] = []
+    event.listen(sql.writing, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    with sql.writer._changed:  # all in one commit
+        archive.remove(NURSE, [hers[0], mine[0]])
+        archive.remove(ROMEO, [*mine[1:], spare])
+        last = archive.mark(NURSE, hers, waiting=True)
+    pump.wait(last)
+    assert pump.wait(archive.ids(ROMEO, Span(), limit=99)) == mine[:1]
+    assert pump.wait(archive.ids(NURSE, Span(waiting=True), limit=99)) == hers[1:]
+    assert pump.wait(other.count(ROMEO)) == 1
+    assert len([each for each in statements if each.startswith(("DELETE", "UPDATE"))]) == 2 + 3 + 3

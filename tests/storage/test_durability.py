@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -348,3 +349,32 @@ def test_a_cancelled_write_harms_nobody(sql: Opened, pump: Pump) -> None:
         given_up.addErrback(lambda _: None).cancel()
         written = offline.append(ROMEO, JULIET, NOON, b"")
     assert outcomes(pump, [written]) == ["ok"]
+
+
+def test_who_only_waits_for_what_came_before_waits_as_long_as_something_is_written(
+    sql: Opened, pump: Pump
+) -> None:
+    offline = sql.storage.archive("offline")
+    assert offline.mark(ROMEO, [], waiting=False).called  # nothing came before
+    written = offline.append(ROMEO, JULIET, NOON, b"")
+    caught_up = offline.mark(ROMEO, [], waiting=False)
+    assert not caught_up.called
+    pump.wait(caught_up)
+    assert written.called
+
+
+def test_what_is_being_written_is_waited_for_too(sql: Opened, pump: Pump) -> None:
+    offline, began, go_on = sql.storage.archive("offline"), Event(), Event()
+
+    def wait(_: object) -> None:
+        began.set()
+        assert go_on.wait(10)
+
+    event.listen(sql.writing, "begin", wait)
+    offline.append(ROMEO, JULIET, NOON, b"")
+    assert began.wait(10)
+    caught_up = offline.mark(ROMEO, [], waiting=False)
+    assert not caught_up.called
+    go_on.set()
+    pump.wait(caught_up)
+    assert pump.wait(offline.count(ROMEO)) == 1

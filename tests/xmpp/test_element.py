@@ -17,6 +17,7 @@ from jabberd.xmpp.element import (
     content_of,
     escape_attribute,
     escape_text,
+    is_plain,
     parse,
     parse_content,
     serialize,
@@ -166,3 +167,13 @@ def test_an_element_is_read_in_the_default_namespace_of_its_place() -> None:
     assert parse(b"<a/>", "urn:'x").tag == "{urn:'x}a"
     assert parse(b"<a/>", "").tag == "a"
     assert parse(b"<a/>\n").tail is None
+
+
+@given(st.text(st.characters() | st.sampled_from("&<>'\"\r\n\t\0\ufffe\uffff\ud800é")))
+def test_a_plain_text_needs_no_escaping(text: str) -> None:
+    if is_plain(text):
+        assert escape_attribute(text) == escape_text(text) == text
+
+
+def test_ordinary_text_is_plain() -> None:
+    assert is_plain("Juliet Capulet, balcony #2 (é, \u20ac, \U0001f339)")

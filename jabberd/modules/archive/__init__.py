@@ -7,7 +7,7 @@ until somebody has taken it (XEP-0160).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 from twisted.internet.defer import Deferred
@@ -134,8 +134,8 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     def _append(self, stanza: Stanza, account: Account, peer: JID) -> int:
         now = self.now()
         id = self.messages.new_id(now)
-        stored: Deferred[Any] = self.messages.append(account.jid, peer, now, self._bytes(stanza), id=id)
-        self.domain.hold(stored.addCallbacks(_archived, self._not_archived))
+        stored = self.messages.append(account.jid, peer, now, self._bytes(stanza), id=id)
+        self.domain.hold(stored, self._not_archived)
         return id
 
     def _bytes(self, stanza: Stanza) -> bytes:
@@ -320,10 +320,6 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         if not account.exists:
             raise Refused(f"there is no account {jid}")
         return account
-
-
-def _archived(_: int) -> None:
-    """The row is durable."""
 
 
 def _with_id(stanza: Stanza, account: Account, id: int) -> Stanza:

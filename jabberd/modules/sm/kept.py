@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from jabberd.api import E, SessionResumed
 from jabberd.modules.sm.sent import Sent
 from jabberd.xmpp import ns
+from jabberd.xmpp.element import Sealed
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ NS: Final = "urn:xmpp:sm:3"
 ROUND: Final = 1 << 32  #: counts start again behind this (§4)
 _PATIENCE: Final = 5.0  # seconds for which what had waited is not spooled
 _DELAY: Final = f"{{{ns.DELAY}}}delay"
+# Said for nearly every message, and so not built as trees
+_NAMESPACE: Final = NS.encode()
+_ANSWER: Final = f"{{{NS}}}a"
+_REQUEST: Final = Sealed(f"{{{NS}}}r", b"<r xmlns='%s'/>" % _NAMESPACE)
 
 
 class Acknowledged:
@@ -97,7 +102,7 @@ class Acknowledged:
             self.session.close(StreamError("resource-constraint", "too much is not acknowledged"))
         return home
 
-    def say(self, element: Element) -> None:
+    def say(self, element: Element | Sealed) -> None:
         """Put a first-level element on the stream, if there is one."""
         if self._outlet is not None:
             self._outlet.say(element)
@@ -119,7 +124,7 @@ class Acknowledged:
         """Ask how much has arrived, once at a time."""
         if not self._asked and self._queue:
             self._asked = True
-            self.say(E(NS, "r"))
+            self.say(_REQUEST)
 
     def acknowledged(self, count: int) -> None:
         """The client says how many stanzas it has handled; ask again if there are more."""
@@ -193,7 +198,7 @@ class Acknowledged:
     def answer(self) -> None:
         """Say how many stanzas of the client's have a home."""
         self._answered = self._handled
-        self.say(E(NS, "a", {"h": str(self._handled)}))
+        self.say(Sealed(_ANSWER, b"<a xmlns='%s' h='%d'/>" % (_NAMESPACE, self._handled)))
 
     # -- a lost stream ------------------------------------------------------------------------------
 

@@ -24,18 +24,23 @@ class Sent:
     :ivar failing: since when, by the clock, no other home can be found for it; None before that.
     """
 
-    __slots__ = ("_module", "_over", "at", "failing", "home", "row", "spooling", "stamp", "stanza")
+    __slots__ = ("_module", "_over", "_stamp", "at", "failing", "home", "row", "spooling", "stanza")
 
     def __init__(self, module: StreamManagement, stanza: Stanza, row: ArchiveRow | None = None) -> None:
         self._module = module
         self.stanza = stanza
         self.at = module.domain.clock.seconds()
-        self.stamp = row.stamp if row else datetime.fromtimestamp(self.at, UTC)
+        self._stamp = row.stamp if row else None
         self.home: Deferred[None] | None = Deferred() if stanza.name == "message" and not row else None
         self.spooling = False
         self.failing: float | None = None
         self.row = row.id if row else None
         self._over = False
+
+    @property
+    def stamp(self) -> datetime:
+        """When it was sent first, in UTC; nearly always nobody asks."""
+        return self._stamp or datetime.fromtimestamp(self.at, UTC)
 
     def spooled(self, row: int) -> None:
         """It is in the spool: if need be the next process delivers it."""
