@@ -37,9 +37,9 @@ from jabberd.api import (
     operator,
 )
 from jabberd.archive import pages
-from jabberd.modules.archive.choices import Choices, Default
 from jabberd.archive.pages import NS
 from jabberd.archive.retention import Retention, trim
+from jabberd.modules.archive.choices import Choices, Default
 from jabberd.xmpp.content import treatment
 from jabberd.xmpp.element import E, escape_attribute
 from jabberd.xmpp.timestamp import to_stamp

@@ -81,7 +81,7 @@ def _room_info(room: Room, asker: JID) -> Element:
         Field("muc#roominfo_occupants", "text-single", "Number of occupants", (str(len(room.occupants)),)),
         Field("muc#roominfo_subjectmod", "boolean", "Participants may change the subject",
               ("1" if options.change_subject else "0",)),
-        Field("muc#maxhistoryfetch", "text-single", "Messages for a newcomer, at most", (str(options.history),)),
+        Field("muc#maxhistoryfetch", "text-single", "Messages for a newcomer", (str(options.history),)),
         Field("muc#roomconfig_maxusers", "text-single", "Occupants at most",
               (str(options.most or limits.occupants),)),
     ]  # fmt: skip
