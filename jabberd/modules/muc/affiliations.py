@@ -50,9 +50,9 @@ async def affiliate(
     before = {each.jid: room.affiliation(each.jid) for each in orders}
     changes: dict[str, Belonging | None] = {}
     for each in orders:
-        check_affiliation(actor, before[each.jid], each.affiliation)
-        if each.affiliation is Affiliation.outcast and each.jid == by:
+        if each.affiliation is Affiliation.outcast and each.jid == by and actor >= Affiliation.admin:
             raise StanzaError("conflict", "nobody bans himself")
+        check_affiliation(actor, before[each.jid], each.affiliation)
         changes[each.jid] = _belonging(room, each)
     _check(room, changes)
     standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}

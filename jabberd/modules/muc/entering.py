@@ -155,14 +155,9 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
     assert sender is not None
     occupant = room.visits[sender]
     if stanza.type == UNAVAILABLE:
-        forged = _FORGED | room.service.seam.forged
-        said = stanza.without(forged)
-        depart(
-            room,
-            occupant,
-            occupant.visits[sender],
-            News(UNAVAILABLE, children=said.children, payload=said.payload),
-        )
+        said = stanza.without(_FORGED | room.service.seam.forged)
+        goodbye = News(UNAVAILABLE, children=said.children, payload=said.payload, id=stanza.id)
+        depart(room, occupant, occupant.visits[sender], goodbye)
         return
     check_nick(to)
     if to.resourcepart != occupant.nick:

@@ -36,7 +36,8 @@ class News:
     :ivar affiliation: if it is not what the room knows.
     :ivar changed: role or affiliation are others than before: who knows of it learns that, even where its
         role is one whose presence is not broadcast.
-    :ivar children: Clark names of what a goodbye says, and ``payload``: its bytes.
+    :ivar children: Clark names of what a goodbye says, ``payload``: its bytes, and ``id``: its id, for whoever
+        said it.
     """
 
     type: str = ""
@@ -50,6 +51,7 @@ class News:
     changed: bool = False
     children: tuple[str, ...] = ()
     payload: bytes = b""
+    id: str = ""
 
 
 GONE: Final = News(UNAVAILABLE)
@@ -145,8 +147,7 @@ def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> N
     if not occupant.visits:
         _say_goodbye(room, occupant, [visit], news)()
         return
-    own = tell(room, occupant, visit, news, address=True, own=True)
-    room.service.route(own.stamped(occupant.jid, visit.jid))
+    _say_own(room, occupant, visit, news)
     if was_main:
         broadcast(room, occupant, occupant.main, News())
 
@@ -162,11 +163,17 @@ def remove(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
     return _say_goodbye(room, occupant, visits, news)
 
 
+def _say_own(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
+    own = tell(room, occupant, visit, news, address=True, own=True)
+    if news.id:
+        own = own.with_attrs(id=news.id)
+    room.service.route(own.stamped(occupant.jid, visit.jid))
+
+
 def _say_goodbye(room: Room, occupant: Occupant, visits: Iterable[Visit], news: News) -> Callable[[], None]:
     last = None
     for last in visits:
-        own = tell(room, occupant, last, news, address=True, own=True)
-        room.service.route(own.stamped(occupant.jid, last.jid))
+        _say_own(room, occupant, last, news)
     room.service.fire(OccupantLeft(room, occupant))
 
     def others() -> None:
