@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.internet.defer import Deferred, fail, succeed
 
 from jabberd.api import JID, Stanza, StanzaError
 from jabberd.archive.pages import NS as MAM
@@ -99,23 +101,30 @@ class Dispatch:
         return work
 
     async def _taken(self, stanza: Stanza, to: JID) -> None:
-        """The same for a room that is not in memory, or not at all."""
+        """The same for a room that is not in memory, or not at all; what came first is done first."""
+        rooms = self._service.rooms
         try:
-            async with self.using(to.bare) as found:
-                room = found or self._new(stanza, to)
-                if room is not None:
-                    await self._doing(room, stanza, to)
+            async with rooms.turn(to.bare):
+                room = await rooms.load(to.bare) or self._new(stanza, to)
+                if room is None:
+                    return
+                room.users += 1
+                work = self._begun(room, stanza, to)
+            try:
+                await work
+            finally:
+                await self._left(room)
         except StanzaError as error:
             self._refuse(stanza, error)
 
-    async def _doing(self, room: Room, stanza: Stanza, to: JID) -> None:
-        room.users += 1
+    def _begun(self, room: Room, stanza: Stanza, to: JID) -> Deferred[Any]:
         try:
             work = self._do(room, stanza, to)
-            if work is not None:
-                await work
-        finally:
-            await self._left(room)
+        except StanzaError:
+            return fail()
+        if inspect.iscoroutine(work):
+            return Deferred.fromCoroutine(work)
+        return succeed(None) if work is None else cast("Deferred[Any]", work)
 
     async def _worked(self, room: Room, stanza: Stanza, work: Awaitable[Any]) -> None:
         room.users += 1
@@ -129,15 +138,16 @@ class Dispatch:
     @asynccontextmanager
     async def using(self, jid: JID) -> AsyncIterator[Room | None]:
         """A room, in memory for as long as it is used here; None: there is none."""
-        room = await self._service.rooms.load(jid)
-        if room is None:
-            yield None
-            return
-        room.users += 1
+        rooms = self._service.rooms
+        async with rooms.turn(jid):
+            room = await rooms.load(jid)
+            if room is not None:
+                room.users += 1
         try:
             yield room
         finally:
-            await self._left(room)
+            if room is not None:
+                await self._left(room)
 
     async def _left(self, room: Room) -> None:
         room.users -= 1
@@ -218,19 +228,13 @@ class Dispatch:
         elif stanza.type not in ("", UNAVAILABLE):
             return None  # §18.3: neither a probe nor a subscription comes or goes
         elif stanza.sender in room.visits:
-            return self._present(room, stanza, to)
+            present(room, stanza, to)
         elif stanza.type == UNAVAILABLE:
             return None
         elif JOIN in stanza.children:
             return enter(room, stanza, to)
         elif to.resourcepart:
             not_in_room(self._service, stanza)
-        return None
-
-    def _present(self, room: Room, stanza: Stanza, to: JID) -> Awaitable[Any] | None:
-        present(room, stanza, to)
-        if room.locked and not room.visits:
-            return owner.destroy(room)
         return None
 
     def _failed(self, room: Room, stanza: Stanza, to: JID) -> None:

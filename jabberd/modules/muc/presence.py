@@ -36,8 +36,8 @@ class News:
     :ivar affiliation: if it is not what the room knows.
     :ivar changed: role or affiliation are others than before: who knows of it learns that, even where its
         role is one whose presence is not broadcast.
-    :ivar children: Clark names of what a goodbye says, ``payload``: its bytes, and ``id``: its id, for whoever
-        said it.
+    :ivar children: Clark names of what a goodbye says, ``payload``: its bytes, and ``id``: its id, which
+        whoever said it hears.
     """
 
     type: str = ""

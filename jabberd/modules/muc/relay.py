@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,7 @@ class Relay:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiting: dict[tuple[JID, str], _Asked] = {}
+        self._askers: Counter[JID] = Counter()
 
     def ask(self, room: Room, stanza: Stanza, nick: str) -> None:
         """Pass a question on to an occupant; a ping to oneself is answered at once (XEP-0410 §3.3).
@@ -63,20 +65,26 @@ class Relay:
             room.service.route(stanza.reply())
             return
         to = target.account if child.startswith(_OF_ACCOUNTS) else next(iter(target.visits))
-        if (
-            len(self._waiting) >= _MOST
-            or sum(each.asker == sender for each in self._waiting.values()) >= _MOST_EACH
-        ):
+        if len(self._waiting) >= _MOST or self._askers[sender] >= _MOST_EACH:
             raise StanzaError("resource-constraint", "too many questions wait for their answers")
         id = secrets.token_hex(8)
-        timer = self._clock.callLater(_PATIENCE, self._waiting.pop, (to, id), None)
+        timer = self._clock.callLater(_PATIENCE, self._taken, (to, id))
         self._waiting[to, id] = _Asked(sender, stanza.id, target.jid, timer)
+        self._askers[sender] += 1
         room.service.route(stanza.with_attrs(id=id).stamped(occupant.jid, to))
+
+    def _taken(self, key: tuple[JID, str]) -> _Asked | None:
+        asked = self._waiting.pop(key, None)
+        if asked is not None:
+            self._askers[asked.asker] -= 1
+            if not self._askers[asked.asker]:
+                del self._askers[asked.asker]
+        return asked
 
     def answered(self, room: Room, stanza: Stanza) -> None:
         """Pass an answer on to whoever asked; what nobody asked is forgotten."""
         assert stanza.sender is not None
-        asked = self._waiting.pop((stanza.sender, stanza.id), None)
+        asked = self._taken((stanza.sender, stanza.id))
         if asked is None:
             return
         asked.timer.cancel()
@@ -87,3 +95,4 @@ class Relay:
         for each in self._waiting.values():
             each.timer.cancel()
         self._waiting.clear()
+        self._askers.clear()

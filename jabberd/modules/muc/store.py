@@ -8,9 +8,10 @@ asked something.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 
 from jabberd.api import JID, Span, Stanza, StanzaError
 from jabberd.modules.muc.events import RoomDestroyed
@@ -47,7 +48,7 @@ class Rooms:
         self.belongings = belongings
         self.resident: dict[JID, Room] = {}
         self._creators: Counter[str] = Counter()
-        self._coming: dict[JID, list[Deferred[None]]] = {}
+        self._turns: dict[JID, DeferredLock] = {}
 
     async def start(self) -> None:
         """Count the rooms, and remove those that nobody can be in any more."""
@@ -89,29 +90,26 @@ class Rooms:
 
     # -- in and out of memory -----------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def turn(self, jid: JID) -> AsyncIterator[None]:
+        """Wait until nobody else brings that room into memory, or destroys it; one after the other."""
+        lock = self._turns.setdefault(jid, DeferredLock())
+        await lock.acquire()
+        try:
+            yield
+        finally:
+            if not lock.waiting:
+                del self._turns[jid]
+            lock.release()
+
     async def load(self, jid: JID) -> Room | None:
-        """The room of that bare JID, in memory until `leave`; None: there is none.
-
-        Whoever asks for the same room meanwhile gets it afterwards, in the order of the questions.
-        """
-        while jid in self._coming:
-            turn: Deferred[None] = Deferred()
-            self._coming[jid].append(turn)
-            await turn
+        """The room of a bare JID, in memory until `leave`; None: there is none.  It is the caller's `turn`."""
         room = self.resident.get(jid)
-        if room is None and jid.localpart:
-            self._coming[jid] = []
-            try:
-                room = await self._read(jid)
-                if room is not None:
-                    self.resident[jid] = room
-            finally:
-                self._let_on(jid)
+        if room is None:
+            room = await self._read(jid)
+            if room is not None:
+                self.resident[jid] = room
         return room
-
-    def _let_on(self, jid: JID) -> None:
-        for turn in self._coming.pop(jid):
-            turn.callback(None)
 
     async def _read(self, jid: JID) -> Room | None:
         found = await self._storage.load(jid, (RECORDS, AFFILIATIONS))
@@ -146,15 +144,13 @@ class Rooms:
 
     async def destroy(self, room: Room) -> None:
         """Remove a room with all that was kept of it; nobody comes in meanwhile."""
-        if room.gone:
-            return
-        self._coming[room.jid] = self._coming.get(room.jid, [])
-        try:
+        async with self.turn(room.jid):
+            if room.gone:
+                return
             if not room.locked:
                 await self._storage.forget(room.jid)
             room.gone = True
-            self.resident.pop(room.jid, None)
             self._creators[room.record.creator] -= 1
-        finally:
-            self._let_on(room.jid)
+            if self.resident.get(room.jid) is room:
+                del self.resident[room.jid]
         self._service.fire(RoomDestroyed(room.jid))
