@@ -25,7 +25,7 @@ It listens to the events of `events` with ``@on``.  To act it has ``self.domain.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from msgspec import Meta
 from twisted.internet.defer import Deferred
@@ -85,6 +85,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         :ivar affiliations: of one room.
         :ivar history: messages that a newcomer gets, at most.
         :ivar persistent: whether new rooms stay when nobody is in them, unless their owners say otherwise.
+        :ivar whois: who sees the addresses of those who are in a new room, unless its owners say otherwise.
         :ivar age: how long what was said stays in a room's archive.
         :ivar messages: the most that stay of one room.
         :ivar page: the most that answer one question to an archive, and rooms in one list.
@@ -98,6 +99,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         affiliations: Annotated[int, Meta(ge=1)] = 2_000
         history: Annotated[int, Meta(ge=0, le=500)] = 50
         persistent: bool = False
+        whois: Literal["anyone", "moderators"] = "moderators"
         age: Duration = 365.0 * _DAY
         messages: Annotated[int, Meta(ge=1)] = 100_000
         page: Annotated[int, Meta(ge=1, le=1000)] = 250
@@ -143,7 +145,9 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
             history=config.history,
             page=config.page,
         )
-        usual = Options(persistent=config.persistent, history=min(Options.history, config.history))
+        usual = Options(
+            persistent=config.persistent, whois=config.whois, history=min(Options.history, config.history)
+        )
         return Service(
             jid=self.domain.jid,
             limits=limits,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def network() -> Iterator[Network]:
     network = Network()
+    network.clock.rightNow = 1_000
     service = {"disco": {}, "ping": {}, "muc": {"creators": ["montague.lit", "capulet.lit"]}}
     network.serve("montague.lit", "capulet.lit", services={ROOMS: service}, admins=["friar@montague.lit"])
     yield network
