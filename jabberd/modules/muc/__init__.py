@@ -71,6 +71,7 @@ _DAY: Final = 86400
 class Rooms(Verbs, Module, xep=45, version="1.35.1"):
     """Serves a domain with rooms; its admins own every one of them."""
 
+    noun = "rooms"
     requires = ("disco",)
     identities = (("conference", "text"),)
     features = (*FEATURES, "muc_rooms")
