@@ -110,6 +110,7 @@ async def chat_and_moderate(romeo: Any, juliet: Any) -> None:
     _, _, occupants, _ = await enter(juliet, "Juliet")
     assert occupants[0]["from"] == f"{ROOM}/Romeo"
     say(romeo, "He jests at scars")
+    await juliet.until("him speak", lambda: any(each["body"] == "He jests at scars" for each in juliet._seen))
     say(juliet, "Ay me!")
     for actor in (romeo, juliet):
         mine = await hears(actor, "He jests at scars", "Romeo")

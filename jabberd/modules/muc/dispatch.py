@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from jabberd.api import JID, Stanza, StanzaError
+from jabberd.api import JID, E, Stanza, StanzaError
 from jabberd.archive.pages import NS as MAM
 from jabberd.modules.disco import INFO, ITEMS
 from jabberd.modules.muc import admin, approval, discovery, owner, reading, registration
 from jabberd.modules.muc.entering import enter, made, not_in_room, present
 from jabberd.modules.muc.invitations import decline, invite
 from jabberd.modules.muc.messages import change_subject, is_subject, say, say_privately
-from jabberd.modules.muc.names import ADMIN, JOIN, OWNER, PING, REGISTER, USER, X_USER
+from jabberd.modules.muc.names import ADMIN, JOIN, MUC, OWNER, PING, REGISTER, USER, X_USER
 from jabberd.modules.muc.presence import UNAVAILABLE, News, depart
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import RoomAnswer, RoomRequest
@@ -158,6 +158,8 @@ class Dispatch:
     def _refuse(self, stanza: Stanza, error: StanzaError) -> None:
         if stanza.type not in ("error", "result") and stanza.sender is not None:
             assert stanza.to is not None
+            if stanza.name == "presence":
+                error.beside = E(MUC, "x")  # as all examples of §7.2 have it; clients look for it
             self._service.route(stanza.error(error, by=stanza.to.bare))
 
     def _new(self, stanza: Stanza, to: JID) -> Room | None:

@@ -79,6 +79,7 @@ def refused(who: Client, name: str, inside: str = "") -> tuple[str, str]:
     join(who, name, inside)
     [answer] = heard_by(who)
     assert (answer.get("type"), answer.get("from"), answer.get("id")) == ("error", f"{ROOM}/{name}", "in")
+    assert answer.find(f"{{{MUC}}}x") is not None  # by this slixmpp knows what it is about
     return condition(answer), texts(answer, "c:error/@by")[0]
 
 
