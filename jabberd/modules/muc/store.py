@@ -103,7 +103,7 @@ class Rooms:
             lock.release()
 
     async def load(self, jid: JID) -> Room | None:
-        """The room of a bare JID, in memory until `leave`; None: there is none.  It is the caller's `turn`."""
+        """The room of a bare JID, in memory until `leave`, or None.  It is the caller's `turn`."""
         room = self.resident.get(jid)
         if room is None:
             room = await self._read(jid)

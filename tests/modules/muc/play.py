@@ -29,9 +29,13 @@ NAMES = {
 
 def join(who: Hearer, nick: str, inside: str = "", room: str = ROOM, more: str = "") -> None:
     """Ask to enter."""
-    who.send(
-        f"<presence xmlns='jabber:client' to='{room}/{nick}' id='in'><x xmlns='{MUC}'>{inside}</x>{more}</presence>"
-    )  # type: ignore[attr-defined]
+    asked = f"<x xmlns='{MUC}'>{inside}</x>{more}"
+    send(who, f"<presence xmlns='jabber:client' to='{room}/{nick}' id='in'>{asked}</presence>")
+
+
+def send(who: Hearer, xml: str) -> None:
+    """What a client or a stranger says."""
+    who.send(xml)  # type: ignore[attr-defined]  # both can
 
 
 def enter(who: Hearer, nick: str, inside: str = "", room: str = ROOM) -> list[_Element]:
@@ -88,17 +92,14 @@ def configure(who: Client, room: str = ROOM, **fields: str | list[str]) -> _Elem
         ("muc#maxhistoryfetch" if name == "history" else f"muc#roomconfig_{name}"): value
         for name, value in fields.items()
     }
-    filled = "".join(
-        f"<field var='{var}'>{''.join(f'<value>{each}</value>' for each in ([value] if isinstance(value, str) else value))}</field>"
-        for var, value in values.items()
-    )
     kind = "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>"
-    return ask(
-        who,
-        f"<x xmlns='jabber:x:data' type='submit'>{kind if fields else ''}{filled}</x>",
-        part="owner",
-        room=room,
-    )
+    filled = "".join(f"<field var='{var}'>{_values(given)}</field>" for var, given in values.items())
+    form = f"<x xmlns='jabber:x:data' type='submit'>{kind if fields else ''}{filled}</x>"
+    return ask(who, form, part="owner", room=room)
+
+
+def _values(given: str | list[str]) -> str:
+    return "".join(f"<value>{each}</value>" for each in ([given] if isinstance(given, str) else given))
 
 
 def create(who: Client, nick: str, room: str = ROOM, **fields: str | list[str]) -> None:
@@ -111,9 +112,8 @@ def create(who: Client, nick: str, room: str = ROOM, **fields: str | list[str]) 
 
 def say(who: Hearer, text: str, room: str = ROOM, inside: str = "") -> None:
     """Say something to all."""
-    who.send(
-        f"<message xmlns='jabber:client' to='{room}' type='groupchat' id='m'><body>{text}</body>{inside}</message>"
-    )  # type: ignore[attr-defined]
+    content = f"<body>{text}</body>{inside}"
+    send(who, f"<message xmlns='jabber:client' to='{room}' type='groupchat' id='m'>{content}</message>")
 
 
 def affiliate(who: Client, jid: str, affiliation: str, more: str = "") -> _Element:

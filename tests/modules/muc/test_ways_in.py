@@ -1,4 +1,4 @@
-"""Invitations, registration, requests for voice and membership (XEP-0045 §7.8, §7.10, §7.12, §7.13, §8.6, §9.9)."""
+"""Ways into a room: invitations, registration, asking for voice (XEP-0045 §7.8, §7.10, §7.13, §8.6, §9.9)."""
 
 from __future__ import annotations
 
