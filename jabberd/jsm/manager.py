@@ -418,16 +418,14 @@ class SessionManager:
         return home
 
     def shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
-        """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1).
-
-        Presence that was sent to one who is in a room is for all who are there: they share the bare JID.
-        """
+        """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
         sender = stanza.sender
         session = account.sessions.get(resource)
         if sender is None or session is None or sender.bare == account.jid:
             return True
         if not sender.localpart and self.is_local(sender):
             return True
+        # all who are in a room have its bare JID
         return account.trusts(sender) or any(each.bare == sender.bare for each in session.directed)
 
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
