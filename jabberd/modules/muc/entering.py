@@ -68,11 +68,16 @@ def _check(room: Room, stanza: Stanza, affiliation: Affiliation) -> None:
     password = room.options.password
     if password and not hmac.compare_digest(_password(stanza).encode(), password.encode()):
         raise StanzaError("not-authorized")
-    most = room.options.most or room.service.limits.occupants
-    if affiliation >= Affiliation.admin:
-        most += _RESERVE
-    if len(room.visits) >= most:
+    if _is_full(room, stanza, _RESERVE if affiliation >= Affiliation.admin else 0):
         raise StanzaError("service-unavailable", type="wait")
+
+
+def _is_full(room: Room, stanza: Stanza, reserve: int) -> bool:
+    """Whether there is no place; another session of an occupant needs one of the service's alone."""
+    assert stanza.sender is not None
+    most = room.options.most
+    crowded = bool(most) and len(room.occupants) >= most + reserve and not room.is_in(stanza.sender.bare)
+    return crowded or len(room.visits) >= room.service.limits.occupants + reserve
 
 
 def _password(stanza: Stanza) -> str:

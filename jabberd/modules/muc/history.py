@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jabberd.modules.muc.names import DELAY, MUC
 from jabberd.xmpp.element import escape_attribute
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jabberd.api import JID, Element, Stanza
 
 __all__ = ["History", "Line"]
+
+_LARGEST: Final = 1 << 20  # bytes of all that is kept of one room
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,18 @@ class Line:
 
 
 class History:
-    """The newest messages of a room.
+    """The newest messages of a room, not more than a newcomer can be sent.
 
-    :param most: as many as are kept.
+    :param most: as many as are kept, if they are not too large together.
     """
 
-    __slots__ = ("_lines", "_room")
+    __slots__ = ("_lines", "_most", "_room", "_size")
 
     def __init__(self, room: JID, most: int) -> None:
         self._room = room
-        self._lines: deque[Line] = deque(maxlen=most)
+        self._most = most
+        self._size = 0  # of all payloads
+        self._lines: deque[Line] = deque()
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -51,15 +55,22 @@ class History:
         note = (
             f"<delay xmlns='urn:xmpp:delay' from='{escape_attribute(self._room)}' stamp='{to_stamp(stamp)}'/>"
         )
-        self._lines.append(Line(id, stamp, stanza.with_sealed(DELAY, note.encode())))
+        self._keep(Line(id, stamp, stanza.with_sealed(DELAY, note.encode())))
+
+    def _keep(self, line: Line) -> None:
+        self._lines.append(line)
+        self._size += len(line.stanza.payload)
+        while len(self._lines) > self._most or self._size > _LARGEST:
+            self._size -= len(self._lines.popleft().stanza.payload)
 
     def replace(self, id: int, stanza: Stanza | None) -> None:
         """Put another message in the place of one, if that is here; None: take it out."""
         kept = list(self._lines)
         self._lines.clear()
+        self._size = 0
         for line in kept:
             if line.id != id:
-                self._lines.append(line)
+                self._keep(line)
             elif stanza is not None:
                 self.add(id, line.stamp, stanza)
 

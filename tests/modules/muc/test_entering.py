@@ -144,6 +144,7 @@ def test_a_full_room_lets_admins_in(network: Network, romeo: Client, juliet: Cli
     create(romeo, "Romeo", maxusers="2")
     enter(juliet, "Juliet")
     assert refused(nurse, "Nurse") == ("service-unavailable", ROOM)
+    enter(network.client("juliet@capulet.lit/garden"), "Juliet")
     affiliate(romeo, "nurse@capulet.lit", "admin")
     nurse.forget()
     enter(nurse, "Nurse")

@@ -281,3 +281,15 @@ def test_what_is_only_for_the_moment_is_not_told_later(romeo: Client, juliet: Cl
     affiliate(romeo, "nurse@capulet.lit", "member")
     nurse.forget()
     assert bodies(enter(nurse, "Nurse")) == []
+
+
+def test_history_is_no_larger_than_a_megabyte(romeo: Client, nurse: Client) -> None:
+    create(romeo, "Romeo", history="50")
+    for number in range(12):
+        say(romeo, f"{number}" + "x" * 100_000)
+    romeo.forget()
+    assert [each[:2] for each in bodies(enter(nurse, "Nurse"))] == [
+        *(f"{n}x" for n in range(2, 10)),
+        "10",
+        "11",
+    ]
