@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jabberd.api import JID, E, StanzaError
+from jabberd.api import JID, E, Stanza, StanzaError
 from jabberd.modules.muc.events import AffiliationChanged
 from jabberd.modules.muc.messages import announce, invitation
 from jabberd.modules.muc.names import USER
@@ -152,5 +152,12 @@ def _tell_absent(room: Room, jid: JID, before: Affiliation, by: JID) -> None:
     changed = E(USER, "x", None, E(USER, "item", {"affiliation": after.name, "jid": jid, "role": "none"}))
     announce(room, changed, to=[each for each in room.occupants.values() if room.sees_addresses(each)])
     invited = room.options.members_only and before is Affiliation.none and after is Affiliation.member
-    if invited and jid.localpart:
+    if not jid.localpart or Affiliation.outcast in (before, after):
+        return
+    if invited:
         room.service.route(invitation(room, jid, by, ""))
+        return
+    known = E(
+        USER, "x", None, E(USER, "item", {"affiliation": after.name}), E(USER, "status", {"code": "101"})
+    )
+    room.service.route(Stanza.of("message", known, sender=room.jid, to=jid))  # §19.1: out of courtesy

@@ -12,8 +12,8 @@ __all__ = ["Occupant", "Visit", "fold"]
 
 
 def fold(nick: str) -> str:
-    """What two nicknames have in common that nobody shall confuse (§7.2.8)."""
-    return nick.casefold()
+    """What two nicknames have in common that nobody shall confuse (§7.2.8, §14.6): case and blanks differ."""
+    return " ".join(nick.casefold().split())
 
 
 class Visit:

@@ -207,14 +207,17 @@ def test_a_room_has_an_owner_as_long_as_it_exists(romeo: Client, juliet: Client)
     assert condition(affiliate(romeo, JULIET, "none")) == "forbidden"
 
 
-def test_those_who_see_addresses_learn_of_changes_for_the_absent(
+def test_those_who_see_addresses_learn_of_changes_for_the_absent_and_so_do_these(
     romeo: Client, juliet: Client, nurse: Client
 ) -> None:
     stage(romeo, juliet)
     affiliate(romeo, NURSE, "member")
     [told] = heard_by(romeo)
     assert (standing(told), texts(told, "u:x/u:item/@jid")) == (("member", "none"), [NURSE])
-    assert heard_by(juliet) == heard_by(nurse) == []
+    assert heard_by(juliet) == []
+    assert [(each.get("from"), codes(each)) for each in heard_by(nurse)] == [(ROOM, ["101"])]
+    affiliate(romeo, NURSE, "outcast")
+    assert heard_by(nurse) == []
 
 
 def test_an_admin_need_not_be_in_the_room(romeo: Client, juliet: Client, nurse: Client) -> None:

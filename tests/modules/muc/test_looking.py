@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jabberd.modules.muc import Rooms
+from jabberd.testing import Network
 from jabberd.testing.client import condition
 from tests.modules.muc.play import (
     MUC,
@@ -25,7 +26,6 @@ from tests.modules.muc.play import (
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-    from jabberd.testing import Network
     from jabberd.testing.client import Client
 
 DISCO = "http://jabber.org/protocol/disco"
@@ -286,6 +286,18 @@ def test_questions_that_nobody_answers_are_forgotten_and_there_are_so_many(
     assert isinstance(rooms, Rooms)
     assert not rooms.relay._waiting
     assert not rooms.relay._askers
+
+
+# -- the end of the service -----------------------------------------------------------------------------
+
+
+def test_everybody_is_told_when_the_service_stops() -> None:
+    network = Network()
+    network.serve("montague.lit", services={ROOMS: {"disco": {}, "muc": {"creators": ["verona.lit"]}}})
+    tybalt = network.stranger("tybalt@verona.lit/street")
+    enter(tybalt, "Tybalt")
+    network.close()
+    assert [texts(each, "u:x/u:status/@code") for each in tybalt.heard] == [["110", "332"]]
 
 
 # -- ghosts (§11.1, §19.1.2) ----------------------------------------------------------------------------
