@@ -117,7 +117,7 @@ async def change(request: RoomRequest) -> RoomAnswer:
             raise StanzaError("bad-request", "a role or an affiliation, and not both")
     if "role" in items[0].attrib:
         return RoomAnswer(None, _change_roles(request, items))
-    async with request.room.changing:
+    async with request.room.changing():
         orders = [_order(request, each) for each in items]
         actor = request.room.visits.get(request.sender)
         asks = request.room.affiliation(request.sender.bare)

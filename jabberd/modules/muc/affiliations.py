@@ -55,8 +55,9 @@ async def affiliate(
         check_affiliation(actor, before[each.jid], each.affiliation)
         changes[each.jid] = _belonging(room, each)
     _check(room, changes)
-    standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
     await room.store_belongings(changes)
+    standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
+    room.belong(changes)
     reasons = {each.jid: each.reason for each in orders}
     told = settle(room, standing, reasons, nick)
     changed = [each.jid for each in orders if room.affiliation(each.jid) is not before[each.jid]]

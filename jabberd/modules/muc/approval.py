@@ -123,7 +123,7 @@ async def _registered(room: Room, sender: JID, occupant: Occupant, submitted: El
     if nick is None:
         raise StanzaError("item-not-found", "nobody waits for that")
     if given.flag(_REGISTER):
-        async with room.changing:
+        async with room.changing():
             if room.affiliation(account) is not Affiliation.none:
                 raise StanzaError("conflict")
             orders = [Order(account, Affiliation.member, nick=nick)]

@@ -38,7 +38,7 @@ async def invite(room: Room, stanza: Stanza) -> None:
     wanted = [(_address(each.get("to", "")), each) for each in invites]
     _check(room, by, [to for to, _ in wanted])
     if room.options.members_only:
-        async with room.changing:
+        async with room.changing():
             new = [to.bare for to, _ in wanted if room.affiliation(to.bare) is Affiliation.none]
             orders = [Order(jid, Affiliation.member) for jid in dict.fromkeys(new)]
             # the room does it, for somebody who may

@@ -202,16 +202,16 @@ async def change_subject(room: Room, occupant: Occupant, stanza: Stanza) -> None
     subject = honest.select([SUBJECT]).payload
     if len(subject) > _LONGEST_SUBJECT:
         raise StanzaError("not-acceptable", f"a subject has at most {_LONGEST_SUBJECT} bytes")
-    now = room.service.now()
-    await room.changing.run(
-        room.store,
-        subject=subject.decode(),
-        subject_by=occupant.nick,
-        subject_id=occupant.id,
-        subject_at=now.timestamp(),
-    )
-    id = room.service.archive.new_id(now)
-    said = _reflected(room, occupant, honest, str(id))
-    reflect(room, occupant, said)
-    if room.options.keeps:
-        await keep(room, occupant, said, id, now)
+    async with room.changing():
+        now = room.service.now()
+        await room.store(
+            subject=subject.decode(),
+            subject_by=occupant.nick,
+            subject_id=occupant.id,
+            subject_at=now.timestamp(),
+        )
+        id = room.service.archive.new_id(now)
+        said = _reflected(room, occupant, honest, str(id))
+        reflect(room, occupant, said)
+        if room.options.keeps:
+            await keep(room, occupant, said, id, now)

@@ -64,7 +64,8 @@ async def order(request: RoomRequest) -> RoomAnswer:
         if room.locked:
             await destroy(room)  # §10.1.3
         return RoomAnswer()
-    async with room.changing:
+    async with room.changing():
+        _check_owner(request)  # another change may have come first
         return RoomAnswer(None, await _configure(request, form))
 
 
@@ -73,8 +74,6 @@ async def order(request: RoomRequest) -> RoomAnswer:
 
 async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], None]:
     room, limits = request.room, request.room.service.limits
-    if room.gone:
-        raise StanzaError("item-not-found")
     before = room.options
     form = form_of(room)
     options, given = filled_in(form, submitted, before, limits.occupants, limits.history)
@@ -151,7 +150,7 @@ async def _destroy(room: Room, wanted: Element) -> RoomAnswer:
 
 async def destroy(room: Room, venue: JID | None = None, reason: str = "", password: str = "") -> None:
     """Remove a room; everybody in it learns that, and where else to go (§10.9)."""
-    async with room.changing:
+    async with room.changing():
         await room.service.rooms.destroy(room)
         inside = [
             E(USER, name, None, text) for name, text in (("password", password), ("reason", reason)) if text

@@ -82,7 +82,7 @@ def _check_free(room: Room, account: JID, nick: str) -> None:
 
 
 async def _belong(room: Room, account: JID, affiliation: Affiliation, nick: str) -> Callable[[], None]:
-    async with room.changing:
+    async with room.changing():
         if account not in room.belongings and not nick:
             return lambda: None
         order = Order(account, affiliation, nick=nick)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from jabberd.modules.muc.options import Options  # noqa: TC001  # the storage re
 from jabberd.modules.muc.privileges import Affiliation, Role, default_role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from jabberd.modules.muc.service import Service
 
@@ -66,13 +67,12 @@ class Room:
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
-    :ivar changing: held while something is changed that is stored: one after the other.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
     __slots__ = (
+        "_changing",
         "belongings",
-        "changing",
         "gone",
         "history",
         "jid",
@@ -105,7 +105,7 @@ class Room:
         self.visits: dict[JID, Occupant] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
-        self.changing = DeferredLock()
+        self._changing = DeferredLock()
 
     @property
     def options(self) -> Options:
@@ -210,6 +210,17 @@ class Room:
 
     # -- what is stored -----------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Change something that is stored: one after the other, and nothing once the room is destroyed.
+
+        :raises StanzaError: ``item-not-found``: it was destroyed meanwhile.
+        """
+        async with self._changing:
+            if self.gone:
+                raise StanzaError("item-not-found")
+            yield
+
     async def store(self, **changes: Any) -> None:
         """Change the record; it has changed when that is durable."""
         new = replace(self.record, **changes)
@@ -218,9 +229,12 @@ class Room:
         self.record = new
 
     async def store_belongings(self, changes: Mapping[str, Belonging | None]) -> None:
-        """Change who belongs to it, all or nothing; they do when that is durable."""
+        """Have a change durable of who belongs to it, all or nothing; `belong` makes it then."""
         if not self.locked:
             await self.service.rooms.belongings.change(self.jid, changes)
+
+    def belong(self, changes: Mapping[str, Belonging | None]) -> None:
+        """Change who belongs to it; it is stored already."""
         for jid, belonging in changes.items():
             if belonging is None:
                 self.belongings.pop(jid, None)

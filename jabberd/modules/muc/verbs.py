@@ -88,7 +88,7 @@ class Verbs:
                 raise Refused(f"there is no room {room}")
             order = Order(jid.bare, Affiliation[affiliation], reason)
             try:
-                async with found.changing:
+                async with found.changing():
                     told = await affiliate(found, [order], Affiliation.owner, self.service.jid, "")
             except StanzaError as error:
                 raise Refused(error.text or error.condition, error.condition) from None

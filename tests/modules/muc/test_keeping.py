@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from jabberd.admin import Admin
 from jabberd.api import Refused
@@ -326,3 +327,86 @@ def test_operators_list_show_affiliate_and_destroy(network: Network, romeo: Clie
     for verb, more in (("show", {}), ("destroy", {}), ("affiliate", {"jid": JULIET, "affiliation": "none"})):
         with pytest.raises(Refused, match="there is no room"):
             call(verb, room=ROOM, **more)
+
+
+# -- one change after the other -------------------------------------------------------------------------
+
+
+class Slow:
+    """A store that takes its time: what is asked for is done when `go` is called, in that order."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._asked: list[tuple[Deferred[Any], Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def asked(*arguments: Any, **more: Any) -> Deferred[Any]:
+            answer: Deferred[Any] = Deferred()
+            self._asked.append((answer, lambda: method(*arguments, **more)))
+            return answer
+
+        return asked
+
+    def go(self) -> None:
+        """Do what was asked for so far."""
+        asked, self._asked = self._asked, []
+        for answer, work in asked:
+            work().chainDeferred(answer)
+
+
+def slowed(network: Network) -> Slow:
+    """Let changes of affiliations take their time."""
+    rooms = module(network).service.rooms
+    slow = Slow(rooms.belongings)
+    rooms.belongings = slow  # type: ignore[assignment]
+    return slow
+
+
+def order(who: Client, id: str, inside: str, part: str = "admin") -> None:
+    """Ask, and do not wait."""
+    query = f"<query xmlns='http://jabber.org/protocol/muc#{part}'>{inside}</query>"
+    who.send(f"<iq type='set' id='{id}' to='{ROOM}'>{query}</iq>")
+
+
+def test_two_owners_who_remove_each_other_at_the_same_moment_leave_one(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo")
+    affiliate(romeo, JULIET, "owner")
+    for who in (romeo, juliet):
+        who.forget()
+    slow = slowed(network)
+    order(romeo, "his", f"<item jid='{JULIET}' affiliation='none'/>")
+    order(juliet, "hers", "<item jid='romeo@montague.lit' affiliation='none'/>")
+    assert heard_by(romeo) == heard_by(juliet) == []  # nothing is told before it is stored
+    slow.go()
+    network.flush()
+    assert [each.get("type") for each in romeo.heard if each.get("id") == "his"] == ["result"]
+    assert [condition(each) for each in juliet.heard if each.get("id") == "hers"] == ["forbidden"]
+
+
+def test_nothing_is_changed_in_a_room_that_was_destroyed_meanwhile(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo")
+    slow = slowed(network)
+    order(romeo, "first", f"<item jid='{JULIET}' affiliation='member'/>")
+    order(romeo, "destroy", "<destroy/>", "owner")
+    order(romeo, "last", f"<item jid='{NURSE}' affiliation='member'/>")
+    slow.go()
+    network.flush()
+    answers = {each.get("id"): condition(each) for each in romeo.heard if str(each.tag).endswith("iq")}
+    assert answers == {"first": "", "destroy": "", "last": "item-not-found"}
+    assert done(slow._store.owners(ROOMS)) == []
+
+
+def test_who_is_banned_while_entering_does_not_stay(network: Network, romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    slow = slowed(network)
+    order(romeo, "ban", f"<item jid='{JULIET}' affiliation='outcast'/>")
+    enter(juliet, "Juliet")
+    slow.go()
+    network.flush()
+    assert [codes(each) for each in heard_by(juliet)] == [["110", "301"]]
