@@ -22,6 +22,7 @@ from jabberd.xmpp.element import (
     Sealed,
     attributes,
     content_of,
+    escape_attribute,
     parse_content,
     serialize_content,
 )
@@ -29,7 +30,7 @@ from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 NAMES: Final = frozenset({"message", "presence", "iq"})
 LANG: Final = "xml:lang"
@@ -176,6 +177,18 @@ class Stanza:
             new._to = self._to
         return new
 
+    def copies(self, sender: JID, recipients: Iterable[JID]) -> Iterator[Stanza]:
+        """The same stanza from somebody to each of these; it is written once, but for the address."""
+        attrs = {name: value for name, value in self.attrs.items() if name != "to"}
+        attrs["from"] = sender
+        head = f"<{self.name}{_shown(attrs)} to='".encode()
+        tail = b"'>" + self.payload + f"</{self.name}>".encode() if self.payload else b"'/>"
+        for to in recipients:
+            copy = Stanza(self.name, {**attrs, "to": to}, self.children, self.payload)
+            copy._sender, copy._to = sender, to
+            copy._bytes = head + (escape_attribute(to) if _NEEDS_CARE.search(to) else to).encode() + tail
+            yield copy
+
     def with_child(self, *added: Element) -> Stanza:
         """The same stanza with elements added at its end; the payload stays sealed."""
         payload = self.payload + serialize_content(added)
@@ -255,14 +268,17 @@ class Stanza:
         return self._write(content_of(moved, namespace), "")
 
     def _write(self, payload: bytes, declaration: str) -> bytes:
-        attrs = self.attrs
-        if _NEEDS_CARE.search("".join([*attrs, *attrs.values()])):
-            shown = attributes(attrs)
-        else:
-            shown = "".join([f" {name}='{value}'" for name, value in attrs.items()])
+        shown = _shown(self.attrs)
         if not payload:
             return f"<{self.name}{declaration}{shown}/>".encode()
         return f"<{self.name}{declaration}{shown}>".encode() + payload + f"</{self.name}>".encode()
+
+
+def _shown(attrs: dict[str, str]) -> str:
+    """The attributes of a start tag."""
+    if _NEEDS_CARE.search("".join([*attrs, *attrs.values()])):
+        return attributes(attrs)
+    return "".join([f" {name}='{value}'" for name, value in attrs.items()])
 
 
 def error_element(error: StanzaError, by: JID | None = None) -> Element:

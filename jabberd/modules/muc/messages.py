@@ -81,9 +81,8 @@ def _reflected(room: Room, occupant: Occupant, honest: Stanza, id: str) -> Stanz
 
 def reflect(room: Room, occupant: Occupant, stanza: Stanza) -> None:
     """Send a message of an occupant to all who are in the room."""
-    route, sender = room.service.route, occupant.jid
-    for jid in tuple(room.visits):
-        route(stanza.stamped(sender, jid))
+    for copy in stanza.copies(occupant.jid, tuple(room.visits)):
+        room.service.route(copy)
 
 
 def keep(room: Room, occupant: Occupant, said: Stanza, id: int, now: datetime) -> Deferred[Any]:
@@ -140,8 +139,8 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
     honest = without_forged(room, stanza)
     x = f"<x xmlns='{USER}'/>".encode()
     said = honest.with_sealed(X_USER, x).with_sealed(OCCUPANT_ID, occupant.mark)
-    for jid in tuple(target.visits):
-        room.service.route(said.stamped(occupant.jid, jid))
+    for copy in said.copies(occupant.jid, tuple(target.visits)):
+        room.service.route(copy)
 
 
 # -- from the room ------------------------------------------------------------------------------------
@@ -151,8 +150,8 @@ def announce(room: Room, *children: Element, to: Iterable[Occupant] | None = Non
     """Send a message from the room itself to all who are in it, or to some of them."""
     told = Stanza.of("message", *children, sender=room.jid, type="groupchat")
     for occupant in tuple(room.occupants.values() if to is None else to):
-        for jid in tuple(occupant.visits):
-            room.service.route(told.stamped(room.jid, jid))
+        for copy in told.copies(room.jid, tuple(occupant.visits)):
+            room.service.route(copy)
 
 
 def announce_forms(room: Room, form: Element, role: Role | None) -> None:

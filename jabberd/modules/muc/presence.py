@@ -110,17 +110,14 @@ def broadcast(room: Room, occupant: Occupant, visit: Visit, news: News, id: str 
 
 
 def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
-    made: dict[bool, Stanza] = {}
-    route, sender = room.service.route, occupant.jid
-    for other in tuple(room.occupants.values()):
-        if other is occupant:
-            continue
-        address = room.sees_addresses(other)
-        stanza = made.get(address)
-        if stanza is None:
-            stanza = made[address] = tell(room, occupant, visit, news, address=address, own=False)
-        for jid in tuple(other.visits):
-            route(stanza.stamped(sender, jid))
+    told: dict[bool, list[JID]] = {}
+    for other in room.occupants.values():
+        if other is not occupant:
+            told.setdefault(room.sees_addresses(other), []).extend(other.visits)
+    for address, recipients in told.items():
+        stanza = tell(room, occupant, visit, news, address=address, own=False)
+        for copy in stanza.copies(occupant.jid, recipients):
+            room.service.route(copy)
 
 
 def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:

@@ -360,7 +360,7 @@ def slowed(network: Network) -> Slow:
     """Let changes of affiliations take their time."""
     rooms = module(network).service.rooms
     slow = Slow(rooms.belongings)
-    rooms.belongings = slow  # type: ignore[assignment]
+    rooms.belongings = slow
     return slow
 
 
