@@ -27,6 +27,7 @@ from tests.modules.muc.play import (
     find,
     heard_by,
     join,
+    nick,
     say,
     standing,
     texts,
@@ -410,3 +411,61 @@ def test_who_is_banned_while_entering_does_not_stay(network: Network, romeo: Cli
     slow.go()
     network.flush()
     assert [codes(each) for each in heard_by(juliet)] == [["110", "301"]]
+
+
+def loading(network: Network) -> Slow:
+    """Let rooms come into memory in their own time."""
+    rooms = module(network).service.rooms
+    slow = Slow(rooms._storage)
+    rooms._storage = slow  # type: ignore[assignment]
+    return slow
+
+
+def test_what_is_sent_to_a_room_that_comes_into_memory_keeps_its_order(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    romeo.send(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
+    slow = loading(network)
+    join(juliet, "Juliet")
+    say(juliet, "Ay me!")
+    juliet.send(f"<presence to='{ROOM}/Juliet' type='unavailable'/>")
+    join(juliet, "Rose")
+    assert heard_by(juliet) == []
+    for _ in range(3):
+        slow.go()
+    heard = [(str(each.tag).partition("}")[2], each.get("type"), nick(each)) for each in heard_by(juliet)]
+    assert heard == [
+        ("presence", None, "Juliet"),
+        ("message", "groupchat", ""),
+        ("message", "groupchat", "Juliet"),
+        ("presence", "unavailable", "Juliet"),
+        ("presence", None, "Rose"),
+        ("message", "groupchat", "Juliet"),
+        ("message", "groupchat", ""),
+    ]
+
+
+def test_of_two_who_make_a_room_at_the_same_moment_one_does(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    slow = loading(network)
+    join(romeo, "Romeo")
+    join(juliet, "Juliet")
+    slow.go()
+    slow.go()
+    assert codes(romeo.next()) == ["110", "201"]
+    assert condition(juliet.next()) == "item-not-found"
+
+
+def test_a_temporary_room_that_ends_just_now_is_made_anew(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo")
+    slow = loading(network)
+    romeo.send(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
+    join(juliet, "Juliet")
+    assert heard_by(juliet) == []
+    for _ in range(3):
+        slow.go()
+    assert codes(juliet.next()) == ["110", "201"]
