@@ -417,7 +417,7 @@ def loading(network: Network) -> Slow:
     """Let rooms come into memory in their own time."""
     rooms = module(network).service.rooms
     slow = Slow(rooms._storage)
-    rooms._storage = slow  # type: ignore[assignment]
+    rooms._storage = slow
     return slow
 
 

@@ -288,6 +288,19 @@ def test_questions_that_nobody_answers_are_forgotten_and_there_are_so_many(
     assert not rooms.relay._askers
 
 
+def test_who_blocks_somebody_in_a_room_stays_there(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    romeo.forget()
+    block = f"<block xmlns='urn:xmpp:blocking'><item jid='{ROOM}/Romeo'/></block>"
+    assert juliet.ask(f"<iq type='set'>{block}</iq>").get("type") == "result"
+    juliet.forget()
+    say(romeo, "He jests")
+    say(juliet, "Ay me!")
+    assert [each.findtext("{*}body") for each in heard_by(juliet)] == ["Ay me!"]
+    assert [each.findtext("{*}body") for each in heard_by(romeo)] == ["He jests", "Ay me!"]
+
+
 # -- the end of the service -----------------------------------------------------------------------------
 
 
