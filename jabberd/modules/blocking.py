@@ -165,7 +165,7 @@ class Blocking(Module, xep=191, version="1.3"):
         raise StanzaError("service-unavailable")
 
     def _blocks_in_room(self, account: Account, stanza: Stanza) -> bool:
-        """Whether somebody in a room is blocked and the room is not: it would put out whom it cannot reach."""
+        """Whether somebody in a room is blocked and the room is not: it puts out whom it cannot reach."""
         sender, blocked = stanza.sender, self.blocked.of(account)
         if stanza.type != "groupchat" or sender is None:
             return False

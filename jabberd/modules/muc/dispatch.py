@@ -246,12 +246,13 @@ class Dispatch:
         occupant = room.visits.get(sender)
         if occupant is None:
             return
+        if stanza.name == "message" and (sender, stanza.id) in room.whispered:
+            self._tell_failure(room, stanza, occupant.jid, to)  # it may be one that does not want to hear
+            return
         error = stanza.child(f"{{{CLIENT}}}error")
         found = [] if error is None else [each.tag.removeprefix(f"{{{STANZA_ERRORS}}}") for each in error]
         if not _GHOSTLY.isdisjoint(found):
             depart(room, occupant, occupant.visits[sender], News(UNAVAILABLE, codes=(333,)))
-        elif stanza.name == "message" and to.resourcepart:
-            self._tell_failure(room, stanza, occupant.jid, to)
 
     def _tell_failure(self, room: Room, stanza: Stanza, by: JID, to: JID) -> None:
         """Who said something privately learns that it was refused."""

@@ -139,6 +139,7 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
     honest = without_forged(room, stanza)
     x = f"<x xmlns='{USER}'/>".encode()
     said = honest.with_sealed(X_USER, x).with_sealed(OCCUPANT_ID, occupant.mark)
+    room.whispered.extend((jid, stanza.id) for jid in target.visits)
     for copy in said.copies(occupant.jid, tuple(target.visits)):
         room.service.route(copy)
 

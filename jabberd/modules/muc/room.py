@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import DeferredLock
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from jabberd.modules.muc.service import Service
 
 __all__ = ["Belonging", "Record", "Room"]
+
+_WHISPERED: Final = 100
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Room:
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
+    :ivar whispered: the last private messages: to which full JID, with which id.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
@@ -83,6 +87,7 @@ class Room:
         "users",
         "visits",
         "wanted",
+        "whispered",
     )
 
     def __init__(
@@ -105,6 +110,7 @@ class Room:
         self.visits: dict[JID, Occupant] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
+        self.whispered: deque[tuple[JID, str]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
 
     @property

@@ -13,7 +13,6 @@ from tests.modules.muc.play import (
     MUC,
     ROOM,
     ROOMS,
-    affiliate,
     configure,
     create,
     enter,
@@ -351,13 +350,30 @@ def test_an_occupant_whose_server_is_gone_is_put_out_with_the_next_message(
     assert texts(heard[1], "u:x/u:status/@code") == ["333"]
 
 
-def test_other_errors_put_nobody_out_and_whisperers_learn_of_them(romeo: Client, juliet: Client) -> None:
+@pytest.mark.parametrize("said", ["policy-violation", "service-unavailable"])
+def test_who_does_not_take_a_private_message_stays_and_its_sender_learns_that(
+    romeo: Client, juliet: Client, said: str
+) -> None:
     create(romeo, "Romeo")
     enter(juliet, "Juliet")
-    romeo.forget()
-    error = "<error type='modify'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    romeo.send(f"<message type='chat' id='w' to='{ROOM}/Juliet'><body>psst</body></message>")
+    for who in (romeo, juliet):
+        who.forget()
+    error = f"<error type='modify'><{said} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
     juliet.send(f"<message type='error' id='w' to='{ROOM}/Romeo'>{error}</message>")
     [told] = heard_by(romeo)
-    assert (condition(told), told.get("from")) == ("policy-violation", f"{ROOM}/Juliet")
-    assert affiliate(romeo, "juliet@capulet.lit", "member").get("type") == "result"
-    assert len(heard_by(juliet)) == 1
+    assert (condition(told), told.get("from")) == (said, f"{ROOM}/Juliet")
+    juliet.send(f"<message type='error' id='other' to='{ROOM}/Romeo'>{error}</message>")
+    left = [each for each in heard_by(romeo) if each.get("type") == "unavailable"]
+    assert len(left) == (said == "service-unavailable")
+
+
+def test_who_is_blocked_cannot_put_somebody_out_by_whispering(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    block = f"<block xmlns='urn:xmpp:blocking'><item jid='{ROOM}/Romeo'/></block>"
+    juliet.ask(f"<iq type='set'>{block}</iq>")
+    romeo.forget()
+    romeo.send(f"<message type='chat' id='w' to='{ROOM}/Juliet'><body>psst</body></message>")
+    assert [condition(each) for each in heard_by(romeo)] == ["service-unavailable"]
+    assert texts(about(romeo, "items"), "*/*/@jid") == [f"{ROOM}/Romeo", f"{ROOM}/Juliet"]
