@@ -29,9 +29,10 @@ class StanzaIds(Module, xep=359, version="0.7.0"):
         return self._honest(stanza, account.jid)
 
     def _honest(self, stanza: Stanza, account: JID) -> Stanza:
-        forged = {account.bare, self.domain.jid}
-        if forged.isdisjoint(self._givers(stanza)):
+        givers = self._givers(stanza)
+        if account.bare not in givers and self.domain.jid not in givers:
             return stanza
+        forged = {account.bare, self.domain.jid}
         ids = stanza.element().iterfind(STANZA_ID)
         honest = [each for each in ids if _by(each.get("by", "")) not in forged]
         return stanza.without([STANZA_ID]).with_child(*honest)
