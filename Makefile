@@ -10,7 +10,7 @@ $(shell rm -f .venv/.has-*)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults interop guard bench bench-peers crowd fuzz lint types docs clean
+.PHONY: help demo run test unit faults interop guard bench bench-peers crowd fuzz lint types docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,8 +25,11 @@ run: .venv/.has-demo ## run the server here, as CONFIG=etc/jabberd.toml says
 test: .venv/.has-dev ## the whole test suite (ARGS="-k name" for a part)
 	@$(BIN)/python -m pytest $(ARGS)
 
-faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, USERS=50, and count (SEED=...)
-	@JABBERD_FAULTS_SECONDS=$(or $(FOR),120) JABBERD_FAULTS_USERS=$(or $(USERS),50) \
+unit: .venv/.has-dev ## what needs no other process, on two cores: a minute (ARGS="tests/jsm" for a part)
+	@$(BIN)/python -m pytest -q -n 2 -m "not foreign and not process" $(ARGS)
+
+faults: .venv/.has-dev ## break two servers in every way for FOR=120 seconds, USERS=100 on each, and count (SEED=...)
+	@JABBERD_FAULTS_SECONDS=$(or $(FOR),120) JABBERD_FAULTS_USERS=$(or $(USERS),100) \
 	JABBERD_FAULTS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/faults
 
 interop: .venv/.has-dev ## the public interoperability suite, JAR=FILE, against this server (docs/interop.md)

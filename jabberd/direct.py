@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secrets import token_bytes
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, execute
@@ -88,7 +89,9 @@ def _at_once(admin: Admin, words: list[str]) -> dict[str, Any]:
 def _on_storage(config: Config, url: str, words: list[str], secrets: dict[str, str]) -> dict[str, Any]:
     secret = hosting.secret_of(url)
     storage = open_storage(url, None)
-    hosts = hosting.host_domains(config, storage, Router(NoOne()), Clock(), execute, secret)
+    clock = Clock()
+    clock.advance(time())  # and there it stands still
+    hosts = hosting.host_domains(config, storage, Router(NoOne()), clock, execute, secret)
     groups = [*hosting.verb_groups(hosts), ("", "", Backup(url, execute)), ("", "", Restore(url))]
     admin = Admin(lambda: groups)
     answers: list[dict[str, Any]] = []

@@ -59,7 +59,7 @@ class Holdings:
     def memory(self) -> list[Row]:
         """A row for each kind: how many there are, and their bytes as far as these are cheap to know."""
         links = self._federation.links.values()
-        outgoing = [link.stream for link in links if link.stream is not None]
+        outgoing = [each.stream for each in links if each.stream is not None and not each.stream.receiving]
         accounts = [account for host in self._hosts.values() for account in host.manager.accounts]
         queued = [stanza for session in self._sessions() for stanza in session.outlet.queued]
         figures = self._storage.figures()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from jabberd.config import Config
     from jabberd.interfaces import Storage
     from jabberd.router import Router
-    from jabberd.settings import Domain, ServerSettings, Settings
+    from jabberd.settings import Component, Domain, ServerSettings, Settings
     from jabberd.streams.certfiles import ServerCertificate
     from jabberd.streams.vouch import Trust
     from jabberd.xmpp.jid import JID
@@ -189,36 +189,44 @@ def kept_rules(url: str) -> dict[tuple[str, str], bool]:
     return kept[0]
 
 
-def _named(settings: ServerSettings) -> Iterator[tuple[str, Domain]]:
-    """The names that certificates are wanted for, each with its domain: also those where pages are."""
-    yield from settings.domains.items()
+def _named(settings: ServerSettings) -> Iterator[tuple[str, str, Domain | Component]]:
+    """The names that certificates are wanted for: their tables, and who says how.
+
+    They are domains, the hosts where their pages are, and components that talk to other servers.
+    """
+    for name, domain in settings.domains.items():
+        yield "domains", name, domain
+    for name, component in settings.components.items():
+        if component.federation != "off":
+            yield "components", name, component
     if any(each.kind == "web" and each.direct_tls for each in settings.listeners):
         for domain in settings.domains.values():
             host = urlsplit(domain.url).hostname
             if host and host not in settings.domains:
-                yield host, domain
+                yield "", host, domain
 
 
 def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCertificate]:
-    """For each domain the certificate that names it; what is missing is noted in the config."""
+    """For each domain the certificate that names it; what is missing is noted in the config.
+
+    A component that talks to no other server needs none.
+    """
     folders: dict[Path, CertificateFolder] = {}
     chosen: dict[str, ServerCertificate] = {}
-    for name, domain in _named(settings):
-        own = domain.certificates is not None
+    for table, name, domain in _named(settings):
+        remedy = "" if table != "components" else ', or write federation = "off"'
         path = domain.certificates or settings.tls.certificates
-        keys = (
-            ("domains", name, "certificates") if own and name in settings.domains else ("tls", "certificates")
-        )
         if path is None:
             if domain.require_tls:
-                config.problem(("domains", name), "has no certificate; name a folder in tls.certificates")
+                said = f"has no certificate; name a folder in tls.certificates{remedy}"
+                config.problem((table or "domains", name), said)
             continue
         if path not in folders:
             folders[path] = CertificateFolder(path)
         try:
             chosen[name] = folders[path].choose(name)
         except NoCertificateError as error:
-            config.problem(keys, f"{error}; put one there")
+            config.problem(_keys(table, name, domain), f"{error}; put one there{remedy}")
     if not folders:
         for number, listener in enumerate(settings.listeners):
             if listener.direct_tls:
@@ -256,6 +264,13 @@ def public_url(settings: ServerSettings, domain: JID, bound: Iterable[tuple[str,
     if port is None:
         return ""
     return f"https://{own}" + ("" if port == _HTTPS else f":{port}")
+
+
+def _keys(table: str, name: str, domain: Domain | Component) -> tuple[str, ...]:
+    """Where the folder of its certificates stands, or what lets a component do without."""
+    if domain.certificates is not None and table:
+        return table, name, "certificates"
+    return (table, name) if table == "components" else ("tls", "certificates")
 
 
 def settings_of(config: Config) -> ServerSettings:

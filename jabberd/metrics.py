@@ -137,7 +137,7 @@ class Figures(Collector):
         for server in self._sources.servers.streams:
             yield "s2s-in", _state(server, bool(server.pairs)), server
         for link in self._sources.federation.links.values():
-            if link.stream is not None:
+            if link.stream is not None and not link.stream.receiving:
                 yield "s2s-out", _state(link.stream, True), link.stream
 
     def _sessions(self) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from jabberd.api.declarations import (
     AnswerDeclared,
     BoundDeclared,
     By,
+    DivertsDeclared,
     FilterDeclared,
     InlineDeclared,
     ListenerDeclared,
@@ -23,6 +24,7 @@ from jabberd.api.declarations import (
     PageDeclared,
     ServesDeclared,
     Target,
+    ToldDeclared,
     UndeliveredDeclared,
 )
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.api import IQ, Account, Answer, Module, Stage
+    from jabberd.api import IQ, Account, Answer, Apart, Module, Stage
     from jabberd.api.declarations import Declared
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.stanza import Stanza
@@ -54,7 +56,7 @@ class LoadError(Exception):
 class BoundAnswer:
     """Who answers a question, and who may ask it."""
 
-    method: Callable[[IQ], Answer | Awaitable[Answer]]
+    method: Callable[[IQ], Answer | Apart | Awaitable[Answer]]
     by: By
 
 
@@ -109,6 +111,8 @@ class Registry:
         self.modules = {module.name: module for module in modules}
         self.undelivered: Callable[[Stanza, Account], Deferred[None] | None] | None = None
         self.serves: Callable[[Stanza], Awaitable[None] | None] | None = None
+        self.diverts: list[Callable[[Stanza, Account | None], Callable[[IQ], Any] | None]] = []
+        self.told: dict[str, Callable[[Stanza], Awaitable[None] | None]] = {}
         self.nonzas: dict[str, Callable[..., Deferred[None] | None]] = {}
         self.unbound: dict[str, Callable[..., Any]] = {}
         self.refused: set[str] = set()  # of those, what is also answered before the login
@@ -152,6 +156,11 @@ class Registry:
         if isinstance(declared, ServesDeclared):
             self._claim("all stanzas of its domain", module)
             self.serves = method
+        elif isinstance(declared, DivertsDeclared):
+            self.diverts.append(method)
+        elif isinstance(declared, ToldDeclared):
+            self._claim(f"messages to the domain with {declared.payload}", module)
+            self.told[declared.payload] = method
         elif isinstance(declared, UndeliveredDeclared):
             self._claim("undelivered messages", module)
             self.undelivered = method

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from twisted.logger import Logger
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 log = Logger()
+
+
+@runtime_checkable
+class Program(Protocol):
+    """The route of a domain that a program of its own serves (XEP-0114)."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the program is there."""
 
 
 class Router:
@@ -39,6 +48,11 @@ class Router:
     def routes(self) -> Mapping[str, Route]:
         """The routes of their own that domains have."""
         return self._routes
+
+    def connected(self, domain: str) -> bool:
+        """Whether a component serves the domain, and is connected."""
+        route = self._routes.get(domain)
+        return isinstance(route, Program) and route.connected
 
     def add(self, domain: str, route: Route) -> None:
         """From now on this route takes what is addressed to the domain (by its domainpart)."""

@@ -40,7 +40,7 @@ from jabberd.streams.spool import Spool
 from jabberd.streams.tls import security
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from twisted.application.service import IService, MultiService, Service
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
     from jabberd.streams.federation import Federation
+    from jabberd.streams.relay import Relay
     from jabberd.streams.vouch import Trust
 
 
@@ -79,13 +80,16 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     servers = ServerFactory(federation.terms, router, federation, addresses)
     servers.use(federation.terms, settings.federation)
     factories |= _server_factories(servers, federation, reactor)
-    secrets = {name: each.secret for name, each in settings.components.items()}
     components = ComponentFactory(
-        reactor, terms.server_streams(settings, Traffic()), secrets, router, addresses
+        reactor, terms.server_streams(settings, Traffic()), terms.secrets(settings), router, addresses
     )
+    components.tell = partial(_told, hosts)
     factories["component"] = components
+    relay = _relay(settings, hosts, reactor, addresses, lambda: listeners.bound)
+    if relay is not None:
+        factories["bytestreams"] = relay
     listeners = Listeners(reactor, settings, factories)
-    domains = Hosts(reactor, clients, hosts, listeners, federation)
+    domains = Hosts(reactor, clients, hosts, listeners, federation, policies)
     services = [
         threads,
         StorageService(reactor, threads.run, storage, ours),
@@ -94,6 +98,7 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         Streams("streams of servers", reactor, servers),
         Streams("streams of components", reactor, components),
         Streams("streams of clients", reactor, clients),
+        *([Streams("bytestreams", reactor, relay)] if relay is not None else []),
         listeners,
     ]
     parts = Parts(
@@ -109,12 +114,14 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         clients=clients,
         servers=servers,
         federation=federation,
+        relay=relay,
+        components=components,
         bound=lambda: listeners.bound,
         let_operate=lambda now: hosting.let_operate(hosts, admin, hosting.admins(now)),
     )
     reload = Reload(config, parts)
     services.append(Hangup(reload, reactor))
-    admin = _admin(reload, components)
+    admin = _admin(reload)
     parts.let_operate(settings)
     factories |= _web(hosts, shown, addresses, reactor, {each.kind for each in settings.listeners})
     if any(each.kind == "http" for each in settings.listeners):
@@ -127,14 +134,19 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     return _in_order(services, reactor)
 
 
+def _told(hosts: Mapping[str, hosting.Host], event: object) -> None:
+    for host in hosts.values():
+        host.manager.fire(event)
+
+
 def _routed(federation: Federation) -> Router:
     """The router, whose default route are the other servers; what comes back from them is routed, too."""
     router = Router(federation)
-    federation.bounce = router.bounce
+    federation.join(router)
     return router
 
 
-def _admin(reload: Reload, components: ComponentFactory) -> Admin:
+def _admin(reload: Reload) -> Admin:
     """All verbs: those of the domains that there are at the time, and those of the server."""
     parts = reload.parts
     federation, servers = parts.federation, parts.servers
@@ -142,7 +154,7 @@ def _admin(reload: Reload, components: ComponentFactory) -> Admin:
         *operating_verbs(reload),
         ("log", "", LogVerbs(parts.levels)),
         ("links", "", LinkVerbs(federation, servers)),
-        ("components", "", ComponentVerbs(components, parts.reactor)),
+        ("components", "", ComponentVerbs(parts.components, parts.reactor)),
         ("federation", "", RuleVerbs(federation, servers, store_of(parts.storage))),
         ("", "", Holdings(parts.hosts, parts.clients, servers, federation, parts.storage)),
     ]
@@ -241,6 +253,24 @@ def _web(
     if contexts is not None:
         factories["web-direct"] = counted(TLSMemoryBIOFactory(contexts.acceptor(), False, site, reactor))
     return factories
+
+
+def _relay(
+    settings: ServerSettings,
+    hosts: Mapping[str, hosting.Host],
+    reactor: Any,
+    addresses: Addresses,
+    bound: Callable[[], Iterable[tuple[str, str, int]]],
+) -> Relay | None:
+    """What listens to clients for bytestreams, if anything does, for the domains to know."""
+    if not any(each.kind == "bytestreams" for each in settings.listeners):
+        return None
+    from jabberd.streams.relay import Relay  # noqa: PLC0415 - for those who want it
+
+    relay = Relay(reactor, addresses, settings.limits.negotiation_timeout, bound)
+    for host in hosts.values():
+        host.manager.relay = relay
+    return relay
 
 
 def _pages(domains: Hosts, admin: Admin, reload: Reload, most: int) -> tuple[Service, dict[str, Any]]:

@@ -12,9 +12,10 @@ from twisted.logger import Logger
 from jabberd import hosting, notify
 from jabberd.storage.ownership import InUseError
 from jabberd.xmpp.errors import StreamError
+from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from jabberd.interfaces import Storage
     from jabberd.jsm.credentials import Run
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from jabberd.streams.clients import ClientFactory
     from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
+    from jabberd.streams.relay import Relay
     from jabberd.streams.servers import ServerFactory
-    from jabberd.xmpp.jid import JID
 
 __all__ = ["Hosts", "InOrder", "Links", "Listeners", "StorageService", "Streams"]
 
@@ -105,7 +106,10 @@ class Listeners(Service):
 
 
 class Hosts(Service):
-    """The hosted domains: their modules start before the clients come, and stop behind them."""
+    """The hosted domains: their modules start before the clients come, and stop behind them.
+
+    :param ours: all domains that may have left something for other servers, those of components too.
+    """
 
     name = "domains"
 
@@ -116,12 +120,14 @@ class Hosts(Service):
         hosts: Mapping[str, hosting.Host],
         listeners: Listeners,
         federation: Federation,
+        ours: Collection[str],
     ) -> None:
         self._clock = clock
         self._clients = clients
         self.hosts = hosts
         self._listeners = listeners
         self._federation = federation
+        self._ours = ours
 
     def startService(self) -> None:
         Service.startService(self)
@@ -133,8 +139,8 @@ class Hosts(Service):
             await host.modules.start()
             if host.manager.has_accounts:
                 self._clients.hosts = {**self._clients.hosts, name: host.manager}
-        for host in self.hosts.values():
-            await self._federation.read_back(host.manager.jid)
+        for name in [*self._ours]:
+            await self._federation.read_back(JID.parse(name))
         notify.ready(self._listeners.bound)
 
     def serving(self) -> dict[str, bool]:
@@ -163,7 +169,7 @@ class Streams(Service):
     """The streams of clients, or those of other servers: told why they end, and waited for."""
 
     def __init__(
-        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory
+        self, name: str, clock: Any, factory: ClientFactory | ServerFactory | ComponentFactory | Relay
     ) -> None:
         self.name = name
         self._clock = clock

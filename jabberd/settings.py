@@ -188,20 +188,18 @@ Level = Literal["debug", "info", "warn", "error", "critical"]
 Scram = Literal["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
 class Listener(Settings):
     """``[[listeners]]``: an address and port where others connect.
 
     :ivar kind: ``c2s`` for clients, ``s2s`` for servers, ``component`` for components (XEP-0114), ``http``
-        for operators (``/metrics`` and ``/healthz``), ``web`` with the pages of modules for everybody.
+        for operators (``/metrics`` and ``/healthz``), ``web`` with the pages of modules for everybody,
+        ``bytestreams`` for clients who cannot connect to each other (XEP-0065).
     :ivar direct_tls: TLS from the first byte (XEP-0368), not after STARTTLS.
     :ivar allow_remote: whether other machines may reach components, or pages without TLS: in the clear.
     :ivar port: 0 lets the system choose one.
     """
 
-    kind: Literal["c2s", "s2s", "component", "http", "web"]
+    kind: Literal["c2s", "s2s", "component", "http", "web", "bytestreams"]
     address: IP
     port: Port
     direct_tls: bool = False
@@ -213,10 +211,10 @@ class Listener(Settings):
         return f"{self.kind}-direct" if self.direct_tls else self.kind
 
     def __post_init__(self) -> None:
+        if self.direct_tls and self.kind in ("component", "bytestreams"):
+            raise Mistake(f"is not there for {self.kind.rstrip('s')}s; take it away", "direct_tls")
         if self.kind != "component" and (self.kind != "web" or self.direct_tls):
             return
-        if self.direct_tls:
-            raise Mistake("is not there for components; take it away", "direct_tls")
         if not self.allow_remote and not ipaddress.ip_address(self.address).is_loopback:
             said = "lets other machines in; keep to 127.0.0.1 or ::1, or add allow_remote = true"
             if self.kind == "web":
@@ -240,11 +238,10 @@ class Federation(Settings):
     """``[federation]``: links to other servers.
 
     :ivar authorities: PEM files of the trusted CAs, and ``"system"`` for those that the platform trusts.
-    :ivar resolver: the name server to ask; None: the system's.
-    :ivar hosts: where a domain's server is, instead of asking DNS.
+    :ivar resolver: the name server to ask; None: the system's.  ``hosts``: where servers are, without asking.
     :ivar queue: most stanzas that wait for one link, ``queue_size`` together.
     :ivar queue_age: how long they wait before they are bounced.
-    :ivar idle_timeout: after which a link without traffic is closed.
+    :ivar idle_timeout: after which a link without traffic is closed; ``bidi``: one may serve both directions.
     :ivar unacknowledged: most stanzas that another server may leave so, ``unacknowledged_size`` together.
     :ivar links: at a time, those included whose failure is remembered.
     :ivar unfinished: links that one account has begun and that do not stand yet.
@@ -258,6 +255,7 @@ class Federation(Settings):
     hosts: dict[DomainName, HostAndPort] = field(default_factory=dict)
     connect_timeout: Duration = 30.0
     idle_timeout: Duration = 600.0
+    bidi: bool = True
     queue: Count = 500
     queue_size: Size = 1 << 20
     queue_age: Duration = 120.0
@@ -423,10 +421,13 @@ class Domain(Settings):
 class Component(Settings):
     """``[components."sms.montague.lit"]``: a domain that a program of its own serves (XEP-0114).
 
-    :ivar secret: what the program shows that it has.
+    :ivar secret: what the program shows that it has; the others are those of a domain.
     """
 
     secret: Annotated[str, Meta(min_length=16)]
+    federation: Literal["certificate", "dialback", "either", "off"] = "certificate"
+    require_tls: bool = True
+    certificates: FilePath | None = None
 
 
 class ServerSettings(Settings):
@@ -444,6 +445,5 @@ class ServerSettings(Settings):
     log: Log = Log()
 
     def __post_init__(self) -> None:
-        for name in self.components:
-            if name in self.domains:
-                raise Mistake(f"has {name}, which is one of the domains; name another", "components")
+        if both := self.components.keys() & self.domains.keys():
+            raise Mistake(f"has {min(both)}, which is one of the domains; name another", "components")

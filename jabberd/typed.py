@@ -280,7 +280,7 @@ def _bounded(kind: inspect.Type, value: object) -> object:
 
 # --- how a mistake is told -----------------------------------------------------------------------
 
-_SECRET = re.compile(r"password|secret", re.IGNORECASE)
+_SECRET = re.compile(r"password|secret|answers", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"(?<=//)[^/@]*@")
 _LONGEST_SHOWN = 60
 

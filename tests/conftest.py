@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from twisted.logger import LogEvent
+
+# What is tried at random: as before a merge with --hypothesis-profile=thorough
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.load_profile("quick")
 
 pytest_plugins = ["jabberd.testing.fixtures"]
 

@@ -186,7 +186,7 @@ federation = "maybe"
         "8: listeners[1].address: is missing; add it",
         (
             '9: listeners[1].kind: is not known here (got "s2x");'
-            " use 'c2s', 'component', 'http', 's2s' or 'web'"
+            " use 'bytestreams', 'c2s', 'component', 'http', 's2s' or 'web'"
         ),
         '10: listeners[1].adress: is not a setting here (got "::"); did you mean address?',
         "11: listeners[1].port: is too large (got 70000); use 65535 or less",

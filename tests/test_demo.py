@@ -166,6 +166,7 @@ def test_a_server_that_cannot_be_reached_by_the_other_ends_the_play(play: Path) 
             f'"capulet.lit" = "127.0.0.1:{listening(play)[3]}"',
             f'"capulet.lit" = "127.0.0.1:{nobody.getsockname()[1]}"',
         )
+        edit(play / "etc" / "montague.toml", "[federation]\n", "[federation]\nbidi = false\n")
         done = once(play)
     assert done.returncode == 1
     assert re.fullmatch(

@@ -83,7 +83,7 @@ def test_a_wrong_configuration_stops_the_start_with_a_line_for_each_mistake(conf
     assert refused(config) == [
         (
             f'{config}:12: listeners[2].kind: is not known here (got "s2x");'
-            " use 'c2s', 'component', 'http', 's2s' or 'web'"
+            " use 'bytestreams', 'c2s', 'component', 'http', 's2s' or 'web'"
         ),
         f'{config}:21: limits.depth: is not a whole number (got "deep"); write only digits, without quotes',
         (

@@ -31,6 +31,7 @@ from jabberd.api.declarations import (
     Stage,
     answers,
     bound,
+    diverts,
     filters,
     inline,
     newcomers,
@@ -39,21 +40,25 @@ from jabberd.api.declarations import (
     operator,
     page,
     serves,
+    told,
     undelivered,
 )
-from jabberd.api.domain import IQ, Account, Answer, Domain, Login, Newcomer, Registrar, Session
+from jabberd.api.domain import IQ, Account, Answer, Apart, Domain, Login, Newcomer, Registrar, Session
 from jabberd.api.events import (
     AccountCreated,
     AccountDeleted,
     BecameAvailable,
     BecameUnavailable,
+    ComponentConnected,
     MessageStored,
     PresenceSent,
+    RosterChanged,
     SessionClosed,
     SessionOpened,
     SessionResumed,
 )
 from jabberd.api.module import Module
+from jabberd.api.relay import BytestreamTerms
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
 from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
@@ -79,10 +84,13 @@ __all__ = [
     "AccountCreated",
     "AccountDeleted",
     "Answer",
+    "Apart",
     "Archive",
     "ArchiveRow",
     "BecameAvailable",
     "BecameUnavailable",
+    "BytestreamTerms",
+    "ComponentConnected",
     "Domain",
     "DomainName",
     "Duration",
@@ -101,6 +109,7 @@ __all__ = [
     "Refused",
     "Registrar",
     "Resident",
+    "RosterChanged",
     "Sealed",
     "Secret",
     "Session",
@@ -117,6 +126,7 @@ __all__ = [
     "answers",
     "bound",
     "checked",
+    "diverts",
     "filters",
     "inline",
     "newcomers",
@@ -125,5 +135,6 @@ __all__ = [
     "operator",
     "page",
     "serves",
+    "told",
     "undelivered",
 ]

@@ -112,6 +112,18 @@ class ServesDeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class DivertsDeclared:
+    """A method that may have a question answered by somebody else than whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldDeclared:
+    """A method that takes messages to the domain itself with that child."""
+
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
 class UndeliveredDeclared:
     """The method that takes messages for accounts with nobody to deliver them to."""
 
@@ -158,6 +170,8 @@ Declared = (
     | FilterDeclared
     | ListenerDeclared
     | ServesDeclared
+    | DivertsDeclared
+    | ToldDeclared
     | UndeliveredDeclared
     | NonzaDeclared
     | InlineDeclared
@@ -250,6 +264,24 @@ def serves(method: F) -> F:
     the questions to the domain itself.  A `StanzaError`, raised or later, is the answer to the sender.
     """
     return _declare(ServesDeclared())(method)
+
+
+def diverts(method: F) -> F:
+    """Declare that a method sees what the domain and its accounts are asked before it is answered.
+
+    ``method(stanza, account)``, where ``account`` is None for the domain, returns the method that answers in
+    the place of whose question it is, as those of `answers` do, whoever asks; None: it is theirs.  It is a
+    plain function over what is in memory.
+    """
+    return _declare(DivertsDeclared())(method)
+
+
+def told(namespace: str, name: str) -> Callable[[F], F]:
+    """Declare that a method takes messages to the domain itself that have that child: ``method(stanza)``.
+
+    It may be ``async``; a `StanzaError` is the answer to the sender.
+    """
+    return _declare(ToldDeclared(f"{{{namespace}}}{name}"))
 
 
 def undelivered(method: F) -> F:

@@ -9,12 +9,14 @@ from jabberd.xmpp.element import Element, Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from datetime import datetime
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from jabberd import interfaces
     from jabberd.api.module import Module
+    from jabberd.api.relay import Relay
     from jabberd.api.stores import Archive, Keyed, Ordered
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
@@ -90,6 +92,14 @@ class Account(Protocol):
         """False for an address at our domain that nobody registered."""
 
     @property
+    def created(self) -> datetime | None:
+        """When it was made; None where `exists` is false or `anonymous` true."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether somebody made it for themselves, whom nobody here need know."""
+
+    @property
     def anonymous(self) -> bool:
         """Whether it ends with its only session (XEP-0175): keep nothing of it."""
 
@@ -99,6 +109,9 @@ class Account(Protocol):
 
     def trusts(self, contact: JID) -> bool:
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
+
+    def sees(self, contact: JID) -> bool:
+        """Whether this account may see the contact's presence (subscription *to* or *both*)."""
 
     def knows(self, contact: JID) -> bool:
         """Whether the contact is in the account's roster, whatever the subscription."""
@@ -123,14 +136,30 @@ class Operators:
 
 
 class Contacts(Protocol):
-    """The rosters of a domain's accounts, as far as modules change them."""
+    """The rosters of a domain's accounts, as far as modules read and change them."""
 
-    async def share(self, account: Account, contact: JID, group: str) -> None:
-        """Make somebody a contact who shares presence both ways, in that group; its clients learn it.
+    def listed(self, account: Account) -> Sealed:
+        """The whole roster, as a client of the account gets it (RFC 6121 §2.2)."""
+
+    async def apply(self, account: Account, query: Element) -> None:
+        """Do what a roster set says, as if a client of the account had said it (RFC 6121 §2.3 to §2.5).
+
+        :raises StanzaError: what that client would be told.
+        """
+
+    async def share(self, account: Account, contact: JID, group: str = "") -> None:
+        """Make somebody a contact who shares presence both ways; its clients learn it.
 
         The other side is for the caller to do, and `show` when both are done.
 
+        :param group: of the roster, for the contact to be in; empty: none.
         :raises StanzaError: ``resource-constraint``: the roster is full.
+        """
+
+    async def welcome(self, account: Account, request: Stanza) -> None:
+        """Grant a request to subscribe without asking the owner, and request the same (RFC 6121 §3.1).
+
+        :raises StanzaError: ``resource-constraint``: the roster is full, or too much is requested.
         """
 
     async def unshare(self, account: Account, contact: JID, group: str) -> None:
@@ -149,9 +178,10 @@ class Contacts(Protocol):
 class Registrar(Protocol):
     """Makes, changes and removes the accounts of a domain, as operators and their owners have it."""
 
-    async def create(self, jid: JID, password: str) -> None:
+    async def create(self, jid: JID, password: str, *, registered: bool = False) -> None:
         """Make an account; `AccountCreated` tells of it.
 
+        :param registered: whether somebody makes it for themselves, whom nobody here need know.
         :raises Refused: with the condition ``conflict``: it exists; ``not-acceptable``: the password
             cannot be used; ``resource-constraint``: the server has too many to work on.
         """
@@ -182,12 +212,21 @@ class Domain(Protocol):
     credentials: interfaces.Credentials
     registrar: Registrar
     operators: Operators
+    relay: Relay | None  #: where clients connect for bytestreams; None: there is no listener
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
     def tell(self, stanza: Stanza) -> Deferred[None] | None:
         """Send what an account tells others by itself, unless a filter of stage TELLING objects."""
+
+    def say(self, account: Account, stanza: Stanza) -> Deferred[None] | None:
+        """Send a stanza as if a client of the account had said it, from its bare JID; see *Home*.
+
+        Filters of stage SAID see it, with a session that is none of the account's.
+
+        :raises StanzaError: what that client would be told.
+        """
 
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """Ask an iq of the module's own, from the domain or an account, and get the result.
@@ -240,6 +279,9 @@ class Domain(Protocol):
 
     def module(self, name: str) -> Module:
         """Another module of this domain, one that is named in ``requires``."""
+
+    def connected(self, component: JID) -> bool:
+        """Whether that is the domain of a component of this server, which is connected now."""
 
     def fire(self, event: object) -> None:
         """Tell all listeners of this event's class."""
@@ -300,3 +342,13 @@ class Newcomer:
 
 
 Answer = Element | Sealed | None  # RFC 6120 §8.2.3: a result has at most one child
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What a method that answers a question returns where it asks others first.
+
+    What the asker says next does not wait for the answer, so that it can help to find it.
+    """
+
+    answer: Awaitable[Answer]

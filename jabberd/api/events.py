@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jabberd.api.domain import Account, Session
+    from jabberd.xmpp.element import Sealed
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
 
@@ -67,6 +68,24 @@ class MessageStored:
 
     account: Account
     stanza: Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class RosterChanged:
+    """A contact in an account's roster was added, changed or removed.
+
+    :ivar query: what its clients are pushed (RFC 6121 §2.1.6).
+    """
+
+    account: Account
+    query: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentConnected:
+    """The component of that domain has connected (XEP-0114): all domains of this server are told."""
+
+    jid: JID
 
 
 @dataclass(frozen=True, slots=True)

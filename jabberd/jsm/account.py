@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from twisted.python.failure import Failure
 
@@ -39,17 +40,31 @@ class Account:
 
     :ivar exists: False for an address that nobody registered.
     :ivar disabled: nobody can log in to it; who disables it says so here, too.
+    :ivar created: when it was made; None if it was not, or is anonymous.
+    :ivar registered: see `AccountRecord`.
     :ivar anonymous: it ends with its only session, and nothing of it is stored (XEP-0175).
     :ivar stored: the values of its resident stores, ``{store: {key: value}}``, but for those that are empty.
     """
 
-    __slots__ = ("__weakref__", "anonymous", "disabled", "exists", "jid", "sessions", "stored")
+    __slots__ = (
+        "__weakref__",
+        "anonymous",
+        "created",
+        "disabled",
+        "exists",
+        "jid",
+        "registered",
+        "sessions",
+        "stored",
+    )
 
     def __init__(self, jid: JID, *, exists: bool, disabled: bool = False, anonymous: bool = False) -> None:
         self.jid = jid
         self.exists = exists
         self.disabled = disabled
         self.anonymous = anonymous
+        self.created: datetime | None = None
+        self.registered = False
         self.sessions: dict[str, Session] = {}
         self.stored: dict[str, dict[str, Any]] = {}
 
@@ -67,6 +82,11 @@ class Account:
         """Whether the contact may see this account's presence (subscription *from* or *both*)."""
         item = self.roster.get(contact.bare)
         return item is not None and item.state.shows_user
+
+    def sees(self, contact: JID) -> bool:
+        """Whether this account may see the contact's presence (subscription *to* or *both*)."""
+        item = self.roster.get(contact.bare)
+        return item is not None and item.subscription in ("to", "both")
 
     def knows(self, contact: JID) -> bool:
         """Whether the contact is in the account's roster, whatever the subscription."""
@@ -131,6 +151,8 @@ class AccountCache:
     def _found(self, values: dict[str, dict[str, object]], jid: JID) -> None:
         record = cast("AccountRecord | None", values.pop(ACCOUNTS).get(""))
         account = Account(jid, exists=record is not None, disabled=bool(record and record.disabled))
+        if record is not None:
+            account.created, account.registered = record.created, record.registered
         account.stored = {store: kept for store, kept in values.items() if kept}
         self._loaded[jid] = account
         self._make_room()

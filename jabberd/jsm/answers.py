@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
-from jabberd.api import ACCOUNT, ANYONE, DOMAIN, HIDDEN, IQ, LOCAL, OWNER
+from jabberd.api import ACCOUNT, ANYONE, DOMAIN, HIDDEN, IQ, LOCAL, OWNER, Apart
 from jabberd.jsm import delivery
 from jabberd.registry import BoundAnswer
 from jabberd.xmpp import ns
@@ -45,9 +45,17 @@ class Answers:
             if stanza.name == "iq":
                 self._manager.questions.answered(stanza)
             return None
-        if stanza.name == "message" or to.resourcepart:
+        if to.resourcepart:
             raise StanzaError("service-unavailable")
-        return self.ask(stanza, None)
+        return self.ask(stanza, None) if stanza.name == "iq" else self._tell(stanza)
+
+    def _tell(self, message: Stanza) -> Deferred[None] | None:
+        """A message for the domain itself goes to the module that declared what it has."""
+        told = self._manager.registry.told
+        take = next((told[name] for name in message.children if name in told), None)
+        if take is None:
+            raise StanzaError("service-unavailable")
+        return self._taken(message, take(message))
 
     def to_service(
         self, serves: Callable[[Stanza], Awaitable[None] | None], stanza: Stanza, to: JID
@@ -58,10 +66,10 @@ class Answers:
         """
         if stanza.name == "iq" and not to.localpart and not to.resourcepart:
             return self.to_domain(stanza, to)
-        taken = serves(stanza)
-        if not inspect.isawaitable(taken):
-            return None
-        return self._manager.caught(stanza, _awaited(taken))
+        return self._taken(stanza, serves(stanza))
+
+    def _taken(self, stanza: Stanza, taken: Awaitable[None] | None) -> Deferred[None] | None:
+        return None if taken is None else self._manager.caught(stanza, _awaited(taken))
 
     def ask(self, stanza: Stanza, account: Account | None) -> Deferred[None] | None:
         """Have a question answered: by a core feature or a module that declared it."""
@@ -89,11 +97,18 @@ class Answers:
         self, bound: BoundAnswer, stanza: Stanza, sender: JID, account: Account | None
     ) -> Deferred[None] | None:
         answer = bound.method(IQ(stanza, sender, account, stanza.element()[0]))
+        if isinstance(answer, Apart):
+            self._manager.caught(stanza, self._answered(stanza, answer.answer))
+            return None
         if inspect.isawaitable(answer):
             return self._manager.caught(stanza, self._answered(stanza, answer))
         return self._reply(stanza, answer)
 
     def _bound(self, stanza: Stanza, account: Account | None) -> BoundAnswer | None:
+        for divert in self._manager.registry.diverts:
+            method = divert(stanza, account)
+            if method is not None:
+                return BoundAnswer(method, ANYONE)
         payload = stanza.children[0]
         if account is not None and (stanza.type, payload) in self._own:
             return self._own[stanza.type, payload]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from jabberd.api import RosterChanged
 from jabberd.jsm import roster, subscription
 from jabberd.jsm.presence import too_many
 from jabberd.rates import Meter
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from jabberd.jsm.roster import RosterItem
     from jabberd.jsm.session import Session
     from jabberd.jsm.subscription import Transition
-    from jabberd.xmpp.element import Sealed
+    from jabberd.xmpp.element import Element, Sealed
 
 
 class Contacts:
@@ -70,7 +72,18 @@ class Contacts:
     async def set(self, request: IQ) -> None:
         """A roster set: add or change (§2.3, §2.4) or remove (§2.5) one contact."""
         account, _ = self._asker(request)
-        wanted = roster.parse_set(request.payload, account.jid, self._limits)
+        await self.apply(account, request.payload)
+
+    # -- what modules read and change ----------------------------------------------------------------
+
+    def listed(self, account: api.Account) -> Sealed:
+        """See `jabberd.api.domain.Contacts`."""
+        return roster.result(cast("Account", account).roster)
+
+    async def apply(self, of: api.Account, query: Element) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        account = cast("Account", of)
+        wanted = roster.parse_set(query, account.jid, self._limits)
         if wanted.remove:
             await self._remove(account, wanted.jid)
             return
@@ -95,10 +108,22 @@ class Contacts:
 
     # -- what modules change -------------------------------------------------------------------------
 
-    async def share(self, account: api.Account, contact: JID, group: str) -> None:
+    async def share(self, account: api.Account, contact: JID, group: str = "") -> None:
         """See `jabberd.api.domain.Contacts`."""
         ours = cast("Account", account)
         await self._change(ours, contact, roster.shared(ours.roster, contact, group, self._limits))
+
+    async def welcome(self, account: api.Account, request: Stanza) -> None:
+        """See `jabberd.api.domain.Contacts`."""
+        ours, contact = cast("Account", account), request.sender
+        assert contact is not None  # it was asked for by somebody
+        await self.inbound(ours, request, contact.bare, welcome=True)
+        item = ours.roster.get(contact.bare)
+        if item is None or not item.state.shows_user:
+            raise too_many("too many requests for a subscription")
+        if item.state is subscription.State.FROM:
+            ask = Stanza.of("presence", sender=ours.jid, to=contact.bare, type="subscribe")
+            await self.outbound(ours, ask, contact.bare)
 
     async def unshare(self, account: api.Account, contact: JID, group: str) -> None:
         """See `jabberd.api.domain.Contacts`."""
@@ -159,15 +184,18 @@ class Contacts:
         if step.presence == "available":
             self._manager.presence.show(account, contact, step.presence)
 
-    async def inbound(self, account: Account, stanza: Stanza, contact: JID) -> None:
+    async def inbound(self, account: Account, stanza: Stanza, contact: JID, *, welcome: bool = False) -> None:
         """The contact sends a subscription stanza (§3, A.3).
 
         Too many requests are forgotten in silence: they find out nothing about who has an account here.
+
+        :param welcome: whether a request is granted as if it had been pre-approved, this time.
         """
         if stanza.type == "subscribe" and not self._may_ask(contact):
             return
         rows = account.roster
-        step = _step(subscription.inbound, stanza, rows.get(contact))
+        item = rows.get(contact)
+        step = _welcomed(stanza, item) if welcome else _step(subscription.inbound, stanza, item)
         if step.state.pending_in and not roster.may_ask(rows, contact, self._limits):
             return
         stanza = stanza.stamped(contact, account.jid)
@@ -203,6 +231,7 @@ class Contacts:
             self._push(account, roster.push(item))
 
     def _push(self, account: Account, query: Sealed) -> None:
+        self._manager.fire(RosterChanged(account, query))
         for session in list(account.sessions.values()):
             if session.interested:
                 self._push_to(session, query)
@@ -217,3 +246,10 @@ def _step(side: Callable[..., Transition], stanza: Stanza, item: RosterItem | No
     if item is None:
         return side(stanza.type, subscription.State.NONE, approved=False)
     return side(stanza.type, item.state, approved=item.approved)
+
+
+def _welcomed(stanza: Stanza, item: RosterItem | None) -> Transition:
+    """What an inbound request does that is granted; who was not pre-approved, is not afterwards."""
+    state, approved = (item.state, item.approved) if item else (subscription.State.NONE, False)
+    step = subscription.inbound(stanza.type, state, approved=True)
+    return replace(step, approved=approved)

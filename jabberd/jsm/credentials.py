@@ -44,11 +44,13 @@ class AccountRecord:
 
     :ivar keys: one for each hash function.
     :ivar disabled: since when nobody can log in to it; None if one can.
+    :ivar registered: whether somebody made it for themselves, whom nobody here need know.
     """
 
     keys: tuple[ScramKeys, ...]
     created: datetime
     disabled: datetime | None = None
+    registered: bool = False
 
 
 class Run(Protocol):
@@ -119,9 +121,10 @@ class Accounts:
         """Whether there is such an account, disabled or not."""
         return await self.record(localpart) is not None
 
-    async def create(self, localpart: str, password: str) -> JID:
+    async def create(self, localpart: str, password: str, *, registered: bool = False) -> JID:
         """Make an account.
 
+        :param registered: see `AccountRecord`.
         :returns: its bare JID.
         :raises AccountExists: and leaves that account alone.
         :raises InvalidPassword: see `jabberd.xmpp.scram.prepare_password`.
@@ -131,7 +134,8 @@ class Accounts:
         async with self._changing:
             if await self._store.get(owner) is not None:
                 raise AccountExists(owner)
-            await self._store.put(owner, "", AccountRecord(await self._derived(password), self._now()))
+            keys = await self._derived(password)
+            await self._store.put(owner, "", AccountRecord(keys, self._now(), registered=registered))
         return JID.parse(owner)
 
     async def set_password(self, localpart: str, password: str) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
+
+from jabberd.xmpp import ns
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-__all__ = ["Held", "first"]
+    from jabberd.jsm.account import Account
+    from jabberd.xmpp.stanza import Stanza
+
+__all__ = ["Held", "first", "others_have"]
+
+_DELAY: Final = f"{{{ns.DELAY}}}delay"
 
 
 class Held:
@@ -61,3 +68,15 @@ def first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:
     for home in waiting:
         home.addCallback(lambda _: None if first.called else first.callback(None))
     return first
+
+
+def others_have(account: Account, stanza: Stanza, since: float) -> bool:
+    """Whether a stanza that one session was to be sent went to the account's other ones as well.
+
+    What was for the lost session alone goes the way of all that is for a resource that is not there.
+    """
+    if stanza.name == "presence":
+        return True
+    if stanza.to is None or stanza.to.resourcepart or _DELAY in stanza.children:
+        return False  # what had waited was for the one session that came
+    return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())

@@ -13,15 +13,16 @@ from jabberd.interfaces import StorageError
 from jabberd.xmpp.errors import StanzaError, StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from jabberd import api, interfaces
     from jabberd.registry import Registry
     from jabberd.xmpp.element import Element
+    from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.sasl import Mechanism
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["inlined", "logged_in", "mechanism", "newcomer"]
+__all__ = ["inlined", "logged_in", "mechanism", "newcomer", "unbound"]
 
 log = Logger()
 
@@ -52,6 +53,21 @@ def mechanism(registry: Registry, name: str, login: api.Login) -> Mechanism | No
     """The mechanism of that name that a module has, if one does."""
     found = (module.mechanism(name, login) for module in registry.modules.values())
     return next((each for each in found if each is not None), None)
+
+
+async def unbound(
+    registry: Registry, username: str, outlet: interfaces.Outlet, nonza: Nonza
+) -> api.Session | None:
+    """Let a module take what is no stanza from a client that has not bound a resource.
+
+    :param username: empty: it has not even logged in.
+    :raises StreamError: ``unsupported-stanza-type``: no module takes that then.
+    """
+    take = registry.unbound.get(nonza.name)
+    if take is None or not (username or nonza.name in registry.refused):
+        raise StreamError("unsupported-stanza-type")
+    found: api.Session | Awaitable[api.Session | None] | None = take(username, outlet, nonza.element())
+    return await found if inspect.isawaitable(found) else found
 
 
 async def logged_in(registry: Registry, login: api.Login) -> list[Element]:

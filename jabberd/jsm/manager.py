@@ -6,8 +6,8 @@ client streams, and `api.Domain` for modules.
 
 from __future__ import annotations
 
-import inspect
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -24,11 +24,12 @@ from jabberd.jsm.answers import Answers
 from jabberd.jsm.contacts import Contacts
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.jsm.delivery import Plan
-from jabberd.jsm.homes import Held, first
+from jabberd.jsm.homes import Held, first, others_have
 from jabberd.jsm.limits import Limits
 from jabberd.jsm.presence import Presence
 from jabberd.jsm.questions import Questions
-from jabberd.jsm.session import Session
+from jabberd.jsm.session import Session, spoken
+from jabberd.jsm.unstored import Unstored
 from jabberd.registry import Registry
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from jabberd import api, interfaces
     from jabberd.jsm.trace import Watch
+    from jabberd.jsm.unstored import Again
     from jabberd.router import Router
     from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.sasl import Mechanism
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-_ROSTER: Final = f"{{{ns.ROSTER}}}query"
-_DELAY: Final = f"{{{ns.DELAY}}}delay"
 _OWN_FEATURES: Final = (
     E(ns.ROSTER_VER, "ver"),  # RFC 6121 §2.6.1
     E(ns.PRE_APPROVAL, "sub"),  # RFC 6121 §3.4.1
@@ -62,10 +62,11 @@ class SessionManager:
 
     :ivar held: what the stanza that is on its road just now has to wait for before it has a home.
     :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
-    :ivar registrar: given by whoever makes the domain.
+    :ivar registrar: given by whoever makes the domain, and so may ``relay`` be.
     """
 
     registrar: api.Registrar
+    relay: api.relay.Relay | None = None
 
     def __init__(
         self,
@@ -88,8 +89,11 @@ class SessionManager:
         self.operators = Operators(_no_verb)
         self.watch: Watch | None = None
         self.held = Held()
+        self.hold = self.held.add
         self.limits = limits or Limits()
         self._router = router
+        self.connected = router.connected
+        self.say = partial(spoken, self)
         self._records = storage.keyed(ACCOUNTS, AccountRecord)
         self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
@@ -97,6 +101,7 @@ class SessionManager:
         self.presence = Presence(self)
         self.questions = Questions(clock, self.route)
         self._answers = Answers(self)
+        self._unstored = Unstored(clock, self._put_off)
 
     def use(self, limits: Limits) -> None:
         """Have other limits from now on."""
@@ -134,29 +139,20 @@ class SessionManager:
         """See `jabberd.api.Domain`."""
         return self.questions.ask(question, seconds)
 
-    def hold(self, stored: Deferred[None]) -> None:
-        """See `jabberd.api.Domain`."""
-        self.held.add(stored)
-
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""
-        return Deferred.fromCoroutine(self._redelivered(stanza))
+        return Deferred.fromCoroutine(self._caught_but_storage(stanza, self._redelivered(stanza)))
 
     def others_have(self, stanza: Stanza, receiver: api.Session, since: float) -> bool:
         """See `jabberd.api.Domain`."""
         account = self.accounts.get(receiver.jid.bare)
-        return account is not None and _others_have(account, stanza, since)
+        return account is not None and others_have(account, stanza, since)
 
     async def _redelivered(self, stanza: Stanza) -> None:
         assert stanza.to is not None  # it was delivered before
-        try:
-            home = self.held.settled(self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to))
-            if home is not None:
-                await home
-        except StorageError:
-            raise
-        except Exception:  # noqa: BLE001  # as in `caught`
-            await self._undeliverable(Failure(), stanza)
+        home = self.held.settled(self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to))
+        if home is not None:
+            await home
 
     async def registered(self) -> list[JID]:
         """See `jabberd.api.Domain`."""
@@ -257,21 +253,17 @@ class SessionManager:
 
     async def logged_in(self, login: interfaces.Login) -> Sequence[Element]:
         """See `jabberd.interfaces.SessionHost`."""
-        asked = cast("api.Login", login)  # whose session, if any, is one of ours
-        return await logins.logged_in(self.registry, asked)
+        return await logins.logged_in(self.registry, cast("api.Login", login))  # the session is one of ours
 
     async def unbound(self, username: str, outlet: interfaces.Outlet, nonza: Nonza) -> Session | None:
         """See `jabberd.interfaces.SessionHost`."""
-        take = self.registry.unbound.get(nonza.name)
-        if take is None or not (username or nonza.name in self.registry.refused):
-            raise StreamError("unsupported-stanza-type")
-        found = take(username, outlet, nonza.element())
-        session: Session | None = await found if inspect.isawaitable(found) else found
-        return session
+        found = await logins.unbound(self.registry, username, outlet, nonza)
+        return cast("Session | None", found)
 
     def close_all(self, error: StreamError) -> None:
-        """End every session, also those that wait for their client, and ask nothing any more."""
+        """End every session, also those that wait for their client; ask, and try, nothing any more."""
         self.questions.end()
+        self._unstored.end()
         for account in self.accounts:
             for session in list(account.sessions.values()):
                 session.close(error)
@@ -311,8 +303,8 @@ class SessionManager:
         if account.anonymous:
             self.accounts.drop(account.jid)
         for stanza, since in unsent:
-            if not _others_have(account, stanza, since):
-                self.redeliver(stanza).addErrback(self._undeliverable, stanza)
+            if not others_have(account, stanza, since):
+                self.redeliver(stanza).addErrback(self._undeliverable, stanza, self.redeliver)
 
     # -- interfaces.Route ---------------------------------------------------------------------------
 
@@ -320,6 +312,8 @@ class SessionManager:
         """See `jabberd.interfaces.Route`."""
         to = stanza.to
         assert to is not None  # the router looked at it
+        if self._unstored.waiting and stanza.name == "message" and to.bare in self._unstored.waiting:
+            return self._unstored.keep(stanza, self._retry)
         account = self.accounts.get(to.bare)
         if account is not None:
             home = self.held.settled(self._deliver(account, stanza, to))
@@ -335,14 +329,31 @@ class SessionManager:
         if home is not None:
             await home
 
-    def _undeliverable(self, why: Failure, stanza: Stanza) -> Deferred[None]:
-        """Send it back; its home is that of its bounce."""
+    def _retry(self, stanza: Stanza) -> Deferred[None]:
+        """Deliver what the storage did not take before."""
+        assert stanza.to is not None  # it was delivered before
+        return Deferred.fromCoroutine(self._caught_but_storage(stanza, self._delivered(stanza, stanza.to)))
+
+    async def _caught_but_storage(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # as in `caught`
+            if isinstance(error, StorageError):
+                raise
+            await self._undeliverable(Failure(), stanza)
+
+    def _undeliverable(self, why: Failure, stanza: Stanza, again: Again | None = None) -> Deferred[None]:
+        """Send it back; its home is that of its bounce.  A message waits, if it may be better soon."""
         error = why.value
         if not isinstance(error, StanzaError):
             log.failure("cannot deliver a {name} to {to!r}", why, name=stanza.name, to=stanza.to)
-            passing = isinstance(error, StorageError)  # it may well be better soon
-            error = StanzaError("resource-constraint" if passing else "internal-server-error")
+            if isinstance(error, StorageError):
+                return self._unstored.refused(stanza, again or self._retry)
+            error = StanzaError("internal-server-error")
         return self._router.bounce(stanza, error) or succeed(None)
+
+    def _put_off(self, stanza: Stanza) -> Deferred[None]:
+        return self._router.bounce(stanza, StanzaError("resource-constraint")) or succeed(None)
 
     def _deliver(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
         if self.watch is None:
@@ -413,9 +424,8 @@ class SessionManager:
         take = self.registry.undelivered
         if take is None or account.anonymous:
             raise StanzaError("service-unavailable")
-        home = take(stanza, account)
-        self.fire(MessageStored(account, stanza))
-        return home
+        stored = take(stanza, account) or succeed(None)
+        return stored.addCallback(lambda _: self.fire(MessageStored(account, stanza)))
 
     def shares_presence(self, account: Account, stanza: Stanza, resource: str) -> bool:
         """Whether the sender may know that this resource is online (RFC 6121 §8.5.3.1)."""
@@ -436,15 +446,3 @@ class SessionManager:
 async def _no_verb(noun: str, name: str, _arguments: Mapping[str, object]) -> object:
     """Whoever makes the domain says what operators can do; see `jabberd.hosting.let_operate`."""
     raise KeyError(noun, name)
-
-
-def _others_have(account: Account, stanza: Stanza, since: float) -> bool:
-    """Whether a stanza that one session was to be sent went to the account's other ones as well.
-
-    What was for the lost session alone goes the way of all that is for a resource that is not there.
-    """
-    if stanza.name == "presence":
-        return True
-    if stanza.to is None or stanza.to.resourcepart or _DELAY in stanza.children:
-        return False  # what had waited was for the one session that came
-    return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())

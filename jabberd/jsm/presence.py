@@ -230,8 +230,4 @@ def _priority(stanza: Stanza) -> int:
 
 def _restored(data: bytes) -> Stanza:
     """A stanza that was kept as bytes."""
-    element = parse(data)
-    attrs = {("xml:lang" if name.startswith("{") else name): value for name, value in element.attrib.items()}
-    stanza = Stanza.of("presence", *element)
-    stanza.attrs.update(attrs)
-    return stanza
+    return Stanza.from_element(parse(data))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
+from jabberd.xmpp.element import E, split
 from jabberd.xmpp.errors import STANZA_CONDITIONS, StanzaError
-from jabberd.xmpp.ns import STANZA_ERRORS
+from jabberd.xmpp.ns import CLIENT, STANZA_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST: Final = 5_000  #: that wait for an answer
+_TYPES: Final = frozenset({"auth", "cancel", "continue", "modify", "wait"})
 _PREFIX: Final = f"{{{STANZA_ERRORS}}}"
 
 
@@ -73,6 +75,14 @@ def _stopped(outcome: T, timer: IDelayedCall) -> T:
 
 def _error(stanza: Stanza) -> StanzaError:
     """What an error stanza says (RFC 6120 §8.3); an unknown condition is an undefined one."""
-    conditions = [child.tag.removeprefix(_PREFIX) for error in stanza.element() for child in error]
-    known = [each for each in conditions if each in STANZA_CONDITIONS]
-    return StanzaError(known[0] if known else "undefined-condition")
+    found = stanza.child(f"{{{CLIENT}}}error")
+    error = E(CLIENT, "error") if found is None else found
+    known = [name for child in error if (name := child.tag.removeprefix(_PREFIX)) in STANZA_CONDITIONS]
+    own = next((child for child in error if not child.tag.startswith(_PREFIX)), None)  # §8.3.4
+    return StanzaError(
+        known[0] if known else "undefined-condition",
+        error.findtext(f"{_PREFIX}text", ""),
+        type=error.get("type") if error.get("type") in _TYPES else None,
+        application=None if own is None else split(own.tag),
+        details=None if own is None else own.attrib,
+    )

@@ -30,10 +30,10 @@ class Registrar:
         self._manager = manager
         self._accounts = accounts
 
-    async def create(self, jid: JID, password: str) -> None:
+    async def create(self, jid: JID, password: str, *, registered: bool = False) -> None:
         """See `jabberd.api.Registrar`."""
         with refusals(jid):
-            created = await self._accounts.create(jid.localpart, password)
+            created = await self._accounts.create(jid.localpart, password, registered=registered)
         self._manager.accounts.drop(created)  # it was known not to exist
         self._manager.fire(AccountCreated(created))
 

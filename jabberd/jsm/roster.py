@@ -244,11 +244,12 @@ def removed(rows: Rows, contact: str) -> Changes:
 def shared(rows: Rows, contact: JID, group: str, limits: Limits) -> Changes:
     """Make a contact one who shares presence both ways, in that group; no changes if it is one.
 
+    :param group: empty: none.
     :raises StanzaError: ``resource-constraint`` if the roster is full.
     """
     old = _row(rows, contact)
     _require_room(rows, old, limits)
-    groups = old.groups if group in old.groups else (*old.groups, group)
+    groups = old.groups if group in ("", *old.groups) else (*old.groups, group)
     new = replace(
         old,
         name=old.name or contact.localpart,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import succeed
 from twisted.logger import Logger
 
 from jabberd.api import SessionOpened, Stage
+from jabberd.interfaces import Identity, Security
 from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.stanza import check_iq
 
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.interfaces import Identity, Keeper, Outlet
+    from jabberd.interfaces import Keeper, Outlet
     from jabberd.jsm.account import Account
     from jabberd.jsm.manager import SessionManager
+    from jabberd.xmpp.element import Element
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.stanza import Stanza
@@ -88,7 +91,7 @@ class Session:
     def _caught(self, stanza: Stanza) -> Deferred[None] | None:
         """One of the four places where errors are caught."""
         try:
-            return self._receive(stanza)
+            return self.say(stanza)
         except StanzaError as error:
             self._refuse(stanza, error)
         except Exception:  # noqa: BLE001  # a bug of ours must not cost the client its stream
@@ -96,7 +99,11 @@ class Session:
             self._refuse(stanza, StanzaError("internal-server-error"))
         return None
 
-    def _receive(self, said: Stanza) -> Deferred[None] | None:
+    def say(self, said: Stanza) -> Deferred[None] | None:
+        """Send on its way what the client says; see *Home* in `jabberd.interfaces`.
+
+        :raises StanzaError: it may not, or that cannot be.
+        """
         manager = self.manager
         name = said.name
         to = said.to
@@ -196,3 +203,31 @@ class Session:
         self._end()
         if keeper is not None:
             keeper.ended()
+
+
+class _Nowhere:
+    """The outlet of somebody who speaks for an account and is none of its clients."""
+
+    security = Security()
+    address = ""
+    waits = False
+    queued: Sequence[Stanza] = ()
+
+    def send(self, stanza: Stanza) -> None:
+        """It is for the account's clients."""
+
+    def say(self, element: Element) -> None:
+        """The same."""
+
+    def drained(self) -> Deferred[None]:
+        """Nothing waits."""
+        return succeed(None)
+
+    def close(self, error: StreamError | None = None) -> None:
+        """It is not open."""
+
+
+def spoken(manager: SessionManager, account: Account, stanza: Stanza) -> Deferred[None] | None:
+    """See `jabberd.api.Domain.say`."""
+    speaker = Session(manager, account, account.jid, _Nowhere(), Identity(account.jid.localpart))
+    return speaker.say(stanza)

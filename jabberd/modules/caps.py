@@ -48,7 +48,7 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
         """Nothing is known yet."""
         self._known: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
         self._asking: dict[tuple[str, JID], list[Deferred[frozenset[str] | None]]] = {}
-        self._told: tuple[list[tuple[Module, Settings]], str] = ([], "")
+        self._told: tuple[list[tuple[Module, Settings]], int, str] = ([], 0, "")
 
     # -- of others --------------------------------------------------------------------------------
 
@@ -110,14 +110,22 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
     def _own(self) -> str:
         """The hash of the server, made anew when other modules or settings came."""
         now = [(module, module.config) for module in self.domain.modules]
-        if len(now) != len(self._told[0]) or any(
-            new[0] is not old[0] or new[1] is not old[1] for new, old in zip(now, self._told[0], strict=True)
+        before, changes, ver = self._told
+        if (
+            len(now) != len(before)
+            or changes != self._disco.changes
+            or any(new[0] is not old[0] or new[1] is not old[1] for new, old in zip(now, before, strict=True))
         ):
-            self._told = now, caps.verification(E(INFO, "query", None, *self._about()))
-        return self._told[1]
+            ver = caps.verification(E(INFO, "query", None, *self._about()))
+            self._told = now, self._disco.changes, ver
+        return ver
+
+    @property
+    def _disco(self) -> Disco:
+        return cast("Disco", self.domain.module("disco"))
 
     def _about(self) -> list[Element]:
-        return cast("Disco", self.domain.module("disco")).about_domain()
+        return self._disco.about_domain()
 
 
 def _wanted(info: Element) -> frozenset[str]:

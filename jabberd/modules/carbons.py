@@ -80,7 +80,8 @@ class Carbons(Module, xep=280, version="1.0.1"):
         What an account says to itself reaches them anyway.
         """
         account = session.account
-        if len(account.sessions) > 1 and stanza.to is not None and stanza.to.bare != account.jid:
+        several = len(account.sessions) > 1 or not session.jid.resourcepart  # said by none of them
+        if several and stanza.to is not None and stanza.to.bare != account.jid:
             others = self._others(account, (session,))
             if others and treatment(stanza).copied:
                 shown = stanza

@@ -14,6 +14,7 @@ from jabberd.api import (
     HIDDEN,
     IQ,
     SUBSCRIBER,
+    Apart,
     DomainName,
     E,
     Element,
@@ -25,14 +26,17 @@ from jabberd.api import (
 from jabberd.xmpp.rsm import SET, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Collection
 
-    from jabberd.api import JID, Account
+    from jabberd.api import JID, Account, Answer
     from jabberd.xmpp.rsm import PageWanted
 
 INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
 
+
+_IDENTITY: Final = f"{{{INFO}}}identity"
+_FEATURE: Final = f"{{{INFO}}}feature"
 
 #: What is told of a node; None: nothing.
 Told = Iterable[Element] | None
@@ -82,6 +86,24 @@ class Extends(Protocol):
         """The forms, each with a FORM_TYPE of its own."""
 
 
+@runtime_checkable
+class Delegates(Protocol):
+    """A module that has others describe something in the place of those here (XEP-0355 §7.2)."""
+
+    @property
+    def delegated(self) -> Collection[str]:
+        """The namespaces of which what modules have here is not told."""
+
+    def nested(self, *, account: bool) -> Iterable[Element]:
+        """Identities, features and forms to tell instead, of the domain or of an account."""
+
+    def beyond(self, request: IQ) -> Awaitable[Answer] | None:
+        """Answer what is asked of an account's node that nobody here knows; None: nobody else does.
+
+        So with what belongs to an account itself.
+        """
+
+
 class Disco(Module, xep=30, version="2.5.0"):
     """Describes the domain to anyone, and an account to those who may see its presence (§8).
 
@@ -105,6 +127,13 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     config: Config
 
+    #: How often what is told of the domain has changed by itself.
+    changes = 0
+
+    def changed(self) -> None:
+        """Others tell something else of the domain now: what was made from it is out of date."""
+        self.changes += 1
+
     @answers.get(INFO, "query", to=DOMAIN, by=ANYONE)
     async def domain_info(self, request: IQ) -> Element:
         """What the domain is (§3.1), or a module's node."""
@@ -116,14 +145,16 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     def about_domain(self) -> list[Element]:
         """What it is, with the features of all its modules, and what they tell in forms."""
-        modules = [*self.domain.modules]
-        name = self.config.name or None
+        name, gone = self.config.name or None, self._gone()
+        own = [module for module in self.domain.modules if not _within(module.features, gone)]
         server = [("server", "im")] if self.domain.has_accounts else []
-        identities = [*server, *(each for module in modules for each in module.identities)]
-        forms = [form for each in modules if isinstance(each, Extends) for form in each.extensions()]
+        identities = [*server, *(each for module in own for each in module.identities)]
+        forms = [form for each in own if isinstance(each, Extends) for form in each.extensions()]
+        features = (feature for module in self.domain.modules for feature in module.features)
+        nested = [each for module in self._delegates() for each in module.nested(account=False)]
         return [
             *(E(INFO, "identity", {"category": c, "type": t, "name": name}) for c, t in identities),
-            *_features(feature for module in modules for feature in module.features),
+            *_features(features, gone, nested),
             *forms,
         ]
 
@@ -144,31 +175,43 @@ class Disco(Module, xep=30, version="2.5.0"):
         return _described(request, ITEMS, *(_item(jid, name) for jid, name in services.items()), *more)
 
     @answers.get(INFO, "query", to=ACCOUNT, by=SUBSCRIBER)
-    async def account_info(self, request: IQ) -> Element:
+    def account_info(self, request: IQ) -> Awaitable[Answer] | Apart:
         """A registered or anonymous account with the features of all modules (§3.1), or a module's node."""
-        account = request.account
+        return self._perhaps_apart(self._account_info(request))
+
+    async def _account_info(self, request: IQ) -> Answer:
+        account, gone = request.account, self._gone()
         assert account is not None
         if node := request.payload.get("node"):
             found = [await each.account_node(account, node, request.sender) for each in self._account_nodes()]
-            return _node(INFO, node, found)
-        modules = [*self.domain.modules]
+            elsewhere = await self._beyond(request, found)
+            return _node(INFO, node, found) if elsewhere is None else elsewhere
+        own = [module for module in self.domain.modules if not _within(module.account_features, gone)]
         identities = [
             ("account", "anonymous" if account.anonymous else "registered"),
-            *(each for module in modules for each in module.account_identities),
+            *(each for module in own for each in module.account_identities),
         ]
+        features = (feature for module in self.domain.modules for feature in module.account_features)
+        nested = [each for module in self._delegates() for each in module.nested(account=True)]
         return _described(
             request,
             INFO,
             *(E(INFO, "identity", {"category": c, "type": t}) for c, t in identities),
-            *_features(feature for module in modules for feature in module.account_features),
+            *_features(features, gone, nested),
         )
 
     @answers.get(ITEMS, "query", to=ACCOUNT, by=SUBSCRIBER)
-    async def account_items(self, request: IQ) -> Element:
+    def account_items(self, request: IQ) -> Awaitable[Answer] | Apart:
         """Its available resources (§4.1) and what modules have of it, or what belongs to a module's node."""
+        return self._perhaps_apart(self._account_items(request))
+
+    async def _account_items(self, request: IQ) -> Answer:
         account, node = request.account, request.payload.get("node", "")
         assert account is not None
         found = [await each.account_items(account, node, request.sender) for each in self._account_nodes()]
+        elsewhere = await self._beyond(request, found if node else [])
+        if elsewhere is not None:
+            return elsewhere
         if node:
             return _node(ITEMS, node, found)
         sessions = [each.jid for each in account.sessions.values() if each.presence is not None]
@@ -179,6 +222,28 @@ class Disco(Module, xep=30, version="2.5.0"):
     def no_items(self, request: IQ) -> Element:
         """Nothing, of an account that does not exist or does not tell, with a node or without (§8)."""
         return _described(request, ITEMS)
+
+    # -- what others tell in our place --------------------------------------------------------------
+
+    def _delegates(self) -> list[Delegates]:
+        return [module for module in self.domain.modules if isinstance(module, Delegates)]
+
+    def _gone(self) -> frozenset[str]:
+        return frozenset(each for module in self._delegates() for each in module.delegated)
+
+    def _perhaps_apart(self, told: Awaitable[Answer]) -> Awaitable[Answer] | Apart:
+        """Where others may be asked first, nobody waits for them."""
+        return Apart(told) if self._delegates() else told
+
+    async def _beyond(self, request: IQ, found: Iterable[object]) -> Answer:
+        """What others answer who know more, if nobody here knows; None: nobody does."""
+        if any(each is not None for each in found):
+            return None
+        for module in self._delegates():
+            answer = module.beyond(request)
+            if answer is not None:
+                return await answer
+        return None
 
     def _nodes(self) -> Iterable[Nodes]:
         return (module for module in self.domain.modules if isinstance(module, Nodes))
@@ -202,8 +267,22 @@ async def _now(told: Told | Awaitable[Told]) -> Told:
     return await told if inspect.isawaitable(told) else told
 
 
-def _features(features: Iterable[str]) -> Iterable[Element]:
-    return (E(INFO, "feature", {"var": feature}) for feature in sorted(set(features)))
+def _within(features: Iterable[str], namespaces: frozenset[str]) -> list[str]:
+    """Those that belong to one of the namespaces: its name, or that and what is behind a ``#``."""
+    return [each for each in features if each in namespaces or each.partition("#")[0] in namespaces]
+
+
+def _features(
+    features: Iterable[str], gone: frozenset[str] = frozenset(), nested: Iterable[Element] = ()
+) -> Iterable[Element]:
+    """Those of ours that are not gone, and what is told in their place; each feature once."""
+    own = {*features}
+    own.difference_update(_within(own, gone))
+    theirs = list(nested)
+    own.update(each.get("var", "") for each in theirs if each.tag == _FEATURE)
+    yield from {tuple(sorted(each.items())): each for each in theirs if each.tag == _IDENTITY}.values()
+    yield from (E(INFO, "feature", {"var": feature}) for feature in sorted(own))
+    yield from (each for each in theirs if each.tag not in (_FEATURE, _IDENTITY))
 
 
 def _item(jid: str, name: str | None = None) -> Element:

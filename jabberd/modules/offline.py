@@ -5,6 +5,7 @@ Each is delivered with a note of when it came (XEP-0203).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from jabberd.interfaces import ArchiveRow
 
 DELAY: Final = f"{{{ns.DELAY}}}delay"
+_AGAIN: Final = 1.0  # seconds until a storage that failed is asked again
 BATCH: Final = 25  #: messages that are read, sent and removed at a time
 MOST_COUNTED: Final = 10_000  #: accounts of which is remembered how much waits
 
@@ -96,6 +98,7 @@ class Offline(Module, xep=160, version="1.0.1"):
         """Know nothing yet of what waits."""
         self._loads: dict[str, Deferred[_Load | None]] = {}
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
+        self._given: dict[str, list[ArchiveRow]] = {}  # what has another home, and is stored all the same
 
     @cached_property
     def _others(self) -> list[Waits]:
@@ -143,7 +146,7 @@ class Offline(Module, xep=160, version="1.0.1"):
         return self.messages.append(account.jid, peer, self.now(), stanza.to_standalone())
 
     def _appended(self, _: object, account: Account) -> None:
-        if _receiver(account):  # came while the message was being stored
+        if _receiver(account) or account.jid in self._given:  # came while the message was being stored
             delivered = Deferred.fromCoroutine(self._deliver(account))
             delivered.addErrback(lambda why: self.log.failure("messages were not delivered", why))
 
@@ -192,24 +195,38 @@ class Offline(Module, xep=160, version="1.0.1"):
             while self._news[owner]:
                 self._news[owner] = False
                 await self._empty(account)
+        except StorageError:
+            self.log.failure("what waits for {owner!r} waits for the storage", owner=owner)
+            self.domain.clock.callLater(_AGAIN, self._appended, None, account)
         finally:
             del self._news[owner]
 
     async def _empty(self, account: Account) -> None:
-        """Send in order, no faster than the client reads, and remove only what has another home."""
+        """Send in order, no faster than the client reads, and remove only what has another home.
+
+        What could not be removed is, before anything else is sent: or it would be sent again.
+        """
+        await self._remove(account)
         while _receiver(account) and (rows := await self._waiting(account)):
-            sent: dict[int, Deferred[None] | None] = {}
+            sent: list[tuple[ArchiveRow, Deferred[None] | None]] = []
             for row in rows:
                 session = _receiver(account)
                 if session is None:
                     break
-                sent[row.id] = session.send(self._delayed(row))
+                sent.append((row, session.send(self._delayed(row))))
                 await session.drained()
-            for home in sent.values():
-                if home is not None:
-                    await home
-            await self._taken(account, [row for row in rows if row.id in sent])
+            await self._settled(account, sent)
             self._loads.pop(account.jid, None)
+
+    async def _settled(self, account: Account, sent: list[tuple[ArchiveRow, Deferred[None] | None]]) -> None:
+        """Remove what has another home, and soon: after a power cut it would be sent again."""
+        for row, home in sent:
+            if home is not None and not home.called:
+                with suppress(StorageError):  # then it is tried again below
+                    await self._remove(account)
+                await home
+            self._given.setdefault(account.jid, []).append(row)
+        await self._remove(account)
 
     async def _waiting(self, account: Account) -> list[ArchiveRow]:
         """The oldest of all that wait, wherever they do."""
@@ -218,10 +235,14 @@ class Offline(Module, xep=160, version="1.0.1"):
             rows = sorted(rows + await each.waiting(account, BATCH), key=attrgetter("id"))
         return rows[:BATCH]
 
-    async def _taken(self, account: Account, rows: list[ArchiveRow]) -> None:
+    async def _remove(self, account: Account) -> None:
+        rows = self._given.get(account.jid)
+        if rows is None:
+            return
         for each in self._others:
             await each.taken(account, [row.id for row in rows if row.waiting])
         await self.messages.remove(account.jid, [row.id for row in rows if not row.waiting])
+        del self._given[account.jid]
 
     def _delayed(self, row: ArchiveRow) -> Stanza:
         """With a note of when it came, unless it was delivered before and has one."""

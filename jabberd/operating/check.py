@@ -13,6 +13,7 @@ from jabberd import hosting, loader
 from jabberd.api import JID, Refused, operator
 from jabberd.config import ConfigError
 from jabberd.interfaces import StorageError
+from jabberd.operating import terms
 from jabberd.operating.examine import examine
 from jabberd.operating.findings import Finding, reported
 from jabberd.operating.handshake import places, play
@@ -112,13 +113,13 @@ class Check:
 
         connector = self._federation.connector
         clients = any(each.kind == "c2s" for each in config.settings.listeners)
-        for domain, policy in config.settings.domains.items():
-            if policy.federation != "off":
+        for domain, policy in terms.policies(config.settings).items():
+            if policy.proof != "off":
                 remedy = _SRV.format(service="server", domain=domain, port=5269)
                 found = connector.targets(domain)
                 async for each in places(f"dns {domain}", found, connector.resolver, remedy):
                     yield each
-            if clients:
+            if clients and domain in config.settings.domains:
                 remedy = _SRV.format(service="client", domain=domain, port=5222)
                 found = find_targets(domain, connector.resolver, service="client")
                 async for each in places(f"dns {domain} for clients", found, connector.resolver, remedy):

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from jabberd import hosting
+from jabberd.api import Secret
 from jabberd.settings import Settings
 from jabberd.typed import is_secret
 
@@ -24,10 +25,10 @@ __all__ = ["differences", "only_at_start", "options"]
 _KEY: Final = secrets.token_bytes(32)
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LOGIN_IN_URL: Final = re.compile(r"(?<=//)[^/@]*@")
+_HOSTED: Final = "hosted"  #: the value of a domain's table itself
 #: What is looked at when the server starts, and not again.
 _AT_START: Final = (
     "listeners",
-    "components",
     "storage",
     "control",
     "manhole",
@@ -44,9 +45,10 @@ def options(config: Config) -> dict[str, str | None]:
     :raises ConfigError: the configuration is wrong.
     """
     found = dict(_leaves("", hosting.settings_of(config)))
+    found |= {_below("components", name): _HOSTED for name in config.settings.components}
     for name, domain in config.settings.domains.items():
         table = _below("domains", name)
-        found[table] = "hosted"
+        found[table] = _HOSTED
         for module, settings in hosting.module_settings(config, name, domain.modules, domain.service).items():
             key = _below(f"{table}.modules", module)
             found |= {key: "True", **dict(_leaves(key, settings))}
@@ -58,7 +60,7 @@ def differences(
     now: Mapping[str, str | None], then: Mapping[str, str | None]
 ) -> Iterator[tuple[str, str | None, str | None]]:
     """Option, value now and value then, sorted; of a domain that comes or goes only that."""
-    whole = [f"{name}." for name in now.keys() ^ then.keys() if (now.get(name) or then.get(name)) == "hosted"]
+    whole = [f"{name}." for name in now.keys() ^ then.keys() if (now.get(name) or then.get(name)) == _HOSTED]
     for name in sorted(now.keys() | then.keys()):
         if now.get(name) != then.get(name) and not name.startswith(tuple(whole)):
             yield name, now.get(name), then.get(name)
@@ -81,7 +83,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def _shown(value: Any, key: str = "") -> str:
-    if value and is_secret(key):
+    if value and (isinstance(value, Secret) or is_secret(key)):
         return f"***{hmac.new(_KEY, str(value).encode(), sha256).hexdigest()[:4]}"
     if isinstance(value, Settings):
         value = vars(value)

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from jabberd.router import Router
     from jabberd.settings import ServerSettings, Settings
     from jabberd.streams.clients import ClientFactory
+    from jabberd.streams.components import ComponentFactory
     from jabberd.streams.federation import Federation
     from jabberd.streams.proof import Policy
+    from jabberd.streams.relay import Relay
     from jabberd.streams.servers import ServerFactory
     from jabberd.xmpp.jid import JID
 
@@ -32,6 +34,7 @@ class Parts:
 
     :ivar run: where work is done that takes long.
     :ivar hosts: by domain; it changes in place, for those who look at it.  So do ``policies``.
+    :ivar relay: where clients connect for bytestreams, if there is such a listener.
     :ivar bound: kind, address and port of each listener.
     :ivar let_operate: lets the admins that the settings name operate the ``hosts``.
     """
@@ -48,6 +51,8 @@ class Parts:
     clients: ClientFactory
     servers: ServerFactory
     federation: Federation
+    relay: Relay | None
+    components: ComponentFactory
     bound: Callable[[], Iterable[tuple[str, str, int]]]
     let_operate: Callable[[ServerSettings], None]
 
@@ -56,6 +61,8 @@ class Parts:
 
         :raises ConfigError: its modules cannot work together.
         """
-        return hosting.host_domain(
+        made = hosting.host_domain(
             config, name, modules, self.storage, self.router, self.reactor, self.run, self.secret
         )
+        made.manager.relay = self.relay
+        return made

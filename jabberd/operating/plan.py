@@ -111,6 +111,7 @@ class Plan:
             parts.router.add(name, host.manager)
         for host in self._leaving:
             self._dismiss(host)
+        self._change_components()
         parts.policies.update(terms.policies(self.settings))
         for host in parts.hosts.values():
             hosting.settle(host, self.settings, self._client_trust)
@@ -127,12 +128,15 @@ class Plan:
 
     def _change_streams(self) -> None:
         settings, parts = self.settings, self._parts
+        if parts.relay is not None:
+            parts.relay.patience = settings.limits.negotiation_timeout
         parts.clients.use(terms.client_streams(settings, parts.clients.traffic), settings.limits)
         old = parts.federation.terms
         shared = replace(
             old,
             trust=self._trust,
             streams=terms.server_streams(settings, old.streams.traffic),
+            bidi=settings.federation.bidi,
             unacked=settings.federation.unacknowledged,
             unacked_size=settings.federation.unacknowledged_size,
         )
@@ -142,6 +146,13 @@ class Plan:
         connector = terms.connector(settings, parts.reactor, parts.bound, resolver)
         parts.federation.use(shared, connector, settings.federation)
 
+    def _change_components(self) -> None:
+        """Behind the domains: what was a component may have become one, and the other way."""
+        settings, components = self.settings, self._parts.components
+        for name in [each for each in components.components if each not in settings.components]:
+            self._sever(name)
+        components.use(terms.secrets(settings), terms.server_streams(settings, components.traffic))
+
     def _dismiss(self, host: Host) -> None:
         """End a domain: RFC 6120 §4.9.3.5.  Whoever saw its users' presence learns that they are gone."""
         parts, name, gone = self._parts, host.manager.jid, StreamError("host-gone")
@@ -149,15 +160,20 @@ class Plan:
         host.manager.close_all(gone)
         for client in [each for each in parts.clients.streams if each.host is host.manager]:
             client.close(gone)
+        self._sever(name)
+        parts.router.remove(name)
+        del parts.hosts[name]
+
+    def _sever(self, name: str) -> None:
+        """End what there is between other servers and a domain of ours that is no more."""
+        parts, gone = self._parts, StreamError("host-gone")
         for (ours, _), link in [*parts.federation.links.items()]:
             if ours == name:
                 link.close(gone)
         for server in [*parts.servers.streams]:
             if any(ours == name for ours, _ in server.pairs):
                 server.close(gone)
-        parts.router.remove(name)
         parts.policies.pop(name, None)
-        del parts.hosts[name]
 
 
 async def _started(host: Host) -> None:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from jabberd.config import Config
     from jabberd.operating.shown import Shown
-    from jabberd.settings import ServerSettings
+    from jabberd.settings import Component, Domain, ServerSettings
     from jabberd.streams.spool import Spool
     from jabberd.streams.targets import Resolver
+    from jabberd.xmpp.jid import JID
 
 __all__ = [
     "client_streams",
@@ -31,6 +32,7 @@ __all__ = [
     "connector",
     "federation",
     "policies",
+    "secrets",
     "server_streams",
     "trust",
 ]
@@ -69,11 +71,14 @@ def server_streams(settings: ServerSettings, traffic: Traffic) -> StreamSettings
 
 
 def policies(settings: ServerSettings) -> dict[str, Policy]:
-    """By domain, what it asks of other servers; components do not talk to them."""
-    found: dict[str, Policy] = {name: Policy("off") for name in settings.components}
-    for name, each in settings.domains.items():
-        found[name] = Policy(each.federation, each.require_tls)
-    return found
+    """By domain, those of components too, what it asks of other servers."""
+    ours: dict[JID, Domain | Component] = {**settings.domains, **settings.components}
+    return {name: Policy(each.federation, each.require_tls) for name, each in ours.items()}
+
+
+def secrets(settings: ServerSettings) -> dict[JID, str]:
+    """By domain, what its component shares with us."""
+    return {name: each.secret for name, each in settings.components.items()}
 
 
 def connector(
@@ -117,6 +122,7 @@ def federation(
         secret=sha256(b"dialback " + secret).hexdigest(),
         streams=server_streams(settings, Traffic()),
         clock=reactor,
+        bidi=settings.federation.bidi,
         unacked=settings.federation.unacknowledged,
         unacked_size=settings.federation.unacknowledged_size,
     )

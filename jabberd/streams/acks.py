@@ -13,7 +13,7 @@ from jabberd.xmpp.element import E
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container
 
     from jabberd.streams.parcel import Parcel
     from jabberd.streams.protocol import StreamProtocol
@@ -28,13 +28,17 @@ class Acks:
     """The counts of one stream, and of those that resume it.
 
     :ivar id: by which it is resumed; empty if it cannot be.
+    :ivar issued: the id is ours, so that only the peer can resume.
+    :ivar spent: somebody took what was not acknowledged, to send it anew: nobody can resume any more.
     :ivar unacked: what was sent and not acknowledged, in order.
     :ivar size: its bytes.
     :ivar handled: of the other side's stanzas, all before the first without a home.
     """
 
-    def __init__(self, id: str = "") -> None:
+    def __init__(self, id: str = "", *, issued: bool = False) -> None:
         self.id = id
+        self.issued = issued
+        self.spent = False
         self.unacked: deque[Parcel] = deque()
         self.size = 0
         self.handled = 0
@@ -70,6 +74,7 @@ class Acks:
 
     def taken(self) -> list[Parcel]:
         """All that is not acknowledged; it is the caller's now."""
+        self.spent = True
         left = [*self.unacked]
         self.unacked.clear()
         self.size = 0
@@ -117,7 +122,7 @@ class Acks:
 @dataclass(slots=True)
 class _Entry:
     acks: Acks
-    theirs: str
+    pair: tuple[str, str]
     stream: StreamProtocol
     lost: float | None = None
 
@@ -135,10 +140,18 @@ class Kept:
         self._live: dict[str, _Entry] = {}
         self._lost: OrderedDict[str, _Entry] = OrderedDict()
 
-    def add(self, acks: Acks, theirs: str, stream: StreamProtocol) -> None:
-        """That stream of theirs has these counts now."""
-        self._lost.pop(acks.id, None)
-        self._live[acks.id] = _Entry(acks, theirs, stream)
+    def add(self, acks: Acks, pair: tuple[str, str], stream: StreamProtocol) -> None:
+        """That stream of theirs has these counts.
+
+        :param pair: one of our domains and one of theirs, which they have proved to it.
+        """
+        self._live[acks.id] = _Entry(acks, pair, stream)
+
+    def moved(self, acks: Acks, stream: StreamProtocol) -> None:
+        """Now that stream has them."""
+        entry = self._lost.pop(acks.id, None) or self._live.get(acks.id)
+        if entry is not None:
+            self._live[acks.id] = _Entry(acks, entry.pair, stream)
 
     def lost(self, acks: Acks, stream: StreamProtocol, now: float) -> None:
         """That stream is gone; it may be resumed."""
@@ -154,10 +167,12 @@ class Kept:
     def _is_old(self, entry: _Entry, now: float) -> bool:
         return entry.lost is not None and now - entry.lost > self.limit
 
-    def find(self, id: str, theirs: Iterable[str], now: float) -> tuple[Acks, StreamProtocol] | None:
-        """The counts of that name, if they are of one of these domains, with their last stream."""
+    def find(
+        self, id: str, pairs: Container[tuple[str, str]], now: float
+    ) -> tuple[Acks, StreamProtocol] | None:
+        """The counts of that name, if they are of one of these pairs, with their last stream."""
         entry = self._live.get(id) or self._lost.get(id)
-        if entry is None or entry.theirs not in theirs or self._is_old(entry, now):
+        if entry is None or entry.pair not in pairs or self._is_old(entry, now) or entry.acks.spent:
             return None
         return entry.acks, entry.stream
 

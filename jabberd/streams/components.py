@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from jabberd.api import operator
+from jabberd.api import ComponentConnected, operator
 from jabberd.streams.addresses import Addresses, ip
 from jabberd.streams.lanes import Lanes
 from jabberd.streams.protocol import StreamProtocol, Unwelcome
@@ -20,11 +20,12 @@ from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime
 
+    from jabberd.measure import Traffic
     from jabberd.router import Router
     from jabberd.streams.protocol import StreamSettings
     from jabberd.xmpp.jid import JID
@@ -58,6 +59,23 @@ class Component:
         self.stream.send(stanza)
         return None
 
+    @property
+    def connected(self) -> bool:
+        """See `jabberd.router.Program`."""
+        return self.stream is not None
+
+    def dismiss(self, error: StreamError) -> None:
+        """End its stream, if it is connected; it may come back at once if it knows the secret."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close(error)
+
+    def change(self, secret: str) -> None:
+        """Share another secret with it; whoever has shown the old one has to show the new one."""
+        if not hmac.compare_digest(secret.encode(), self._secret.encode()):
+            self._secret = secret
+            self.dismiss(StreamError("reset", "the secret has changed"))
+
     def knows(self, stream_id: str, proof: str) -> bool:
         """Whether who says this has the secret; compared in constant time."""
         ours = sha1(f"{stream_id}{self._secret}".encode(), usedforsecurity=False).hexdigest()
@@ -87,14 +105,20 @@ class ComponentStream(StreamProtocol):
         self.transport.setTcpKeepAlive(True)  # a component may be silent for long
 
     def on_over(self) -> None:
-        if self.component is not None:
+        if self.component is not None and self.component.stream is self:
             self.component.stream = None
         for stanza in self.unsent():
-            self.door.router.bounce(stanza, StanzaError("remote-server-timeout"))
+            if not self._was_shown(stanza):
+                self.door.router.bounce(stanza, StanzaError("remote-server-timeout"))
+
+    def _was_shown(self, stanza: Stanza) -> bool:
+        """Whether it is presence for the component itself: whoever it is of may not know it (XEP-0356 §2)."""
+        return stanza.name == "presence" and self.component is not None and stanza.to == self.component.jid
 
     def on_end(self, why: str) -> None:
         self.door.closed(self)
-        log.info("{stream}: gone ({why})", stream=self, why=why)
+        if self.component is not None:
+            log.info("{stream}: {domain!r} is gone ({why})", stream=self, domain=self.component.jid, why=why)
 
     def our_header(self) -> bytes:
         if not self.id:
@@ -131,6 +155,7 @@ class ComponentStream(StreamProtocol):
         self.allow(self.settings.after)
         self.write(b"<handshake/>")
         log.info("{stream}: {domain!r} is connected", stream=self, domain=claimed.jid)
+        self.door.tell(ComponentConnected(claimed.jid))
 
     # -- stanzas ------------------------------------------------------------------------------------
 
@@ -168,6 +193,7 @@ class ComponentFactory(Factory):
 
     :param given: by domain, the secret that its component shares with us.
     :param addresses: who comes from where, others than components included.
+    :ivar tell: is told of what happens, for the domains of this server.
     """
 
     noisy = False
@@ -181,13 +207,40 @@ class ComponentFactory(Factory):
         addresses: Addresses,
     ) -> None:
         self.router = router
-        self.components = {str(jid): Component(jid, secret) for jid, secret in given.items()}
+        self.components: dict[str, Component] = {}
         self.streams: set[ComponentStream] = set()
+        self.tell: Callable[[ComponentConnected], None] = lambda _: None
         self._clock = clock
         self._settings = streams
         self._addresses = addresses
-        for name, component in self.components.items():
-            router.add(name, component)
+        self.use(given)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over all streams with components."""
+        return self._settings.traffic
+
+    def use(self, given: Mapping[JID, str], streams: StreamSettings | None = None) -> None:
+        """Serve these components from now on; those that stay as they were notice nothing.
+
+        :param streams: for the streams to come; None: as before.
+        """
+        self._settings = streams or self._settings
+        for name in [each for each in self.components if each not in given]:
+            self._end(name, self.components.pop(name))
+        for jid, secret in given.items():
+            known = self.components.get(jid)
+            if known is not None:
+                known.change(secret)
+            else:
+                self.components[jid] = component = Component(jid, secret)
+                self.router.add(jid, component)
+
+    def _end(self, name: str, component: Component) -> None:
+        """RFC 6120 §4.9.3.5; a domain of that name may have taken its place already."""
+        if self.router.routes.get(name) is component:
+            self.router.remove(name)
+        component.dismiss(StreamError("host-gone"))
 
     def buildProtocol(self, addr: IAddress | None) -> ComponentStream | Unwelcome:
         address = ip(addr)

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from jabberd.settings import Federation as Settings
     from jabberd.streams.acks import Acks
     from jabberd.streams.connect import Connector
+    from jabberd.streams.incoming import IncomingStream
+    from jabberd.streams.intake import Inside
+    from jabberd.streams.managed import ManagedStream
     from jabberd.streams.parcel import Parcel
     from jabberd.streams.s2s import Terms
     from jabberd.streams.spool import Spool
@@ -53,7 +56,7 @@ _LOST: Final = (ConnectionClosed, SSL.Error, CancelledError)
 class Federation:
     """See above.  Implements `jabberd.interfaces.Route`.
 
-    :ivar bounce: sends a stanza back with an error: the router's, to be set before the first stanza.
+    :ivar inside: where stanzas of other servers go, and what is sent back: the router.
     :ivar connector: how their servers are found.
     :ivar homeless_size: bytes of all stanzas that have no home yet.
     :ivar verifying: keys of others that are asked about just now.
@@ -62,7 +65,7 @@ class Federation:
     :ivar setbacks: the last failures of those that there were, by pair.
     """
 
-    bounce: Callable[[Stanza, StanzaError], Deferred[None] | None]
+    inside: Inside
 
     def __init__(self, terms: Terms, connector: Connector, settings: Settings, spool: Spool) -> None:
         self.terms = terms
@@ -73,6 +76,7 @@ class Federation:
         self.connector = connector
         self.homeless_size = 0
         self.verifying = 0
+        self._turned: dict[Pair, IncomingStream] = {}  # streams of theirs that stanzas may go back on
         self._idle: dict[Pair, Link] = {}  # nothing but a failure to remember, oldest first
         self._unfinished: Counter[JID] = Counter()  # links by those who began them
         self._closing = False
@@ -84,6 +88,10 @@ class Federation:
     def clock(self) -> IReactorTime:
         """What time it is."""
         return self.terms.clock
+
+    def join(self, inside: Inside) -> None:
+        """Hand on there what comes in, and what goes back; before the first stanza."""
+        self.inside = inside
 
     def use(self, terms: Terms, connector: Connector, settings: Settings) -> None:
         """Have other terms for the streams to come, and other limits for all links."""
@@ -179,7 +187,7 @@ class Federation:
         if self._closing and parcel.stanza.name == "message":
             self._kept.append(self.spool.write(parcel))
             return
-        home = self.bounce(parcel.stanza, error)
+        home = self.inside.bounce(parcel.stanza, error)
         if home is None:
             parcel.settle()
         else:
@@ -215,20 +223,23 @@ class Federation:
             try:
                 self._link(stanza).send_again(stanza, row)
             except StanzaError as error:
-                self.bounce(stanza, error)
+                self.inside.bounce(stanza, error)
                 self.spool.remove(domain, row.id)
 
-    def open(self, pair: Pair, before: Acks | None) -> Deferred[OutgoingStream]:
+    def open(self, pair: Pair, before: Acks | None) -> Deferred[ManagedStream]:
         """See `jabberd.streams.link.Switchboard`."""
+        turned = self._turned.get(pair)
+        if turned is not None and not turned.ended and turned.rider is None:
+            return succeed(turned)
         return Deferred.fromCoroutine(self._authenticated(pair, before))
 
-    async def _authenticated(self, pair: Pair, before: Acks | None) -> OutgoingStream:
+    async def _authenticated(self, pair: Pair, before: Acks | None) -> ManagedStream:
         policy = self.terms.hosted(pair.ours)
         if policy is None:
             raise LinkError("remote-server-timeout", f"{pair.ours} is not hosted here any more")
         stream = await self._connected(pair, policy)
         try:
-            await stream.authenticate()
+            await stream.authenticate(self.inside)
             await stream.manage(before)
         except _LOST as error:
             if not stream.ended:
@@ -267,6 +278,18 @@ class Federation:
         return stream
 
     # -- for incoming streams -----------------------------------------------------------------------
+
+    def turned(self, stream: IncomingStream, pair: Pair) -> None:
+        """See `jabberd.streams.incoming.Door`: what waits for that pair takes it."""
+        self._turned[pair] = stream
+        link = self.links.get(pair)
+        if link is not None:
+            link.retry()
+
+    def closed(self, stream: IncomingStream) -> None:
+        """See `jabberd.streams.incoming.Door`."""
+        for pair in [pair for pair in stream.turned if self._turned.get(pair) is stream]:
+            del self._turned[pair]
 
     async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
         """See `jabberd.streams.incoming.Door`: on a connection of its own, which ends with the answer."""

@@ -2,7 +2,8 @@
 
 Who may write to whom is kept as pairs of domains, each proved by itself: by SASL EXTERNAL with the
 certificate of the TLS handshake (XEP-0178), or by Server Dialback (XEP-0220), as the policy of *our*
-domain has it.  One stream may carry several pairs.
+domain has it.  One stream may carry several pairs; where it is turned around (XEP-0288), stanzas of the
+first go back on it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from twisted.logger import Logger
 
 from jabberd.streams.acks import failed
 from jabberd.streams.exchange import Exchange
-from jabberd.streams.lanes import Lanes
+from jabberd.streams.intake import Inside, Intake
 from jabberd.streams.managed import ManagedStream
 from jabberd.streams.proof import Offer, Pair, offer
 from jabberd.streams.s2s import Terms, domain_of
 from jabberd.xmpp import ns, sasl, stream
 from jabberd.xmpp.dialback import Dialback, is_key
 from jabberd.xmpp.element import E, serialize
-from jabberd.xmpp.errors import StanzaError, StreamError, XMPPError
-from jabberd.xmpp.stanza import check_iq
+from jabberd.xmpp.errors import StreamError, XMPPError
+from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from jabberd.streams.proof import Policy
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.errors import SASLFailure
-    from jabberd.xmpp.jid import JID
     from jabberd.xmpp.parser import Header, Nonza
     from jabberd.xmpp.stanza import Stanza
 
@@ -57,14 +57,8 @@ class NotVerifiedError(XMPPError):
         self.condition = condition
 
 
-class Door(Protocol):
+class Door(Inside, Protocol):
     """What incoming streams share beside their terms."""
-
-    def route(self, stanza: Stanza) -> Deferred[None] | None:
-        """Hand on what came in; see *Home* in `jabberd.interfaces`."""
-
-    def bounce(self, stanza: Stanza, error: StanzaError) -> Deferred[None] | None:
-        """Tell the sender why its stanza goes no further."""
 
     async def verify(self, pair: Pair, stream_id: str, key: str, address: str) -> bool:
         """Ask the authoritative server of ``pair.theirs`` whether it sent this key (XEP-0220 §2.1.2).
@@ -76,6 +70,9 @@ class Door(Protocol):
     def kept(self) -> Kept:
         """What was acknowledged on streams that may be resumed."""
 
+    def turned(self, stream: IncomingStream, pair: Pair) -> None:
+        """Stanzas of that pair may go back on that stream (XEP-0288)."""
+
     def closed(self, stream: IncomingStream) -> None:
         """That stream is gone."""
 
@@ -84,6 +81,7 @@ class IncomingStream(ManagedStream):
     """One stream that another server opened.
 
     :ivar pairs: those proved on this stream, each with the proof: ``certificate`` or ``dialback``.
+    :ivar turned: that one of them which stanzas may go back for, if it is so (XEP-0288).
     """
 
     receiving: ClassVar[bool] = True
@@ -100,7 +98,8 @@ class IncomingStream(ManagedStream):
         self._failures = 0
         self._authenticated = False
         self._verifying: set[Pair] = set()
-        self._lanes = Lanes(door.route)
+        self._intake = Intake(door, self.pairs, self)
+        self.turned: list[Pair] = []
         self._nonzas: dict[str, Callable[[Nonza], Deferred[None] | None]] = {
             f"{{{ns.TLS}}}starttls": self._starttls,
             f"{{{ns.SASL}}}auth": self._auth,
@@ -108,6 +107,7 @@ class IncomingStream(ManagedStream):
             f"{{{ns.SASL}}}abort": self._sasl.abort,
             f"{{{ns.DIALBACK}}}result": self._dialback,
             f"{{{ns.DIALBACK}}}verify": self._dialback,
+            f"{{{ns.BIDI}}}bidi": self._bidi,
             f"{{{ns.SM}}}enable": self._enable,
             f"{{{ns.SM}}}resume": self._resume,
             f"{{{ns.SM}}}a": self.on_a,
@@ -170,6 +170,7 @@ class IncomingStream(ManagedStream):
             can_encrypt=self.terms.contexts is not None,
             vouched=encrypted and self._theirs is not None and self.vouched(self._theirs),
             authenticated=self._authenticated,
+            bidi=self.terms.bidi,
         )
 
     def on_nonza(self, nonza: Nonza) -> Deferred[None] | None:
@@ -194,6 +195,7 @@ class IncomingStream(ManagedStream):
             self.write(serialize(E(ns.TLS, "failure")))
             self.close()  # RFC 6120 §5.4.2.2
             return
+        self.bidi = False  # TLS comes first (XEP-0288 §2)
         self.write(serialize(E(ns.TLS, "proceed")))
         self.restart()
         self.transport.startTLS(self.terms.contexts.acceptor(self._ours))
@@ -232,6 +234,7 @@ class IncomingStream(ManagedStream):
 
     def _admit(self, pair: Pair, proof: str) -> None:
         if not self.pairs:
+            self.proof = proof
             self.negotiated()
             self.allow(self.settings.after)
         self.pairs[pair] = proof
@@ -323,13 +326,14 @@ class IncomingStream(ManagedStream):
     def _enable(self, nonza: Nonza) -> None:
         if self._unproved():
             return
-        self.enable(self.door.kept, next(iter(self.pairs))[1], nonza.element())
+        self.enable(self.door.kept, next(iter(self.pairs)), nonza.element())
+        self._turn_around()
 
     def _resume(self, nonza: Nonza) -> Deferred[None] | None:
         if self._unproved():
             return None
-        theirs = {theirs for _, theirs in self.pairs}
-        return Deferred.fromCoroutine(self.resume(self.door.kept, theirs, nonza.element()))
+        resuming = Deferred.fromCoroutine(self.resume(self.door.kept, self.pairs, nonza.element()))
+        return resuming.addCallback(lambda _: self._turn_around() if self.acks is not None else None)
 
     def _unproved(self) -> bool:
         """Nothing is counted before the peer has proved who it is (§3)."""
@@ -340,49 +344,25 @@ class IncomingStream(ManagedStream):
     # -- stanzas ------------------------------------------------------------------------------------
 
     def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
-        return self.count(self._take_in(stanza))
+        home = self.count(self._intake.take(stanza))
+        if self.bidi:
+            self._turn_around()
+        return home
 
-    def _take_in(self, stanza: Stanza) -> Deferred[None] | None:
-        if not self.pairs:
-            raise StreamError("not-authorized")  # RFC 6120 §4.3.5
-        if not (stanza.attrs.get("to") and stanza.attrs.get("from")):
-            raise StreamError("improper-addressing")  # RFC 6120 §8.1.1.2, §8.1.2.2
-        try:
-            sender = stanza.sender
-        except StanzaError:
-            self._from_nowhere(stanza)
-            return None
-        try:
-            to = stanza.to
-        except StanzaError as error:
-            return self._to_nowhere(stanza, error)
-        assert sender is not None
-        assert to is not None
-        if (to.domainpart, sender.domainpart) not in self.pairs:
-            raise self._not_proved(sender)
-        if stanza.name == "iq":
-            try:
-                check_iq(stanza)
-            except StanzaError as error:
-                return self.door.bounce(stanza, error)
-        return self._lanes.take(stanza)
+    # -- both ways (XEP-0288) -----------------------------------------------------------------------
 
-    def _not_proved(self, sender: JID) -> StreamError:
-        """RFC 6120 §8.1.2.2, rule 2; and §8.1.1.2, rule 2, where the sender is proved to another domain."""
-        if any(theirs == sender.domainpart for _, theirs in self.pairs):
-            return StreamError("host-unknown")
-        return StreamError("invalid-from")
+    def _bidi(self, _: Nonza) -> None:
+        assert self._offer is not None
+        if not self._offer.bidi or self.pairs:
+            raise StreamError("policy-violation", "stanzas go one way on this stream")
+        self.bidi = True
 
-    def _from_nowhere(self, stanza: Stanza) -> None:
-        """Nobody can be told, and to end the stream would punish all for one: peers know newer characters."""
-        log.info("{stream}: a stanza from no address: {sender!r}", stream=self, sender=stanza.attrs["from"])
+    def _turn_around(self) -> None:
+        """Let stanzas go back on it: to the domain that was proved first, and to no other (§2).
 
-    def _to_nowhere(self, stanza: Stanza, error: StanzaError) -> Deferred[None] | None:
-        """The domain answers, since the one addressed cannot be named."""
-        sender = stanza.sender
-        assert sender is not None
-        ours = next((ours for ours, theirs in self.pairs if theirs == sender.domainpart), None)
-        if ours is None:
-            raise StreamError("invalid-from")
-        named: JID | None = domain_of(ours)
-        return self.door.bounce(stanza.with_attrs(to=named), error)
+        Not before its first stanza, or its wish that stanzas be acknowledged, which comes before that.
+        """
+        if self.bidi and not self.turned and self.pairs:
+            pair = next(Pair(*map(JID.parse, pair)) for pair in self.pairs)
+            self.turned.append(pair)
+            self.door.turned(self, pair)

@@ -9,6 +9,9 @@ to remember.  Every stanza is in the queue, or on the stream, or on its way back
   ``queue_age``; else they go back at once, until the rest is over;
 * *idle*, after the rest: the failure is remembered, and the next stanza opens the link.
 
+A stream is ours, or one of theirs that is turned around (XEP-0288): whichever the switchboard gives.  We
+resume ours; theirs they resume, which is waited for a while.
+
 When a stream is lost, what has no home yet waits for the next one, which resumes the old one if the peer
 acknowledges and remembers it.  If it does not, what was not acknowledged is sent again, though it may have
 arrived; when there is no next stream in time it goes back to its sender, though it may have arrived: XEP-0198
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from jabberd.interfaces import ArchiveRow
     from jabberd.settings import Federation as Settings
     from jabberd.streams.acks import Acks
-    from jabberd.streams.outgoing import OutgoingStream
+    from jabberd.streams.managed import ManagedStream
     from jabberd.streams.proof import Pair
     from jabberd.streams.spool import Spool
     from jabberd.xmpp.errors import StreamError
@@ -50,6 +53,8 @@ __all__ = ["Link", "Setback", "Switchboard"]
 log = Logger()
 
 _REMEMBERED: Final = 300.0  # seconds that a failure lengthens the rest after the next
+_GRACE: Final = 10.0  # seconds in which the peer may resume its stream, and we ours for what it sends
+_DEAD: Final = 15.0  # seconds that errors wait for a server that was never reached
 _ENVELOPE: Final = 300  # bytes that a stanza has around its payload, more or less
 
 
@@ -73,8 +78,8 @@ class Switchboard(Protocol):
     @property
     def spool(self) -> Spool: ...
 
-    def open(self, pair: Pair, before: Acks | None) -> Deferred[OutgoingStream]:
-        """Connect and prove ourselves; fails with `LinkError`.
+    def open(self, pair: Pair, before: Acks | None) -> Deferred[ManagedStream]:
+        """Turn a stream of theirs around, or connect and prove ourselves; fails with `LinkError`.
 
         :param before: what was acknowledged on the last stream, to go on from there.
         """
@@ -123,7 +128,7 @@ class Link:
 
     def __init__(self, board: Switchboard, pair: Pair) -> None:
         self.pair = pair
-        self.stream: OutgoingStream | None = None
+        self.stream: ManagedStream | None = None
         self.failure: LinkError | None = None
         self.setback: Setback | None = None
         self.begun_by: JID | None = None
@@ -134,6 +139,8 @@ class Link:
         self._size = 0  # of the queue
         self._before: Acks | None = None  # of the stream that was lost, with what was not acknowledged
         self._lost = 0.0  # when the stream was lost
+        self._reached = False  # it was up at least once
+        self._owed = False  # there may be something for us on the stream that was lost
         self._used = 0.0
         self._failures = 0
         self._closing: StreamError | None = None
@@ -240,7 +247,7 @@ class Link:
             self._size -= parcel.size
             self._put_on(self.stream, parcel)
 
-    def _put_on(self, stream: OutgoingStream, parcel: Parcel) -> None:
+    def _put_on(self, stream: ManagedStream, parcel: Parcel) -> None:
         """Send it; what is larger than the peer takes goes back, and costs nobody the stream."""
         most = stream.too_large(parcel.stanza)
         if most:
@@ -282,10 +289,22 @@ class Link:
             parcel = self._queue.popleft()
             self._size -= parcel.size
             self._bounce([parcel], self._too_long())
+        if not self._reached:
+            self._drop_errors(self._clock.seconds() - _DEAD)
         for parcel in self.homeless():
             if parcel.at > late:
                 break
             self._board.spool.write(parcel)
+
+    def _drop_errors(self, before: float) -> None:
+        """Let go of errors that have waited since: nothing comes back for an error (RFC 6120 §8.3.1)."""
+        queue, self._queue = self._queue, deque()
+        for parcel in queue:
+            if parcel.at < before and parcel.stanza.type == "error":
+                self._size -= parcel.size
+                parcel.settle()
+            else:
+                self._queue.append(parcel)
 
     def _too_long(self) -> LinkError:
         return self.failure or LinkError("remote-server-timeout", "no answer so far", passing=True)
@@ -304,13 +323,13 @@ class Link:
         self._attempt = self._board.open(self.pair, self._before).addCallbacks(self._opened, self._not_opened)
         self._attempt.addErrback(lambda why: log.failure("{link}: a mistake", why, link=self))
 
-    def _opened(self, stream: OutgoingStream) -> None:
+    def _opened(self, stream: ManagedStream) -> None:
         self._opening = False
         before, self._before = self._before, None
         if before is not None and stream.acks is not before:
             self._put_back(before.taken())
         self.stream, self.failure, self._failures = stream, None, 0
-        stream.rider = self
+        stream.rider, self._reached, self._owed = self, True, False
         self._board.finished(self)
         stream.negotiated()
         self._used = self.since = self._clock.seconds()
@@ -345,7 +364,8 @@ class Link:
             self._resting.start(_rest(self._failures))
 
     def _rested(self) -> None:
-        if self._queue or self._sent:
+        self._owed = self._owed and self._clock.seconds() < self._lost + _GRACE
+        if self._queue or self._sent or self._owed:
             self._open()
         else:
             self._before = None
@@ -358,11 +378,19 @@ class Link:
         if self.stream is None:
             self._board.forget(self)
             return
-        left = self._used + self._board.settings.idle_timeout - self._clock.seconds()
-        if left > 0:
-            self._idling.start(left)
+        timeout = self._board.settings.idle_timeout
+        left = max(self._used, self.stream.used) + timeout - self._clock.seconds()
+        if left > 0 or (self.stream.receiving and self._sent):
+            self._idling.start(max(left, timeout / 2))
+        elif self.stream.receiving:  # it is theirs to end
+            self.stream.rider, self.stream = None, None
+            self._board.forget(self)
         else:
             self.stream.finish()
+
+    def moved(self, stream: ManagedStream) -> None:
+        """See `jabberd.streams.managed.Rider`."""
+        self.stream = stream
 
     def gone(self, why: str, left: list[Parcel]) -> None:
         """See `jabberd.streams.managed.Rider`: it waits for the next stream, unless the peer was given up."""
@@ -374,8 +402,12 @@ class Link:
         lost = stream.failure or LinkError("remote-server-timeout", why, passing=True)
         if stream.gave_up or self._closing:
             self._bounce(self._left(), lost)
-        if self._queue or self._sent:
+        resumable = stream.lost and stream.bidi and stream.acks is not None and bool(stream.acks.id)
+        self._owed = resumable and not stream.receiving
+        if self._queue or self._sent or (self._owed and not self._closing):
             self._fail(lost)
+            if resumable and stream.receiving and not self._closing:
+                self._resting.start(_GRACE)
         else:
             self._board.forget(self)
 

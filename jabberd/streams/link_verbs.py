@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jabberd.api import JID, Refused, operator
 from jabberd.streams.connect import RemoteServerError
+from jabberd.streams.outgoing import OutgoingStream
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.timestamp import to_stamp
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from jabberd.streams.federation import Federation
     from jabberd.streams.incoming import IncomingStream
     from jabberd.streams.link import Link, Setback
-    from jabberd.streams.protocol import StreamProtocol
+    from jabberd.streams.managed import ManagedStream
     from jabberd.streams.servers import ServerFactory
 
 __all__ = ["LinkVerbs", "outlook"]
@@ -37,7 +38,8 @@ class LinkVerbs:
 
         ``state`` of a link ``out`` is `jabberd.streams.link`'s; ``in`` it is ``up``, or ``opening`` before
         the other server has proved who it is.  ``proof`` is how we proved ourselves (out) or they did (in).
-        ``queue`` counts the stanzas that wait for a link.
+        ``queue`` counts the stanzas that wait for a link.  ``bidi``: stanzas go both ways on that stream, and
+        so it is listed twice (XEP-0288).
         """
         rows = [*map(_out, self._links(domain)), *self._incoming(domain)]
         return sorted(rows, key=lambda row: (str(row["theirs"]), str(row["ours"]), str(row["way"])))
@@ -146,6 +148,10 @@ class LinkVerbs:
                     yield _in(stream, ours, theirs, proof)
             if not stream.pairs and domain is None:
                 yield _in(stream, None, None, None)
+        for link in self._links(domain):
+            if isinstance(link.stream, OutgoingStream):
+                for (ours, theirs), proof in link.stream.pairs.items():
+                    yield _in(link.stream, ours, theirs, proof)
 
 
 def outlook(federation: Federation, ours: JID, theirs: JID) -> str:
@@ -175,7 +181,7 @@ def _out(link: Link) -> dict[str, object]:
     }
 
 
-def _in(stream: IncomingStream, ours: str | None, theirs: str | None, proof: str | None) -> dict[str, object]:
+def _in(stream: ManagedStream, ours: str | None, theirs: str | None, proof: str | None) -> dict[str, object]:
     return {
         "theirs": theirs,
         "way": "in",
@@ -188,11 +194,16 @@ def _in(stream: IncomingStream, ours: str | None, theirs: str | None, proof: str
     }
 
 
-def _connection(stream: StreamProtocol | None) -> dict[str, object]:
+def _connection(stream: ManagedStream | None) -> dict[str, object]:
     if stream is None:
-        return {"address": None, "tls": None, "cipher": None}
+        return {"bidi": None, "address": None, "tls": None, "cipher": None}
     security = stream.security
-    return {"address": stream.address, "tls": security.version or None, "cipher": security.cipher or None}
+    return {
+        "bidi": stream.bidi,
+        "address": stream.address,
+        "tls": security.version or None,
+        "cipher": security.cipher or None,
+    }
 
 
 def _stamp(seconds: float) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from jabberd.streams.acks import Acks, count_of, failed
@@ -22,10 +23,16 @@ from jabberd.xmpp.element import E, serialize
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from twisted.python.failure import Failure
+
     from jabberd.streams.acks import Kept
     from jabberd.streams.parcel import Parcel
+    from jabberd.streams.proof import LinkError
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.parser import Nonza
+    from jabberd.xmpp.stanza import Stanza
 
 __all__ = ["ManagedStream", "Rider"]
 
@@ -47,13 +54,22 @@ class Rider(Protocol):
     def go_on(self) -> None:
         """There is room for more."""
 
+    def moved(self, stream: ManagedStream) -> None:
+        """The peer goes on with another stream; what was sent on the last one is on it."""
+
 
 class ManagedStream(ServerStream):
-    """What both directions have in common.
+    """What both directions have in common, and all that is needed where stanzas go both ways (XEP-0288).
 
+    :ivar bidi: stanzas go both ways, once the peer is authenticated.
+    :ivar proof: how the one who opened it proved itself: ``certificate`` or ``dialback``; empty until then.
+    :ivar failure: what the peer said was wrong, if it did.
+    :ivar lost: the connection broke: neither side had ended the stream.
+    :ivar used: when the peer's last stanza came, by the clock.
     :ivar acks: what is acknowledged on this stream; None if nothing is.
     :ivar gave_up: the peer did not read or acknowledge, and the connection was cut.
-    :ivar owing: since when the peer has acknowledged nothing of what it has got; None: it owes nothing.
+    :ivar owing: since when the peer has acknowledged (or at least read) nothing of what it was sent; None: it
+        owes nothing.
     :ivar rider: who sends on it, once it is authenticated.
     """
 
@@ -62,6 +78,11 @@ class ManagedStream(ServerStream):
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
         self.acks: Acks | None = None
+        self.bidi = False
+        self.proof = ""
+        self.failure: LinkError | None = None
+        self.lost = False
+        self.used = 0.0
         self.gave_up = False
         self.owing: float | None = None
         self.rider: Rider | None = None
@@ -81,7 +102,7 @@ class ManagedStream(ServerStream):
 
     def room(self, size: int) -> bool:
         """Whether so many more bytes may be sent before some of what was is acknowledged."""
-        if self._again or self._unread + size > self.settings.unread // 2:
+        if self.ended or self._again or self._unread + size > self.settings.unread // 2:
             return False
         acks, terms = self.acks, self.terms
         return acks is None or (len(acks.unacked) < terms.unacked and acks.size + size <= terms.unacked_size)
@@ -89,10 +110,10 @@ class ManagedStream(ServerStream):
     def send(self, parcel: Parcel) -> None:
         """Send a stanza on an authenticated stream."""
         self.settings.traffic.sent[parcel.stanza.name] += 1
+        if self.owing is None:
+            self.owing = self.clock.seconds()
         if self.acks is not None:
             self.acks.sent(parcel)
-            if self.owing is None:
-                self.owing = self.clock.seconds()
             self.write(parcel.stanza.to_scope(ns.SERVER))
             self._news = True
             if not self._asked:
@@ -113,6 +134,8 @@ class ManagedStream(ServerStream):
             return
         for _ in range(self._departed):
             self._departing.popleft().settle()
+        if self._departed and self.acks is None:
+            self.owing = self.clock.seconds() if self._departing else None
         self._departed = len(self._departing)
         if self._departed and not self.ended:
             self._turn.start(0)
@@ -132,7 +155,11 @@ class ManagedStream(ServerStream):
     @property
     def homeless(self) -> list[Parcel]:
         """What was sent and has no home yet, in order."""
-        return [*(self._departing if self.acks is None else self.acks.unacked)]
+        return [*self._departing, *(self.acks.unacked if self.acks is not None else ())]
+
+    def too_large(self, stanza: Stanza) -> int:  # noqa: ARG002  # whoever opened a stream does not say (XEP-0478 §4)
+        """How many bytes the peer takes at most, if the stanza is larger; else 0."""
+        return 0
 
     # -- what the peer acknowledges -----------------------------------------------------------------
 
@@ -160,6 +187,7 @@ class ManagedStream(ServerStream):
 
     def count(self, home: Deferred[None] | None) -> Deferred[None] | None:
         """Count a stanza of the peer's, when it has a home; see `jabberd.interfaces`."""
+        self.used = self.heard
         if self.acks is not None:
             self.acks.received(home)
             if home is not None:
@@ -185,43 +213,51 @@ class ManagedStream(ServerStream):
 
     # -- as the one who was connected to ------------------------------------------------------------
 
-    def enable(self, kept: Kept, theirs: str, request: Element) -> None:
+    def enable(self, kept: Kept, pair: tuple[str, str], request: Element) -> None:
         """Start to count (§3)."""
         if self.acks is not None:
             self.write(serialize(failed("unexpected-request")))
             raise StreamError("policy-violation", "stream management is enabled already")
         resumable = request.get("resume") in ("true", "1")
-        self.acks = Acks(secrets.token_urlsafe(18) if resumable else "")
+        self.acks = Acks(secrets.token_urlsafe(18) if resumable else "", issued=True)
         attrs: dict[str, str | None] = {}
         if resumable:
-            kept.add(self.acks, theirs, self)
+            kept.add(self.acks, pair, self)
             attrs = {"id": self.acks.id, "resume": "true", "max": str(int(kept.limit))}
         self.write(serialize(E(ns.SM, "enabled", attrs)))
 
-    async def resume(self, kept: Kept, theirs: set[str], request: Element) -> None:
+    async def resume(self, kept: Kept, pairs: Container[tuple[str, str]], request: Element) -> None:
         """Go on with the counts of a stream that was lost (§5); unknown and foreign ones look the same.
 
-        What came on that stream and has no home yet is waited for: else the peer would say it again.
+        What came on that stream and has no home yet is waited for: else the peer would say it again.  What
+        went the other way cannot go on where stanzas go one way only.
         """
-        found = kept.find(request.get("previd", ""), theirs, self.clock.seconds())
-        if self.acks is not None or found is None:
+        found = kept.find(request.get("previd", ""), pairs, self.clock.seconds())
+        if self.acks is not None or found is None or (found[0].unacked and not self.bidi):
             self.write(serialize(failed("unexpected-request" if self.acks else "item-not-found")))
             return
         acks, old = found
         count = count_of(request)
         old.close(StreamError("conflict", "resumed on another connection"))
-        try:
-            await acks.all_home().addTimeout(_ALL_HOME, self.clock)
-        except DeferredTimeoutError:
-            log.info("{stream}: resumed before all that came had a home", stream=self)
+        await self.homes(acks)
         if self.ended:
             return
         acks.resumed()
         acks.acknowledged(count)
         self.acks, self._answered = acks, acks.handled
-        kept.add(acks, next(iter(theirs)), self)
+        kept.moved(acks, self)
+        if self.bidi and isinstance(old, ManagedStream) and old.rider is not None:
+            self.rider, old.rider = old.rider, None
+            self.rider.moved(self)
         self.write(serialize(E(ns.SM, "resumed", {"previd": acks.id, "h": str(acks.handled)})))
         self.say_again()
+
+    async def homes(self, acks: Acks) -> None:
+        """Wait until all that came on a stream that was lost has a home: what has none is said again."""
+        try:
+            await acks.all_home().addTimeout(_ALL_HOME, self.clock)
+        except DeferredTimeoutError:
+            log.info("{stream}: resumed before all that came had a home", stream=self)
 
     def say_again(self) -> None:
         """Send what was not acknowledged before."""
@@ -258,13 +294,18 @@ class ManagedStream(ServerStream):
         for timer in (self._asking, self._answering, self._ending):
             timer.stop()
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = not self.ended
+        super().connectionLost(reason)
+
     def on_end(self, why: str) -> None:
         self._turn.stop()
-        left = [*self._departing] if self.acks is None else []
+        left = [*self._departing]
         self._departing.clear()
         self._outbox.clear()
-        if self.rider is not None:
-            self.rider.gone(why, left)
+        rider, self.rider = self.rider, None
+        if rider is not None:
+            rider.gone(why, left)
 
     def abort(self) -> None:
         """See `StreamProtocol`: whoever cuts the connection gives the peer up."""

@@ -11,12 +11,13 @@ from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from jabberd.streams import vouch
 from jabberd.streams.acks import Acks, count_of
+from jabberd.streams.intake import Intake
 from jabberd.streams.managed import ManagedStream
 from jabberd.streams.proof import LinkError, Offered, next_step
 from jabberd.streams.s2s import Terms, Timer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
+    from jabberd.streams.intake import Inside
     from jabberd.streams.proof import Pair, Policy, Step
     from jabberd.xmpp.parser import Header, Nonza
     from jabberd.xmpp.stanza import Stanza
@@ -57,8 +59,7 @@ class OutgoingStream(ManagedStream):
 
     :ivar secured: fires when the peer has offered what follows on a stream as safe as the policy
         wants; fails with `LinkError`, or with what the connection was lost for.
-    :ivar proof: how we proved ourselves: ``certificate`` or ``dialback``; empty until then.
-    :ivar failure: what the peer said was wrong, if it did.
+    :ivar pairs: its own, once stanzas may come in on it (XEP-0288), with what proves the peer.
     """
 
     receiving: ClassVar[bool] = False
@@ -69,8 +70,6 @@ class OutgoingStream(ManagedStream):
         self.pair = pair
         self.policy = policy
         self.secured: Deferred[None] = Deferred()
-        self.proof = ""
-        self.failure: LinkError | None = None
         self._direct = direct
         self._patience = patience
         self._stalled = Timer(self.clock, self._stall)
@@ -79,6 +78,8 @@ class OutgoingStream(ManagedStream):
         self._request: Dialback | None = None
         self._said: Dialback | None = None
         self._before: Acks | None = None
+        self._intake: Intake | None = None
+        self.pairs: dict[tuple[str, str], str] = {}
         self._nonzas: dict[str, Callable[[Nonza], None]] = {
             f"{{{ns.STREAM}}}features": self._features,
             f"{{{ns.TLS}}}proceed": self._proceed,
@@ -136,8 +137,10 @@ class OutgoingStream(ManagedStream):
             raise StreamError("unsupported-stanza-type")
         act(nonza)
 
-    def on_stanza(self, stanza: Stanza) -> None:  # noqa: ARG002  # whatever it is
-        raise StreamError("not-authorized", "stanzas go one way on this stream")
+    def on_stanza(self, stanza: Stanza) -> Deferred[None] | None:
+        if self._intake is None:
+            raise StreamError("not-authorized", "stanzas go one way on this stream")
+        return self.count(self._intake.take(stanza))
 
     def _error(self, nonza: Nonza) -> None:
         condition = stream.condition_of(nonza)
@@ -211,11 +214,16 @@ class OutgoingStream(ManagedStream):
 
     # -- proving ourselves --------------------------------------------------------------------------
 
-    def authenticate(self) -> Deferred[None]:
+    def authenticate(self, inside: Inside | None = None) -> Deferred[None]:
         """Prove that we speak for our domain, once the stream is `secured`.
 
+        :param inside: where the peer's stanzas go, if they may come on this stream (XEP-0288): it is the
+            server that was looked for, by its certificate or, as dialback has it, by DNS.
         :raises LinkError: the peer does not take it.
         """
+        if inside is not None and self.terms.bidi and self._offered.bidi and not self.ended:
+            self._intake, self.bidi = Intake(inside, self.pairs, self), True
+            self.write(serialize(E(ns.BIDI, "bidi")))
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
         if self.ended:
@@ -240,9 +248,16 @@ class OutgoingStream(ManagedStream):
     def _success(self, _: Nonza) -> None:
         if not self._offered.external or self.proof:
             raise StreamError("policy-violation")
-        self.proof = "certificate"
+        self._proved("certificate")
         self.restart(self.settings.after)
         self.write(self.our_header())
+
+    def _proved(self, proof: str) -> None:
+        self.proof = proof
+        if self.bidi:
+            certified = not self.policy.dialback or self.vouched(self.pair.theirs)
+            self.pairs[self.pair] = "certificate" if certified else "dialback"
+            self.allow(self.settings.after)
 
     def _sasl_failed(self, nonza: Nonza) -> None:
         condition = stream.condition_of(nonza)
@@ -277,6 +292,9 @@ class OutgoingStream(ManagedStream):
 
     def _dialback(self, nonza: Nonza) -> None:
         said = Dialback.read(nonza.element())
+        if self.bidi and not said.type:  # they would be more than one domain, or we ourselves (XEP-0288 §2)
+            self.say(said.answer("error", "not-allowed"))
+            return
         if self._request is None or not said.is_answer_to(self._request):
             log.debug("{stream}: an answer that nobody asked for", stream=self)  # XEP-0220 §3.1
             return
@@ -284,7 +302,7 @@ class OutgoingStream(ManagedStream):
         if said.name == "verify":
             self._done()
         elif said.type == "valid":
-            self.proof = "dialback"
+            self._proved("dialback")
             self._done()
         elif said.type == "invalid":
             self._give_up(LinkError("internal-server-error", "it says that our key is wrong"))
@@ -295,22 +313,28 @@ class OutgoingStream(ManagedStream):
 
     # -- acknowledgements ---------------------------------------------------------------------------
 
-    def manage(self, before: Acks | None) -> Deferred[None]:
+    async def manage(self, before: Acks | None) -> None:
         """Have what is sent acknowledged, once the stream is authenticated, if the peer offers that.
 
         :param before: the counts of the stream that was lost, to go on with if the peer still knows them.
         :raises LinkError: the peer does not answer.
         """
-        if not self._offered.sm or self.ended:
-            return succeed(None)
+        if not self._offered.sm:
+            return
+        resumes = before is not None and bool(before.id) and not before.issued
+        if resumes and before is not None:
+            await self.homes(before)
+            before.resumed()
+        if self.ended:
+            raise LinkError("remote-server-timeout", "it left", passing=True)
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
-        self._before = before
-        if before is not None and before.id:
+        if resumes and before is not None:
+            self._before = before
             self.write(serialize(E(ns.SM, "resume", {"previd": before.id, "h": str(before.handled)})))
         else:
             self.write(serialize(E(ns.SM, "enable", {"resume": "true"})))
-        return waiting
+        await waiting
 
     def _enabled(self, nonza: Nonza) -> None:
         if self._waiting is None or self.acks is not None or not self.proof:
@@ -345,7 +369,7 @@ class OutgoingStream(ManagedStream):
 
     def too_large(self, stanza: Stanza) -> int:
         """How many bytes the peer takes at most, if the stanza is larger; else 0 (XEP-0478 §4)."""
-        most = self._offered.most
+        most = self._offered.most  # of whoever was connected to
         return most if most is not None and len(stanza.to_scope(ns.SERVER)) > most else 0
 
     def pauseProducing(self) -> None:

@@ -109,6 +109,7 @@ class Offer:
 
     :ivar must_encrypt: STARTTLS and nothing else.
     :ivar sm: stream management (XEP-0198), for when it is authenticated: by dialback features do not change.
+    :ivar bidi: stanzas both ways (XEP-0288), to be asked for before it is authenticated.
     """
 
     starttls: bool
@@ -116,6 +117,7 @@ class Offer:
     external: bool
     dialback: bool
     sm: bool
+    bidi: bool
 
     def features(self) -> list[Element]:
         """As they are advertised."""
@@ -129,14 +131,19 @@ class Offer:
             shown.append(E(ns.DIALBACK_FEATURE, "dialback", None, E(ns.DIALBACK_FEATURE, "errors")))
         if self.sm:
             shown.append(E(ns.SM, "sm"))
+        if self.bidi:
+            shown.append(E(ns.BIDI_FEATURE, "bidi"))
         return shown
 
 
-def offer(policy: Policy, *, encrypted: bool, can_encrypt: bool, vouched: bool, authenticated: bool) -> Offer:
+def offer(
+    policy: Policy, *, encrypted: bool, can_encrypt: bool, vouched: bool, authenticated: bool, bidi: bool
+) -> Offer:
     """What to offer to a peer.
 
     :param vouched: its certificate vouches for the domain that it says it is.
     :param authenticated: it has proved that by SASL already.
+    :param bidi: stanzas may go both ways.
     """
     must_encrypt = policy.require_tls and not encrypted
     external = encrypted and vouched and policy.certificate
@@ -147,6 +154,7 @@ def offer(policy: Policy, *, encrypted: bool, can_encrypt: bool, vouched: bool, 
         external=external and not authenticated,
         dialback=dialback,
         sm=authenticated or dialback,
+        bidi=bidi and not must_encrypt and not authenticated,
     )
 
 
@@ -164,6 +172,7 @@ class Offered:
     external: bool = False
     dialback: bool = False
     sm: bool = False
+    bidi: bool = False
     most: int | None = None
 
     @classmethod
@@ -174,6 +183,7 @@ class Offered:
             external=any(each.text == "EXTERNAL" for each in features.iter(f"{{{ns.SASL}}}mechanism")),
             dialback=features.find(f"{{{ns.DIALBACK_FEATURE}}}dialback") is not None,
             sm=features.find(f"{{{ns.SM}}}sm") is not None,
+            bidi=features.find(f"{{{ns.BIDI_FEATURE}}}bidi") is not None,
             most=stream.most_bytes(features),
         )
 

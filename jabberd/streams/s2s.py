@@ -1,7 +1,7 @@
 """What streams between servers have in common.
 
-`jabberd.streams.incoming` receives stanzas, `jabberd.streams.outgoing` sends them: each stream
-carries stanzas one way only (RFC 6120 §2.5).
+`jabberd.streams.incoming` receives stanzas, `jabberd.streams.outgoing` sends them: a stream carries
+stanzas one way only (RFC 6120 §2.5), unless both sides want it turned around (XEP-0288).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Terms:
     :ivar trust: the authorities that certificates must come from.
     :ivar rules: whom our domains talk to.
     :ivar secret: what dialback keys are made from (XEP-0185 §2); nobody else knows it.
+    :ivar bidi: whether stanzas may go both ways on one stream (XEP-0288).
     :ivar unacked: the most stanzas that a peer may leave unacknowledged, ``unacked_size`` bytes together.
     """
 
@@ -53,6 +54,7 @@ class Terms:
     streams: StreamSettings
     clock: IReactorTime
     rules: Rules = field(default_factory=Rules)
+    bidi: bool = True
     unacked: int = 10_000
     unacked_size: int = 16 << 20
 

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from jabberd.xmpp.errors import StanzaError, StreamError
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["ServerFactory", "Verifier"]
+__all__ = ["Outward", "ServerFactory"]
 
 _SWEEP: Final = 60.0  # seconds between two looks at who is silent
 
 
-class Verifier(Protocol):
-    """Who asks authoritative servers about dialback keys: `jabberd.streams.federation.Federation`."""
+class Outward(Protocol):
+    """The other direction: `jabberd.streams.federation.Federation`."""
 
     async def verify(self, pair: Pair, stream_id: str, key: str) -> bool:
+        """See `jabberd.streams.incoming.Door`."""
+
+    def turned(self, stream: IncomingStream, pair: Pair) -> None:
+        """See `jabberd.streams.incoming.Door`."""
+
+    def closed(self, stream: IncomingStream) -> None:
         """See `jabberd.streams.incoming.Door`."""
 
 
@@ -46,7 +52,7 @@ class ServerFactory(Factory):
     noisy = False
 
     def __init__(
-        self, terms: Terms, router: Router, verifier: Verifier, addresses: Addresses | None = None
+        self, terms: Terms, router: Router, outward: Outward, addresses: Addresses | None = None
     ) -> None:
         self.streams: set[IncomingStream] = set()
         self.federation = Federation()
@@ -54,7 +60,7 @@ class ServerFactory(Factory):
         self._verifying: Counter[str] = Counter()  # keys, by the address that they came from
         self._terms = terms
         self._router = router
-        self._verifier = verifier
+        self._outward = outward
         self.addresses = addresses or Addresses(terms.clock, Limits())
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = terms.clock
@@ -106,14 +112,19 @@ class ServerFactory(Factory):
             raise NotVerifiedError("resource-constraint")
         self._verifying[address] += 1
         try:
-            return await self._verifier.verify(pair, stream_id, key)
+            return await self._outward.verify(pair, stream_id, key)
         finally:
             self._verifying[address] -= 1
             if not self._verifying[address]:
                 del self._verifying[address]
 
+    def turned(self, stream: IncomingStream, pair: Pair) -> None:
+        """See `jabberd.streams.incoming.Door`."""
+        self._outward.turned(stream, pair)
+
     def closed(self, stream: IncomingStream) -> None:
         """See `jabberd.streams.incoming.Door`."""
+        self._outward.closed(stream)
         self.streams.discard(stream)
         self.addresses.leave(stream.address)
 
@@ -127,4 +138,4 @@ class ServerFactory(Factory):
     def close_all(self, error: StreamError) -> None:
         """Tell every server why, and end its stream."""
         for stream in list(self.streams):
-            stream.close(error)
+            stream.finish(error)

@@ -22,6 +22,9 @@ True
 >>> answer.get("type")
 'result'
 
+``network.component("sms.montague.lit")`` is a component (XEP-0114), for whose domain the server was started
+with ``components=["sms.montague.lit"]``.
+
 The module under test is switched on by `Network.serve`, before its domain's first client comes:
 
 >>> verona = network.serve("verona.lit", modules={"time": {}})
@@ -34,8 +37,9 @@ The module under test is switched on by `Network.serve`, before its domain's fir
 """
 
 from jabberd.testing.client import Client
+from jabberd.testing.component import Component
 from jabberd.testing.internet import Internet
 from jabberd.testing.network import Network, Stranger
 from jabberd.testing.wire import Pipe, Wire
 
-__all__ = ["Client", "Internet", "Network", "Pipe", "Stranger", "Wire"]
+__all__ = ["Client", "Component", "Internet", "Network", "Pipe", "Stranger", "Wire"]

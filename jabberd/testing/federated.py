@@ -24,8 +24,6 @@ from jabberd.testing.server import authority, certificate
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jabberd.router import Router
     from jabberd.testing.internet import Internet
 
@@ -39,14 +37,15 @@ class Federated:
 
     :param hosts: where each domain of the network is; this server's domains are added.
     :ivar route: the default route of its router.
+    :ivar policies: by domain, what it asks of others.
     """
 
     def __init__(self, internet: Internet, clock: Any, hosts: dict[str, Target], *domains: str) -> None:
         address = f"192.0.2.{len(hosts) + 1}"
         hosts.update((domain, Target(address, PORT)) for domain in domains)
-        policies: Mapping[str, Policy] = {domain: Policy() for domain in domains}
+        self.policies = {domain: Policy() for domain in domains}
         self._terms = Terms(
-            hosted=policies.get,
+            hosted=self.policies.get,
             contexts=Contexts("xmpp-server", {domain: certificate(domain) for domain in domains}),
             trust=_trust(),
             secret=f"secret of {', '.join(domains)}",
@@ -62,7 +61,7 @@ class Federated:
 
     def join(self, router: Router) -> None:
         """Take what comes from other servers to this one's router."""
-        self.route.bounce = router.bounce
+        self.route.join(router)
         self.door = ServerFactory(self._terms, router, self.route)
         self._internet.listen(self._address, PORT, self.door)
 

@@ -9,6 +9,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 
 from jabberd.testing.client import Client, Hearer, read
+from jabberd.testing.component import Component
 from jabberd.testing.federated import Federated
 from jabberd.testing.internet import Internet
 from jabberd.testing.server import Server, trusting
@@ -48,6 +49,8 @@ class Network(Internet):
     """Servers, clients and strangers, and the connections between them.
 
     Everything is done when a call returns; time stands still but for `advance`.
+
+    :ivar federated: the way to others of each server that was started so.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -56,7 +59,7 @@ class Network(Internet):
         self.servers: list[Server] = []
         self._clients: list[Client] = []
         self._strangers: dict[JID, Stranger] = {}
-        self._federated: list[Federated] = []
+        self.federated: list[Federated] = []
         self._hosts: dict[str, Target] = {}
 
     def serve(self, *domains: str, federate: bool = False, **options: Any) -> Server:
@@ -68,8 +71,8 @@ class Network(Internet):
         if not federate:
             self.servers.append(Server(self.clock, self, *domains, **options))
             return self.servers[-1]
-        federated = Federated(self, self.clock, self._hosts, *domains)
-        self._federated.append(federated)
+        federated = Federated(self, self.clock, self._hosts, *domains, *options.get("components", ()))
+        self.federated.append(federated)
         self.servers.append(Server(self.clock, federated.route, *domains, **options))
         federated.join(self.servers[-1].router)
         return self.servers[-1]
@@ -92,6 +95,19 @@ class Network(Internet):
             client.send(presence)
         client.forget()
         return client
+
+    def component(self, domain: str, *, begin: bool = True) -> Component:
+        """Connect a component, and let it shake hands; what it hears meanwhile is not forgotten.
+
+        :param begin: False: it does not say anything yet.
+        """
+        server = next(each for each in self.servers if domain in each.components.components)
+        component = Component(JID.parse(domain), self.flush)
+        self.join(component, server.components)
+        self._clients.append(component)
+        if begin:
+            component.begin()
+        return component
 
     def connected(self, jid: str, password: str = "secret", address: str = "127.0.0.1") -> Client:  # noqa: S107  # everybody's, in a play
         """Connect a client that does not say anything yet; its account is made if there is none.
@@ -122,7 +138,7 @@ class Network(Internet):
         """The way from one server to another, and to strangers; see `jabberd.interfaces.Route`."""
         assert stanza.to is not None  # the router looked at it
         for server in self.servers:
-            if stanza.to.domainpart in server.hosts:
+            if stanza.to.domainpart in server.router.domains:
                 return server.router.route(stanza)
         stranger = self._strangers.get(stanza.to.bare)
         if stranger is None:
@@ -151,7 +167,7 @@ class Network(Internet):
                 client.drop()
         for server in self.servers:
             server.stop()
-        for federated in self._federated:
+        for federated in self.federated:
             federated.close()
         self.flush()
         assert not self.clock.getDelayedCalls(), f"timers are left: {self.clock.getDelayedCalls()}"

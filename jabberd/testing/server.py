@@ -21,10 +21,13 @@ from jabberd.jsm.manager import SessionManager
 from jabberd.jsm.registrar import Registrar
 from jabberd.router import Router
 from jabberd.storage import open_storage
+from jabberd.streams.addresses import Addresses
 from jabberd.streams.certfiles import ServerCertificate
 from jabberd.streams.clients import ClientFactory
+from jabberd.streams.components import ComponentFactory
 from jabberd.streams.protocol import StreamSettings
 from jabberd.streams.tls import Contexts, security
+from jabberd.testing.component import SECRET
 from jabberd.testing.outcome import done
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.scram import HASHES, ScramKeys, derive
@@ -53,10 +56,11 @@ class Server:
     :param services: by name the domains that are served by a module, with the modules of each.
     :param classes: modules by name that cannot be found by name, such as those of a test.
     :param admins: bare JIDs that may administer every domain.
+    :param components: the domains of components; see `jabberd.testing.Network.component`.
     :param tls: let nobody in without TLS; the certificates are of a CA of the tests' own.
     :param door: what holds for clients together, as ``[limits]`` of a configuration has it.
     :ivar hosts: manager, accounts and modules of each domain.
-    :ivar door: what clients connect to.
+    :ivar door: what clients connect to.  ``components``: the same for components.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Server:
         door: settings.Limits | None = None,
         limits: Limits | None = None,
         admins: Iterable[str] = (),
+        components: Iterable[str] = (),
     ) -> None:
         self.storage = storage or open_storage("memory", None)
         self.router = Router(default)
@@ -104,6 +109,11 @@ class Server:
             manager.registrar = Registrar(manager, accounts)
             manager.url = f"https://{name}"
             self._start(Host(manager, accounts, loader.Modules(manager, configured, classes)))
+        secrets = dict.fromkeys(map(JID.parse, components), SECRET)
+        self.components = ComponentFactory(
+            clock, StreamSettings(), secrets, self.router, Addresses(clock, settings.Limits())
+        )
+        self.components.tell = self._tell
         trusted = frozenset(map(JID.parse, admins))
         admin = Admin(lambda: hosting.verb_groups(self.hosts))
         hosting.let_operate(self.hosts, admin, dict.fromkeys(self.hosts, trusted))
@@ -115,6 +125,10 @@ class Server:
         done(host.modules.start())
         self.router.add(host.manager.jid, host.manager)
         self.hosts[host.manager.jid] = host
+
+    def _tell(self, event: object) -> None:
+        for host in self.hosts.values():
+            host.manager.fire(event)
 
     def create(self, account: JID, password: str) -> None:
         """Make an account, unless there is one."""

@@ -25,6 +25,7 @@ from jabberd.xmpp.element import (
     escape_attribute,
     parse_content,
     serialize_content,
+    split,
 )
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
@@ -93,6 +94,14 @@ class Stanza:
         opened, closed, _ = end_of(data, found.start, found.mark)
         name = found.name.removeprefix(f"{{{ns.CLIENT}}}")
         return cls(name, short_names(found.attrs), tuple(found.children), data[opened:closed])
+
+    @classmethod
+    def from_element(cls, element: Element) -> Stanza:
+        """The stanza that a tree is, such as one inside another (XEP-0297), with all its attributes."""
+        lang = _qualified(LANG)
+        attrs = {LANG if name == lang else name: value for name, value in element.attrib.items()}
+        tags, content = tuple(child.tag for child in element), serialize_content(element)
+        return cls(split(element.tag)[1], attrs, tags, content)
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.type} to={self.attrs.get('to')!r} from={self.attrs.get('from')!r}>"

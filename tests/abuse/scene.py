@@ -16,7 +16,21 @@ from jabberd.jsm.account import ACCOUNTS
 from jabberd.jsm.credentials import AccountRecord
 from jabberd.storage import open_storage
 from jabberd.xmpp.scram import HASHES, MINIMUM_ITERATIONS, derive
-from tests.abuse.wire import BIND, PASSWORD, PATIENCE, SASL, SERVER_HEAD, Wire, auth, plain, presented, shown
+from tests.abuse.wire import (
+    BIND,
+    COMPONENT_HEAD,
+    COMPONENT_SECRET,
+    PASSWORD,
+    PATIENCE,
+    SASL,
+    SERVER_HEAD,
+    Wire,
+    auth,
+    handshake,
+    plain,
+    presented,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,34 +46,60 @@ port = 0
 [[listeners]]
 kind = "s2s"
 address = "127.0.0.1"
-port = 0
+port = {s2s}
 [[listeners]]
 kind = "web"
 address = "127.0.0.1"
 port = 0
 direct_tls = true
+[[listeners]]
+kind = "bytestreams"
+address = "127.0.0.1"
+port = 0
+[domains."proxy.montague.lit"]
+service = "bytestreams"
+[[listeners]]
+kind = "component"
+address = "127.0.0.1"
+port = 0
+[components."sms.montague.lit"]
+secret = "{secret}"
+federation = "certificate"
+[components."irc.montague.lit"]
+secret = "{secret}"
+federation = "off"
 [domains."montague.lit"]
 plain = true
 admins = ["benvolio@montague.lit"]
 federation = "certificate"
 [domains."montague.lit".modules]
 archive = true
+invitations = true
 [domains."montague.lit".modules.upload]
 folder = "files"
 size = "1 MiB"
 day = "2 MiB"
 [domains."montague.lit".modules.sm]
 queue = 3
+[domains."montague.lit".modules.privilege.entities."irc.montague.lit"]
+roster = "get"
 [domains."capulet.lit"]
 federation = "either"
+[domains."capulet.lit".modules.registration]
+open = true
+[[domains."capulet.lit".modules.registration.questions]]
+ask = "What is the name of the rose?"
+answers = ["any other name"]
 [tls]
 certificates = "certs"
 [federation]
 authorities = ["certs/ca.crt"]
 connect_timeout = "1 s"
+queue_age = "4 s"
 [federation.hosts]
 "evil.example" = "127.0.0.1:{evil}"
 "verona.lit" = "127.0.0.1:1"
+"mantua.lit" = "127.0.0.1:{s2s}"
 [storage]
 url = "sqlite:jabberd.db"
 [control]
@@ -73,13 +113,18 @@ resources = 3
 presence = "5 per min"
 directed_presence = 5
 subscriptions = "5 per h"
+registrations = "20 per h"
 [log]
 file = "events.log"
 [log.levels]
 "jabberd.admin" = "warn"
 """
-#: Lines that tell of logins, and of servers that proved themselves.
-LET_IN: Final = re.compile(r" is bound$| writes to '.*', proved by \w+$|: up, by \w+$")
+#: Lines that tell of logins, of servers that proved themselves, of components that come and go, and how often
+#: a place was tried in vain.
+LET_IN: Final = re.compile(
+    r" is bound$| writes to .*, proved by \w+$|: up, by \w+$|: '.*' is (connected$|gone \()"
+    r"|Connection was refused by other side"
+)
 VILLAINS: Final = 400
 #: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
 TRACKED: Final = ("streams", "sessions", "stanzas")
@@ -92,16 +137,17 @@ def prepare(folder: Path, evil: int) -> Path:
     """
     certs, ca = folder / "certs", make_ca()
     ca.write(certs, "ca")
-    for domain in ("montague.lit", "capulet.lit"):
+    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit", "sms.montague.lit"):
         issue(ca, domain).write(certs, domain)
     issue(ca, "evil.example").write(folder / "evil", "evil.example")
+    issue(ca, "sms.montague.lit").write(folder / "evil", "sms.montague.lit")
     issue(None, "evil.example").write(folder / "evil", "selfmade")
     issue(ca, "evil.example", expired=True).write(folder / "evil", "expired")
     issue(ca, "tybalt.example").write(folder / "evil", "another")
     issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
     config = folder / "jabberd.toml"
-    config.write_text(CONFIG.format(evil=evil))
+    config.write_text(CONFIG.format(evil=evil, s2s=_free_port(), secret=COMPONENT_SECRET))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
     records = storage.keyed(ACCOUNTS, AccountRecord)
     keys = tuple(derive(PASSWORD, name, b"salt of the test", MINIMUM_ITERATIONS) for name in HASHES)
@@ -109,6 +155,13 @@ def prepare(folder: Path, evil: int) -> Path:
         records.put(f"{name}@montague.lit", "", AccountRecord(keys, datetime.now(UTC)))
     storage.close()
     return config
+
+
+def _free_port() -> int:
+    """A port that nobody has just now: the configuration has to name it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 class Scene:
@@ -157,7 +210,7 @@ class Scene:
         said = self.log()
         assert "Traceback" not in said
         assert not re.search(r"#(error|critical)\]", said), said
-        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me"):
+        for secret in (PASSWORD, b64encode(PASSWORD.encode()).decode()[:-4], "trust me", "any other name"):
             assert secret not in said
         left = [line for line in said.splitlines() if not LET_IN.search(line)]
         assert len(left) == self.lines, said
@@ -203,12 +256,17 @@ class Scene:
 
     def operate(self, *words: str) -> Any:
         """What a verb answers."""
+        return self.typed(*words)["done"]
+
+    def typed(self, *words: str) -> dict[str, Any]:
+        """The same, or why it is refused, as it is told."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(PATIENCE)
             control.connect(str(self.folder / "jabberd.sock"))
             control.sendall(json.dumps({"words": words}).encode() + b"\n")
             said = b"".join(iter(lambda: control.recv(65536), b""))
-        return json.loads(said)["done"]
+        answer: dict[str, Any] = json.loads(said)
+        return answer
 
     # -- clients --------------------------------------------------------------------------------------
 
@@ -225,12 +283,12 @@ class Scene:
         sock = socket.create_connection(("127.0.0.1", self._server.port("web-direct")), PATIENCE)
         return presented().wrap_socket(sock, server_hostname="montague.lit")
 
-    def encrypted(self) -> Wire:
+    def encrypted(self, domain: str = "montague.lit") -> Wire:
         """A client's stream under TLS, before the login."""
-        wire = self.connected()
-        wire.open()
+        wire, to = self.connected(), f"to='{domain}' version='1.0'"
+        wire.open(to)
         wire.encrypt()
-        wire.open()
+        wire.open(to)
         return wire
 
     def authenticated(self, name: str = "") -> Wire:
@@ -244,6 +302,20 @@ class Scene:
         """The same with a resource."""
         wire = self.authenticated(name)
         assert wire.ask(BIND.format(f"<resource>{resource}</resource>")).get("type") == "result"
+        return wire
+
+    # -- components -----------------------------------------------------------------------------------
+
+    def greeted(self, domain: str) -> Wire:
+        """A component's stream, on which nobody has shown a secret."""
+        wire = self.connected("component")
+        wire.greet(f"to='{domain}'", COMPONENT_HEAD)
+        return wire
+
+    def component(self, domain: str = "sms.montague.lit") -> Wire:
+        """A component that is let in."""
+        wire = self.greeted(domain)
+        assert wire.ask(handshake(wire.header["id"])).tag.endswith("}handshake")
         return wire
 
     # -- servers --------------------------------------------------------------------------------------
@@ -265,9 +337,13 @@ class Scene:
         wire.open(f"from='evil.example' to='{to}' version='1.0'", SERVER_HEAD)
         return wire
 
+    def accepted(self) -> Wire:
+        """The connection of the server to evil.example, on which nothing was said yet."""
+        return self._with(self.evil.accept()[0])
+
     def called(self) -> Wire:
-        """The connection of the server to evil.example, when it has come as far as TLS."""
-        wire = self._with(self.evil.accept()[0])
+        """The same, when it has come as far as TLS."""
+        wire = self.accepted()
         wire.welcome_tls(shown(self.folder / "evil", "evil.example"))
         return wire
 

@@ -1,4 +1,4 @@
-"""Rows B to D of the abuses: what a server of no good intent says to a real one, and logins made by hand."""
+"""Rows B to D, and F15: what a server of no good intent says to a real one, and logins made by hand."""
 
 from __future__ import annotations
 
@@ -136,6 +136,35 @@ def test_c10_a_stranger_from_afar_who_probes_learns_nothing(scene: Scene) -> Non
     scene.lines = 0
 
 
+# --- F: the proxy --------------------------------------------------------------------------------
+
+PROXY = "proxy.montague.lit"
+BYTESTREAMS = "http://jabber.org/protocol/bytestreams"
+ACTIVATE = "<activate>benvolio@montague.lit/street</activate>"
+
+
+@pytest.mark.parametrize(
+    ("type", "query"), [("get", "/>"), ("set", f" sid='s1'>{ACTIVATE}</query>")], ids=["where", "activate"]
+)
+def test_f15_the_proxy_is_not_for_outsiders(scene: Scene, type: str, query: str) -> None:
+    asked = f"<iq type='{type}' id='q1' from='{TYBALT}' to='{PROXY}'><query xmlns='{BYTESTREAMS}'{query}</iq>"
+    scene.proved(to=PROXY).say(asked)
+    answer = scene.visited().next()
+    assert (answer.get("id"), condition(answer)) == ("q1", "forbidden")
+    scene.lines = 0
+
+
+def test_f15_the_proxy_leads_nowhere_and_waits_for_nobody(scene: Scene) -> None:
+    digest = b"\x05\x01\x00\x03\x28" + b"0" * 40 + b"\x00\x00"
+    wires = [scene.connected("bytestreams") for _ in range(2)]
+    for wire, wanted in zip(wires, (digest, b"\x05\x01\x00\x01\x7f\x00\x00\x01\x14\x66"), strict=True):
+        wire.say(b"\x05\x01\x00" + wanted)
+    waits, elsewhere = (wire.until_the_end() for wire in wires)
+    assert waits == b"\x05\x00" + b"\x05\x00" + digest[2:]
+    assert elsewhere == b"\x05\x00" + b"\x05\x08\x00\x01" + bytes(6)
+    scene.lines = 0
+
+
 # --- D -------------------------------------------------------------------------------------------
 
 
@@ -249,3 +278,116 @@ def test_b3_a_server_too_says_nothing_in_the_clear_behind_starttls(scene: Scene)
     assert features.tag == f"{{{STREAMS}}}features"
     assert scene.nobody_called()
     scene.lines = 1  # no certificate was shown
+
+
+# --- D: both directions, and servers that we call ---------------------------------------------------
+
+ENABLE = "<enable xmlns='urn:xmpp:sm:3'/>"
+BIDI = "<bidi xmlns='urn:xmpp:bidi'/>"
+BIDI_OFFER = "<bidi xmlns='urn:xmpp:features:bidi'/>"
+EXTERNAL = f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>"
+
+
+def writes(scene: Scene, id: str, to: str = TYBALT, body: str = "peace") -> None:
+    """Benvolio says something to somebody elsewhere."""
+    scene.benvolio.say(f"<message to='{to}' type='chat' id='{id}'><body>{body}</body></message>")
+
+
+def told(scene: Scene) -> tuple[str, str]:
+    """Which message of his cannot arrive, and why."""
+    error = scene.benvolio.next()
+    assert error.get("type") == "error"
+    return error.get("id") or "", condition(error)
+
+
+def convinced(wire: Wire, *features: str) -> None:
+    """The server that called has proved itself, and opens its stream anew."""
+    while wire.next().tag != f"{{{SASL}}}auth":
+        pass
+    wire.say(f"<success xmlns='{SASL}'/>")
+    wire.welcome(*features)
+
+
+def test_d9_nothing_is_sent_back_before_the_proof_nor_for_another_pair(scene: Scene) -> None:
+    wire = scene.peer()
+    wire.say(BIDI)
+    writes(scene, "m1")
+    called = scene.called()  # it goes a way of its own, as this one is not proved
+    assert wire.ask(auth("EXTERNAL", "")).tag.endswith("}success")  # that is all it has heard
+    wire.open("from='evil.example' to='montague.lit' version='1.0'", SERVER_HEAD)
+    called.welcome(EXTERNAL)
+    convinced(called)
+    assert called.next().get("id") == "m1"
+    called.say("</stream:stream>")
+    called.rest()
+    wire.say(ENABLE)
+    assert wire.next().tag == "{urn:xmpp:sm:3}enabled"
+    writes(scene, "m2", "x@verona.lit")
+    assert told(scene) == ("m2", "remote-server-timeout")
+    writes(scene, "m3")
+    assert wire.next().get("id") == "m3"
+    wire.say("<a xmlns='urn:xmpp:sm:3' h='1'/></stream:stream>")
+    scene.lines = 0
+
+
+def test_d9_nothing_is_taken_from_whom_we_call_before_we_have_come_to_terms(scene: Scene) -> None:
+    writes(scene, "m1")
+    wire = scene.called()
+    wire.welcome(EXTERNAL, BIDI_OFFER)
+    assert wire.next().tag == "{urn:xmpp:bidi}bidi"
+    assert wire.next().tag == f"{{{SASL}}}auth"
+    wire.say(message())
+    assert wire.is_dismissed_with("not-authorized")
+    again = scene.visited()
+    assert again.next().get("id") == "m1"
+    again.say("</stream:stream>")
+    scene.lines = 2
+
+
+@pytest.mark.parametrize("sender", ["x@verona.lit", "mercutio@montague.lit"])
+def test_d9_whom_we_call_speaks_for_nobody_else(scene: Scene, sender: str) -> None:
+    writes(scene, "m1")
+    wire = scene.called()
+    wire.welcome(EXTERNAL, BIDI_OFFER)
+    convinced(wire)
+    assert wire.next().get("id") == "m1"
+    wire.say(message(sender))
+    assert wire.is_dismissed_with("invalid-from")
+
+
+def test_d10_a_server_that_is_silent_holds_up_nobody(scene: Scene) -> None:
+    writes(scene, "m1")
+    silent = scene.accepted()
+    assert scene.talk()
+    again = scene.visited()  # it was given up, and called anew
+    assert again.next().get("id") == "m1"
+    again.say("</stream:stream>")
+    silent.drop()
+
+
+@pytest.mark.parametrize(
+    ("domain", "why", "lines"),
+    [("verona.lit", "remote-server-timeout", 0), ("mantua.lit", "remote-server-not-found", 1)],
+    ids=["nobody answers", "it leads back to us"],
+)
+def test_d10_a_server_that_is_none_is_told_to_the_sender(
+    scene: Scene, domain: str, why: str, lines: int
+) -> None:
+    writes(scene, "m1", f"x@{domain}")
+    assert told(scene) == ("m1", why)
+    scene.lines = lines
+
+
+def test_d11_what_is_larger_than_the_other_server_takes_goes_back(scene: Scene) -> None:
+    limits = "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>10000</max-bytes></limits>"
+    writes(scene, "m1")
+    wire = scene.called()
+    wire.welcome(EXTERNAL, limits)
+    convinced(wire, limits)
+    assert wire.next().get("id") == "m1"
+    writes(scene, "m2", body="p" * 9900)  # with his address it is too large for them, and for us it was not
+    assert told(scene) == ("m2", "policy-violation")
+    writes(scene, "m3")
+    assert wire.next().get("id") == "m3"
+    wire.say("</stream:stream>")
+    scene.lines = 0

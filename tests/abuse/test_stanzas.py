@@ -336,13 +336,6 @@ def test_f9_what_makes_no_sense_is_not_published(scene: Scene) -> None:
     scene.lines = 0
 
 
-def test_f12_nobody_makes_an_account_behind_a_closed_door(scene: Scene) -> None:
-    fields = "<username>tybalt</username><password>trust me</password>"
-    said = f"<iq type='set' id='q1'><query xmlns='jabber:iq:register'>{fields}</query></iq>"
-    assert condition(scene.encrypted().ask(said)) == "not-allowed"
-    scene.lines = 0
-
-
 def test_f13_to_block_nobody_makes_no_sense_and_nobody_writes_to_whom_they_block(scene: Scene) -> None:
     wire = scene.bound()
     block = "<iq type='set' id='q1'><block xmlns='urn:xmpp:blocking'>{}</block></iq>"

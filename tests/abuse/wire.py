@@ -7,6 +7,7 @@ import ssl
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
+from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import XMLPullParser
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 PASSWORD: Final = "prince of cats"
+COMPONENT_SECRET: Final = "trust me, it is secret"
 PATIENCE: Final = 20.0  # seconds for an answer
 TLS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -26,13 +28,14 @@ HEAD: Final = f"<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' "
 SERVER_HEAD: Final = (
     f"<stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' xmlns:db='jabber:server:dialback' "
 )
+COMPONENT_HEAD: Final = f"<stream:stream xmlns='jabber:component:accept' xmlns:stream='{STREAMS}' "
 BIND: Final = "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{}</bind></iq>"
 PING: Final = "<iq type='get' id='sync'><ping xmlns='urn:xmpp:ping'/></iq>"
 
 
-def base64(said: str) -> str:
+def base64(said: str | bytes) -> str:
     """As it stands in an element of SASL."""
-    return b64encode(said.encode()).decode() or "="
+    return b64encode(said.encode() if isinstance(said, str) else said).decode() or "="
 
 
 def auth(mechanism: str, said: str) -> str:
@@ -43,6 +46,12 @@ def auth(mechanism: str, said: str) -> str:
 def plain(name: str, password: str = PASSWORD) -> str:
     """A login with a password."""
     return auth("PLAIN", f"\0{name}\0{password}")
+
+
+def handshake(stream_id: str, secret: str = COMPONENT_SECRET) -> str:
+    """What a component shows that has the secret (XEP-0114 §3)."""
+    proof = sha1(f"{stream_id}{secret}".encode(), usedforsecurity=False).hexdigest()
+    return f"<handshake>{proof}</handshake>"
 
 
 def shown(folder: Path, name: str) -> ssl.SSLContext:
@@ -92,6 +101,13 @@ class Wire:
         for byte in said:
             self.say(bytes([byte]))
 
+    def greet(self, attributes: str, head: str) -> None:
+        """Say a header, and hear one."""
+        self._restart()
+        self.say(f"{head}{attributes}>")
+        while not self.header:
+            assert self._read(), "the server hung up"
+
     def open(self, attributes: str = "to='montague.lit' version='1.0'", head: str = HEAD) -> Element:
         """Say a header, and hear the features."""
         self._restart()
@@ -110,12 +126,16 @@ class Wire:
 
     def welcome(self, *features: str, sender: str = "evil.example") -> None:
         """As the one who was connected to: hear a header, and answer with ours and these features."""
-        self._restart()
-        while not self.header:
-            assert self._read(), "the server hung up"
+        self.hear_header()
         to = self.header["from"]
         self.say(f"{SERVER_HEAD}from='{sender}' to='{to}' id='s1' version='1.0'>")
         self.say(f"<stream:features>{''.join(features)}</stream:features>")
+
+    def hear_header(self) -> None:
+        """Hear a header, of a stream that begins."""
+        self._restart()
+        while not self.header:
+            assert self._read(), "the server hung up"
 
     def welcome_tls(self, context: ssl.SSLContext) -> None:
         """The same, and then TLS."""
@@ -159,6 +179,14 @@ class Wire:
         assert self._depth == 0, "the server did not close the stream"
         self.drop()
         return [each.tag for each in self._elements]
+
+    def until_the_end(self) -> bytes:
+        """Hear what is no XML, until the server hangs up."""
+        heard = b""
+        with suppress(ConnectionError):
+            while more := self._sock.recv(4096):
+                heard += more
+        return heard
 
     def is_dismissed_with(self, condition: str) -> bool:
         """Hear that error of the stream, and nothing else, until the server hangs up."""

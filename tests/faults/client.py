@@ -291,7 +291,7 @@ class Actor:
             self._ledger.refused(id, error[0].tag.rpartition("}")[2])
         else:
             delayed = message.find("{urn:xmpp:delay}delay") is not None
-            self._ledger.arrived(id, Copy(self.jid, self._streams, delayed))
+            self._ledger.arrived(id, Copy(self.jid, self._streams, self.sessions, delayed))
 
     def _edited(self, answer: Element) -> None:
         assert self._edit is not None

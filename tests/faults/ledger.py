@@ -13,11 +13,13 @@ class Copy(NamedTuple):
 
     :ivar receiver: the full JID.
     :ivar stream: which of its streams it came on.
+    :ivar session: which of its sessions; several streams, where it resumed.
     :ivar delayed: it had waited for the receiver (XEP-0203).
     """
 
     receiver: str
     stream: int
+    session: int
     delayed: bool
 
 
@@ -31,8 +33,6 @@ class Message:
     :ivar refusal: the condition with which it came back.
     :ivar kills: how often the servers of both had been killed when it was sent.
     :ivar survivor: one of them was killed before it, or its last copy, arrived.
-    :ivar failures: how often the storage of its receiver's server had failed when it was sent.
-    :ivar late: that storage failed before it arrived: what cannot be stored at once is stored later.
     """
 
     id: str
@@ -43,8 +43,6 @@ class Message:
     acknowledged: bool = False
     kills: int = 0
     survivor: bool = False
-    failures: int = 0
-    late: bool = False
     refusal: str = ""
     stored: bool = False
     copies: list[Copy] = field(default_factory=list)
@@ -62,21 +60,23 @@ class Message:
     @property
     def waited_twice(self) -> int:
         """Copies that had waited, beyond the first on one stream."""
-        waited = [copy for copy in self.copies if copy.delayed]
+        waited = [(copy.receiver, copy.stream) for copy in self.copies if copy.delayed]
         return len(waited) - len(set(waited))
 
     def repeated(self) -> tuple[int, int]:
         """Copies beyond the first for each receiver: all, and those without a reason.
 
-        A reason is that they came on several streams, or that the sender said it again, or that a server was
-        killed which had not acknowledged it, or had not heard that it was: it is sent again then, though it
-        may have arrived (XEP-0198 §4).  That connections break between servers is none: they resume.
+        A reason is that they came in several sessions (the first had not acknowledged it when it ended), or
+        that the sender said it again, or, between two servers, that one was killed which had not acknowledged
+        it, or had not heard that it was: it is sent again then, though it may have arrived (XEP-0198 §4).
+        That connections break is none: they resume, those of clients and those between servers.
         """
         receivers = Counter(copy.receiver for copy in self.copies)
-        streams = Counter((copy.receiver, copy.stream) for copy in self.copies)
+        sessions = Counter((copy.receiver, copy.session) for copy in self.copies)
+        explained = self.survivor and (self.is_remote or self.resent > 0)
         return (
             sum(count - 1 for count in receivers.values()),
-            0 if self.survivor else sum(max(0, count - 1 - self.resent) for count in streams.values()),
+            0 if explained else sum(max(0, count - 1 - self.resent) for count in sessions.values()),
         )
 
 
@@ -93,7 +93,6 @@ class Ledger:
         self.names: dict[tuple[str, str], set[str]] = defaultdict(lambda: {""})
         self.rosters: dict[str, dict[str, str]] = {}
         self._kills: Counter[str] = Counter()  # of each domain's server
-        self._failures: Counter[str] = Counter()  # of each domain's storage
         self._order: dict[tuple[str, str, int], list[Message]] = defaultdict(list)
         self.arrivals = 0
 
@@ -102,12 +101,7 @@ class Ledger:
         id = f"{sender}-{number}"
         message = self.messages[id] = Message(id, sender, to, number)
         message.kills = self._kills_of(message)
-        message.failures = self._failures[to.partition("@")[2]]
         return id
-
-    def failed(self, domain: str) -> None:
-        """The storage of that domain's server begins to fail, or ends to."""
-        self._failures[domain] += 1
 
     def killed(self, domain: str) -> None:
         """That domain's server was killed."""
@@ -132,7 +126,6 @@ class Ledger:
         self.arrivals += 1
         message = self.messages[id]
         message.copies.append(copy)
-        message.late = message.failures != self._failures[message.to.partition("@")[2]]
         message.survivor = message.kills != self._kills_of(message)
         self._order[copy.receiver, message.sender, copy.stream].append(message)
 
@@ -160,18 +153,21 @@ class Ledger:
     def disordered(self, *, delayed: bool) -> list[tuple[Message, Message]]:
         """Neighbours on one stream, of one sender, in the wrong order.
 
-        What was said again does not count, nor what waited while the storage failed.
+        What was said again does not count.
 
         :param delayed: between what had waited and what came directly; otherwise within each kind.
         """
         wrong: list[tuple[Message, Message]] = []
         for (receiver, _, stream), messages in self._order.items():
-            once = [m for m in messages if not (m.resent or m.late) and len(m.copies) == 1]
+            once = [m for m in messages if not m.resent and len(m.copies) == 1]
             if delayed:
                 wrong += _descents(once)
                 continue
             for kind in (False, True):
-                wrong += _descents([m for m in once if Copy(receiver, stream, kind) in m.copies])
+                came = (receiver, stream, kind)
+                wrong += _descents(
+                    [m for m in once if came in ((c.receiver, c.stream, c.delayed) for c in m.copies)]
+                )
         return wrong
 
     def forgotten(self) -> list[tuple[str, str]]:
@@ -181,10 +177,6 @@ class Ledger:
             for (owner, contact), names in self.names.items()
             if self.rosters[owner].get(contact, "") not in names
         ]
-
-    def met_a_failure(self, message: Message) -> bool:
-        """Whether the storage of its receiver's server failed when it was sent, or later."""
-        return message.failures % 2 == 1 or message.failures != self._failures[message.to.partition("@")[2]]
 
     def contradicted(self) -> list[Message]:
         """What arrived and came back, though it was said once and no server was killed."""
@@ -212,6 +204,9 @@ class Ledger:
             "resent": sum(each.resent for each in every),
             "duplicates": sum(each.repeated()[0] for each in every),
             "duplicates of what waited": sum(each.waited_twice for each in every),
+            "duplicates here that nobody said again": sum(
+                each.waited_twice for each in every if not (each.is_remote or each.resent)
+            ),
             "duplicates unexplained": len(self.unexplained()),
             "not acknowledged": sum(not each.acknowledged for each in every),
             "not acknowledged, no home": sum(not (each.acknowledged or each.has_a_home) for each in every),

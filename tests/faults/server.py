@@ -42,6 +42,7 @@ certificates = "certs"
 [federation]
 authorities = ["certs/ca.crt"]
 queue_age = "{queue_age} s"
+bidi = {bidi}
 [federation.hosts]
 "{peer}" = "127.0.0.1:{peer_port}"
 [storage]

@@ -46,6 +46,7 @@ def test_what_waits_for_a_link_arrives_if_it_comes_back_soon_and_bounces_if_not(
                 link.refusing = False
                 await world.taken()
                 await world.homes(AGE)
+                await world.quiet()  # what has arrived is acknowledged, or it would come back as well
             await world.settle(60)
 
     asyncio.run(play())
@@ -82,3 +83,34 @@ def test_connections_that_break_at_any_byte_lose_and_repeat_nothing(tmp_path: Pa
     assert figures["bounced"] == 0, figures
     assert not [each for each in ledger.messages.values() if each.repeated()[0]], figures
     assert not ledger.disordered(delayed=True), figures
+
+
+def test_what_the_other_servers_storage_refuses_for_a_while_is_stored_though_its_sender_has_left(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, 4, Random(3))
+    ledger = world.ledger
+
+    async def play() -> None:
+        async with world.running():
+            for actor in world.actors:
+                actor.calm = True
+                if actor.bare.endswith(THEIRS):
+                    actor.gone = True
+                    actor.leave()
+            await world.quiet()
+            locking = asyncio.ensure_future(world.servers[THEIRS].lock(8))  # it waits for five, then refuses
+            await asyncio.sleep(0.2)
+            await chat(world, 20)
+            await world.taken()  # it is in our spool
+            for actor in world.actors:
+                if not actor.gone:
+                    actor.gone = True
+                    actor.leave()
+            await locking
+            await asyncio.sleep(3)
+
+    asyncio.run(play())
+    figures = ledger.figures()
+    assert figures["acknowledged"] == figures["stored"] == 20, figures
+    assert figures["bounced"] == 0, figures

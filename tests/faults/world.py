@@ -28,9 +28,12 @@ class World:
 
     :param users: of each server; every fourth has two resources.
     :param queue_age: seconds that stanzas wait for the other server.
+    :param bidi: one connection serves both directions.
     """
 
-    def __init__(self, folder: Path, users: int, random: Random, *, queue_age: int = 120) -> None:
+    def __init__(
+        self, folder: Path, users: int, random: Random, *, queue_age: int = 120, bidi: bool = True
+    ) -> None:
         self.ledger = Ledger()
         self.random = random
         self.users = [f"user{number}@{domain}" for domain in DOMAINS for number in range(users)]
@@ -40,7 +43,7 @@ class World:
         self.actors: list[Actor] = []
         self.mishaps: dict[str, int] = {}
         self._folder = folder
-        self._queue_age = queue_age
+        self._terms = {"queue_age": queue_age, "bidi": str(bidi).lower()}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -82,7 +85,7 @@ class World:
         for domain, peer in (DOMAINS, DOMAINS[::-1]):
             server, (c2s, s2s) = self.servers[domain], ports[domain]
             to_peer = self.links[peer].port
-            server.configure(c2s=c2s, s2s=s2s, peer=peer, peer_port=to_peer, queue_age=self._queue_age)
+            server.configure(c2s=c2s, s2s=s2s, peer=peer, peer_port=to_peer, **self._terms)
             server.create(user for user in self.users if user.endswith(domain))
         for number, user in enumerate(self.users):
             for resource in ("place1", "place2")[: 2 if number % 4 == 0 else 1]:
@@ -204,15 +207,11 @@ class World:
 
     async def locked(self, domain: str) -> None:
         """Somebody else holds the database: longer than SQLite waits, sometimes."""
-        self.ledger.failed(domain)
         await self.servers[domain].lock(self.random.choice((1, 3, 7)))
-        self.ledger.failed(domain)
 
     async def full(self, domain: str) -> None:
         """There is no room on the disk."""
-        self.ledger.failed(domain)
         await self.servers[domain].fill_disk(self.random.uniform(1, 4))
-        self.ledger.failed(domain)
 
     async def cut_links(self, domain: str) -> None:
         """The connections to a server from the other one break."""

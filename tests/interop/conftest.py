@@ -7,8 +7,12 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @cache
@@ -25,8 +29,13 @@ def program() -> Path | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Debian has no such Go: what needs it is left out and not skipped, which would be a failure."""
-    wanted = [item for item in items if item.path.name == "test_logins_go.py"]
-    if wanted and program() is None:
-        config.hook.pytest_deselected(items=wanted)
-        items[:] = [item for item in items if item not in wanted]
+    """Debian has neither such a Go nor slidge: what needs them is left out, as a skip would be a failure."""
+    needed: dict[str, Callable[[], object]] = {
+        "test_logins_go.py": program,
+        "test_slidge.py": lambda: shutil.which("slidge"),
+    }
+    for name, found in needed.items():
+        wanted = [item for item in items if item.path.name == name]
+        if wanted and found() is None:
+            config.hook.pytest_deselected(items=wanted)
+            items[:] = [item for item in items if item not in wanted]

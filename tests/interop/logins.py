@@ -36,6 +36,7 @@ address = "127.0.0.1"
 port = 0
 [components."echo.montague.lit"]
 secret = "a thing of no great worth"
+federation = "off"
 [domains."montague.lit"]
 federation = "off"
 [domains."montague.lit".modules.registration]
@@ -52,13 +53,17 @@ ALL = [*SCRAM, *(f"{each}-PLUS" for each in SCRAM), "PLAIN"]
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Running]:
-    """With an account for romeo."""
+def serving(folder: Path, more: str = "", *domains: str) -> Iterator[Running]:
+    """With an account for romeo.
+
+    :param more: what else stands in the configuration, for other domains among it.
+    """
     ca = make_ca()
-    issue(ca, DOMAIN).write(folder / "certs", DOMAIN)
+    for domain in (DOMAIN, *domains):
+        issue(ca, domain).write(folder / "certs", domain)
     (folder / "ca.crt").write_bytes(ca.certificate_pem())
     config = folder / "montague.toml"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG + more)
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "--password-stdin"]
     create = [*command, "accounts", "create", f"romeo@{DOMAIN}"]
     subprocess.run(create, input=SECRET, text=True, check=True, capture_output=True, timeout=30)

@@ -24,6 +24,11 @@ def play(ours: int, theirs: int, authority: Path, other: Path | None = None) -> 
     asyncio.run(_play(ours, theirs, authority, other))
 
 
+def answer(ours: int, theirs: int, authority: Path, other: Path | None = None) -> None:
+    """Juliet, who is theirs, speaks first, and Romeo answers; see `play`."""
+    asyncio.run(_answer(ours, theirs, authority, other))
+
+
 def play_in_vain(ours: int, theirs: int, authority: Path, other: Path | None = None) -> dict[str, str]:
     """The errors that each gets for a message to the other; see `play`."""
     return asyncio.run(_play_in_vain(ours, theirs, authority, other))
@@ -46,6 +51,16 @@ async def _play(*where: Any) -> None:
         await errors(juliet, "montague.lit")
         romeo.send_presence(ptype="unavailable")
         await juliet.receives("presence", from_=ROMEO, type="unavailable")
+
+
+async def _answer(*where: Any) -> None:
+    romeo, juliet = cast(*where)
+    async with entered(romeo, juliet):
+        for _ in range(3):
+            await messages(juliet, romeo)
+            await messages(romeo, juliet)
+        await errors(juliet, "montague.lit")
+        await errors(romeo, "capulet.lit")
 
 
 async def messages(one: Actor, other: Actor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,8 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 class Echo(ComponentXMPP):
     """Says to everybody what they say."""
 
-    def __init__(self, server: Running, secret: str = COMPONENT_SECRET) -> None:
-        super().__init__(COMPONENT, secret, "127.0.0.1", server.port("component"))  # type: ignore[no-untyped-call]  # slixmpp's
+    def __init__(self, server: Running, secret: str = COMPONENT_SECRET, *, domain: str = COMPONENT) -> None:
+        super().__init__(domain, secret, "127.0.0.1", server.port("component"))  # type: ignore[no-untyped-call]  # slixmpp's
         self.errors: asyncio.Queue[str] = asyncio.Queue()
         self.began = asyncio.Event()
         for plugin in ("xep_0030", "xep_0199"):
@@ -80,6 +81,35 @@ def test_an_echo_from_a_component(server: Running) -> None:
             client.send_message(HILLS, "lark", mtype="chat")
             await client.receives("message", from_=str(HILLS), body="lark")
             await echo.disconnect(wait=0.5)
+
+    asyncio.run(play())
+
+
+def test_a_hangup_of_the_server_adds_and_removes_one_and_the_other_stays(server: Running) -> None:
+    config = server.log.with_suffix(".toml")
+    before = config.read_text()
+    table = f'[components."choir.{DOMAIN}"]\nsecret = "{COMPONENT_SECRET}"\nfederation = "off"\n'
+
+    def follow(text: str) -> None:
+        config.write_text(text)
+        server.process.send_signal(signal.SIGHUP)
+
+    async def play() -> None:
+        echo, choir, client = Echo(server), Echo(server, domain=f"choir.{DOMAIN}"), romeo(server)
+        async with entered(client):
+            await echo.begin()
+            await asyncio.to_thread(follow, before + table)
+            client.send_message(HILLS, "nightingale", mtype="chat")  # while it reads
+            await client.receives("message", from_=str(HILLS), body="nightingale")
+            await choir.begin()
+            client.send_message(choir.boundjid, "amen", mtype="chat")
+            await client.receives("message", from_=choir.boundjid.bare, body="amen")
+            await asyncio.to_thread(follow, before)
+            assert await asyncio.wait_for(choir.errors.get(), PATIENCE) == "host-gone"
+            client.send_message(HILLS, "lark", mtype="chat")
+            await client.receives("message", from_=str(HILLS), body="lark")
+            for each in (echo, choir):
+                await each.disconnect(wait=0.5)
 
     asyncio.run(play())
 

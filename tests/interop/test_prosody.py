@@ -9,10 +9,10 @@ import pytest
 
 from tests.interop.ours import served
 from tests.interop.peers import PROSODY, Authority, NameServer, free_ports, prosody
-from tests.interop.story import play, play_in_vain
+from tests.interop.story import answer, play, play_in_vain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.interop.ours import Ours
@@ -36,18 +36,31 @@ class Verona:
         self._stack = stack
 
     def serve(
-        self, federation: str, *, direct: bool = False, services: Mapping[str, str] = {}, **options: Any
+        self,
+        federation: str,
+        *,
+        direct: bool = False,
+        services: Mapping[str, str] = {},
+        components: Mapping[str, str] = {},
+        **options: Any,
     ) -> Ours:
         """Start both.
 
         :param direct: TLS starts with the connection (XEP-0368), both ways.
         :param services: by domain, the modules that serve domains of ours.
+        :param components: by domain, the secrets of components of ours.
         :param options: those of `prosody`.
         """
         service, port = ("xmpps-server", self.direct) if direct else ("xmpp-server", self.s2s)
-        for domain in services:
+        for domain in (*services, *components):
             self.authority.certify(domain)
         more = "".join(f"[domains.'{domain}']\nservice = '{each}'\n" for domain, each in services.items())
+        more += "".join(
+            f"[components.'{domain}']\nsecret = '{secret}'\nfederation = '{federation}'\n"
+            for domain, secret in components.items()
+        )
+        if components:
+            more += "[[listeners]]\nkind = 'component'\naddress = '127.0.0.1'\nport = 0\n"
         names = NameServer({f"_{service}._tcp.capulet.lit": port})
         self._stack.enter_context(
             prosody(
@@ -55,7 +68,7 @@ class Verona:
                 "capulet.lit",
                 self.authority,
                 (self.c2s, self.s2s, self.direct),
-                {f"{service} {each}": self.ours for each in ("montague.lit", *services)},
+                {f"{service} {each}": self.ours for each in ("montague.lit", *services, *components)},
                 **options,
             )
         )
@@ -86,6 +99,37 @@ def test_both_acknowledge_what_the_other_sends(verona: Verona, tmp_path: Path, d
         asked = "enable" if way in ("Received[s2sin]", "Sending[s2sout]") else "enabled"
         assert f"{way}: <{asked} " in said
         assert f"{way}: <{'r' if asked == 'enable' else 'a'} " in said
+
+
+@pytest.mark.parametrize("modules", [["s2s_bidi"], ["s2s_bidi", "smacks"]], ids=" ".join)
+@pytest.mark.parametrize("speaker", [play, answer], ids=["ours", "theirs"])
+def test_one_stream_serves_both_ways_whoever_opens_it(
+    verona: Verona, tmp_path: Path, speaker: Callable[..., None], modules: list[str]
+) -> None:
+    montague = verona.serve("certificate", modules=modules)
+    speaker(montague.port, verona.c2s, verona.authority.file)
+    said = (tmp_path / "capulet" / "prosody.log").read_text()
+    way, other = ("s2sin", "s2sout") if speaker is play else ("s2sout", "s2sin")
+    assert f"Sending[{way}]: <message " in said
+    assert f"Received[{way}]: <message " in said
+    assert f"[{other}" not in said
+    if "smacks" in modules:
+        assert f"Received[{way}]: <a " in said
+        assert f"Sending[{way}]: <a " in said
+
+
+def test_both_ask_for_both_ways_before_dialback(verona: Verona, tmp_path: Path) -> None:
+    """Prosody asks us about our key on a stream that it goes on to use: each has one of its own then."""
+    other = Authority(tmp_path / "other")
+    verona.authority.certify("capulet.lit", by=other)
+    montague = verona.serve("dialback", trusted=other.file, secure=False, modules=["s2s_bidi", "smacks"])
+    play(montague.port, verona.c2s, verona.authority.file, other.file)
+    said = (tmp_path / "capulet" / "prosody.log").read_text()
+    for way, proof in (
+        ("Received[s2sin", "Received[s2sin_unauthed]: <result "),
+        ("Sending[s2sout", "Sending[s2sout_unauthed]: <db:result "),
+    ):
+        assert said.index(f"{way}_unauthed]: <bidi ") < said.index(proof)
 
 
 @pytest.mark.parametrize("policy", ["dialback", "either"])

@@ -104,7 +104,7 @@ class World:
 
 
 @given(st.lists(ACTIONS, max_size=12))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_every_message_gets_to_whom_it_is_for_once_and_in_order(actions: list[tuple[Any, ...]]) -> None:
     world = World()
     for name, *how in actions:

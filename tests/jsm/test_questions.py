@@ -51,6 +51,19 @@ def test_a_refusal_is_told(network: Network, asked: Deferred[Stanza]) -> None:
         done(asked)
 
 
+def test_a_refusal_is_told_with_all_that_it_says(network: Network, asked: Deferred[Stanza]) -> None:
+    inside = (
+        "<error type='wait'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
+        "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>later</text><full xmlns='urn:x' most='3'/></error>"
+    )
+    answer(network, "error", inside=inside)
+    with pytest.raises(StanzaError, match="not-acceptable") as refused:
+        done(asked)
+    error = refused.value
+    assert (error.type, error.text, error.application) == ("wait", "later", ("urn:x", "full"))
+    assert error.details == {"most": "3"}
+
+
 def test_an_error_that_nobody_knows_is_an_undefined_one(network: Network, asked: Deferred[Stanza]) -> None:
     answer(network, "error")
     with pytest.raises(StanzaError, match="undefined-condition"):

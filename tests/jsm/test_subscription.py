@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jabberd.jsm.subscription import STANZAS, State, Transition, inbound, outbound, removal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RFC_NAMES = {
     "None": State.NONE,
@@ -150,8 +154,16 @@ def _rows() -> list[Row]:
 
 
 ROWS = _rows()
-each_row = pytest.mark.parametrize("row", ROWS, ids=str)
-approved_or_not = pytest.mark.parametrize("approved", [False, True], ids=["-", "approved"])
+
+
+def broken(holds: Callable[[Row, bool], bool]) -> list[str]:
+    """The rows for which it does not hold, with and without a pre-approval."""
+    return [
+        f"{row} {'approved' if approved else ''}"
+        for row in ROWS
+        for approved in (False, True)
+        if not holds(row, approved)
+    ]
 
 
 def _auto_approved(row: Row, approved: bool) -> bool:
@@ -163,62 +175,61 @@ def test_the_rfc_tables_have_a_row_for_each_state_stanza_and_direction() -> None
 
 
 @pytest.mark.rfc6121("3.1.6-1", "3.2.3-1", "3.3.3-1", "A.2-1", "A.3-1")
-@each_row
-@approved_or_not
-def test_every_row_of_appendix_a_is_kept(row: Row, approved: bool) -> None:
-    step = row.transition(approved)
-    if _auto_approved(row, approved):
-        assert not step.forward
-        assert step.state.shows_user
-    else:
-        assert (step.forward, step.state) == (row.forward, row.new)
+def test_every_row_of_appendix_a_is_kept() -> None:
+    def kept(row: Row, approved: bool) -> bool:
+        step = row.transition(approved)
+        if _auto_approved(row, approved):
+            return not step.forward and step.state.shows_user
+        return (step.forward, step.state) == (row.forward, row.new)
+
+    assert broken(kept) == []
 
 
 @pytest.mark.rfc6121("3.2.2-2", "3.4.2-3")
-@each_row
-@approved_or_not
-def test_a_pre_approval_comes_with_subscribed_and_goes_with_unsubscribed(row: Row, approved: bool) -> None:
-    if row.outcome == "pre-approval":
-        expected = True
-    elif (row.direction, row.stanza) == ("outbound", "unsubscribed"):
-        expected = False  # A.2.4 [1]
-    else:
-        expected = approved
-    assert row.transition(approved).approved is expected
+def test_a_pre_approval_comes_with_subscribed_and_goes_with_unsubscribed() -> None:
+    def kept(row: Row, approved: bool) -> bool:
+        if row.outcome == "pre-approval":
+            expected = True
+        elif (row.direction, row.stanza) == ("outbound", "unsubscribed"):
+            expected = False  # A.2.4 [1]
+        else:
+            expected = approved
+        return row.transition(approved).approved is expected
+
+    assert broken(kept) == []
 
 
-@each_row
-@approved_or_not
-def test_a_push_is_sent_exactly_when_what_clients_see_of_the_item_changes(row: Row, approved: bool) -> None:
-    step = row.transition(approved)
-    seen_before = (row.old.subscription, row.old.ask, approved)
-    seen_after = (step.state.subscription, step.state.ask, step.approved)
-    assert step.push is (seen_before != seen_after)
+def test_a_push_is_sent_exactly_when_what_clients_see_of_the_item_changes() -> None:
+    def pushed(row: Row, approved: bool) -> bool:
+        step = row.transition(approved)
+        seen_before = (row.old.subscription, row.old.ask, approved)
+        seen_after = (step.state.subscription, step.state.ask, step.approved)
+        return step.push is (seen_before != seen_after)
+
+    assert broken(pushed) == []
 
 
 @pytest.mark.rfc6121("3.1.3-1", "3.1.3-3")
-@each_row
-@approved_or_not
-def test_the_server_answers_only_a_subscribe_that_is_already_granted_or_pre_approved(
-    row: Row, approved: bool
-) -> None:
-    asked = (row.direction, row.stanza) == ("inbound", "subscribe")  # §3.1.3, A.3.1 [2]
-    granted = row.old.shows_user or approved
-    assert row.transition(approved).reply == ("subscribed" if asked and granted else "")
+def test_the_server_answers_only_a_subscribe_that_is_already_granted_or_pre_approved() -> None:
+    def answered(row: Row, approved: bool) -> bool:
+        asked = (row.direction, row.stanza) == ("inbound", "subscribe")  # §3.1.3, A.3.1 [2]
+        granted = row.old.shows_user or approved
+        return row.transition(approved).reply == ("subscribed" if asked and granted else "")
+
+    assert broken(answered) == []
 
 
 @pytest.mark.rfc6121("3.2.2-1", "3.2.2-3", "3.3.3-3")
-@each_row
-@approved_or_not
-def test_presence_is_sent_when_the_contact_gains_or_loses_the_view_of_it(row: Row, approved: bool) -> None:
-    step = row.transition(approved)
-    if step.reply or (step.state.shows_user and not row.old.shows_user):
-        expected = "available"  # §3.1.5
-    elif row.old.shows_user and not step.state.shows_user:
-        expected = "unavailable"  # §3.2.2, §3.3.3
-    else:
-        expected = ""
-    assert step.presence == expected
+def test_presence_is_sent_when_the_contact_gains_or_loses_the_view_of_it() -> None:
+    def sent(row: Row, approved: bool) -> bool:
+        step = row.transition(approved)
+        if step.reply or (step.state.shows_user and not row.old.shows_user):
+            return step.presence == "available"  # §3.1.5
+        if row.old.shows_user and not step.state.shows_user:
+            return step.presence == "unavailable"  # §3.2.2, §3.3.3
+        return not step.presence
+
+    assert broken(sent) == []
 
 
 @pytest.mark.rfc6121("3.4.2-6")

@@ -9,6 +9,7 @@ from twisted.internet.defer import fail
 
 from jabberd.api import JID
 from jabberd.interfaces import Span, StorageError
+from jabberd.jsm.unstored import PATIENCE
 from jabberd.storage.memory import MemoryArchive
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
@@ -122,6 +123,8 @@ def test_what_cannot_be_archived_for_somebody_absent_comes_back(
 ) -> None:
     monkeypatch.setattr(MemoryArchive, "append", lambda *_, **__: fail(StorageError("full")))
     says(network, JULIET, "hi")
+    assert network.stranger(JULIET).hears_nothing()
+    network.advance(PATIENCE + 1)
     assert condition(network.stranger(JULIET).next()) == "resource-constraint"
     assert logged_errors.take(StorageError)
 

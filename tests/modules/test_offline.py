@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 
 from jabberd.interfaces import StorageError
+from jabberd.jsm.unstored import PATIENCE
 from jabberd.modules import offline
 from jabberd.testing.outcome import done
 from jabberd.xmpp.stanza import Stanza
@@ -278,13 +279,15 @@ def test_what_is_delivered_again_keeps_the_note_of_when_it_came_first(stage: Reh
     assert OURS in again
 
 
-def test_a_message_that_cannot_be_stored_is_bounced(
+def test_a_message_that_cannot_be_stored_for_long_is_bounced(
     stage: Rehearsal, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive: Any = stage.domain.module("offline").stores["messages"]
     with monkeypatch.context() as broken:
         broken.setattr(archive, "append", lambda *_: fail(StorageError("the disk is full")))
         write(stage, "hi!")
+        assert stage.abroad == []
+        stage.clock.pump([1.0] * (int(PATIENCE) + 2))
     assert len(logged_errors.take(StorageError)) == 1
     assert b"<resource-constraint" in stage.abroad[0].payload
     write(stage, "hi again!")
@@ -299,9 +302,27 @@ def test_what_cannot_be_counted_is_put_off_and_counted_again_the_next_time(
         broken.setattr(archive, "size", lambda *_: fail(StorageError("the database is away")))
         write(stage, "hi!")
     assert len(logged_errors.take(StorageError)) == 2
-    assert b"type='wait'><resource-constraint" in stage.abroad[0].payload
+    stage.clock.advance(1)
     write(stage, "hi again!")
-    assert bodies(enter(stage)) == ["hi again!"]
+    assert bodies(enter(stage)) == ["hi!", "hi again!"]
+
+
+def test_what_was_delivered_and_cannot_be_removed_is_not_delivered_again(
+    stage: Rehearsal, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    write(stage, "hi!")
+    with monkeypatch.context() as broken:
+        broken.setattr(archive, "remove", lambda *_: fail(StorageError("the disk is full")))
+        client = enter(stage)
+        stage.clock.advance(5)
+    assert len(logged_errors.take(StorageError)) == 2
+    assert bodies(client) == ["hi!"]
+    write(stage, "hi again!")
+    stage.clock.advance(1)
+    assert bodies(client) == ["hi again!"]
+    client.leave()
+    assert bodies(enter(stage)) == []
 
 
 def test_what_waits_is_bounded_in_bytes(stage: Rehearsal) -> None:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from jabberd import settings
 from jabberd.api import Account, Archive, Module, Stanza, undelivered
 from jabberd.interfaces import StorageError
+from jabberd.jsm.unstored import PATIENCE
 from jabberd.storage.memory import MemoryArchive, MemoryStorage
 from jabberd.testing import Network
 from tests.modules.test_sm import NS, enabled, message, resuming, waiting
@@ -86,12 +87,29 @@ def away(network: Network) -> str:
 # -- the storage fails ------------------------------------------------------------------------------
 
 
-def test_a_message_that_cannot_be_stored_comes_back_before_it_is_acknowledged(
+def test_a_message_that_cannot_be_stored_is_not_acknowledged_until_it_is(
     romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
 ) -> None:
     network.client("juliet@montague.lit/balcony").close()
     storage.fill("offline")
     romeo.send(message("hi") + f"<r xmlns='{NS}'/>")
+    assert romeo.next().get("h") == "0"
+    network.advance(5)
+    assert handled(romeo) == "0"
+    storage.fill("offline", full=False)
+    network.advance(1)
+    assert handled(romeo) == "1"
+    assert waiting(network) == ["hi"]
+    assert len(logged_errors.take(StorageError)) == 1
+
+
+def test_a_message_that_cannot_be_stored_for_long_comes_back_before_it_is_acknowledged(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    network.client("juliet@montague.lit/balcony").close()
+    storage.fill("offline")
+    romeo.send(message("hi"))
+    network.advance(PATIENCE + 0.6)
     assert romeo.next().get("type") == "error"
     romeo.forget()
     assert handled(romeo) == "0"
@@ -132,7 +150,7 @@ def test_what_was_acknowledged_and_cannot_be_stored_stays_in_the_spool_until_it_
     assert romeo.hears_nothing()
 
 
-def test_what_was_not_acknowledged_and_cannot_be_stored_comes_back(
+def test_what_was_not_acknowledged_and_cannot_be_stored_waits_for_the_storage(
     romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
 ) -> None:
     juliet = network.client("juliet@montague.lit/balcony")
@@ -140,6 +158,24 @@ def test_what_was_not_acknowledged_and_cannot_be_stored_comes_back(
     storage.fill("offline", "spool")
     romeo.send(message("hi"))
     juliet.drop()
+    network.advance(5)
+    assert handled(romeo) == "0"
+    storage.fill("offline", full=False)
+    network.advance(1)
+    assert handled(romeo) == "1"
+    assert waiting(network) == ["hi"]
+    assert not logged_errors.take(StorageError)
+
+
+def test_what_was_not_acknowledged_and_cannot_be_stored_for_long_comes_back(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    juliet = network.client("juliet@montague.lit/balcony")
+    enabled(juliet)
+    storage.fill("offline", "spool")
+    romeo.send(message("hi"))
+    juliet.drop()
+    network.advance(PATIENCE + 1)
     assert romeo.next().get("type") == "error"
     assert handled(romeo) == "1"
     assert logged_errors.take(StorageError)
@@ -162,6 +198,21 @@ def test_a_spool_that_could_not_be_emptied_is_emptied_later(
 
 
 # -- after the next start ---------------------------------------------------------------------------
+
+
+def test_what_had_waited_is_not_in_the_spool_as_well_while_its_client_is_there(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    network.client("juliet@montague.lit/balcony").close()
+    romeo.send(message("hi"))
+    juliet = network.client("juliet@montague.lit/balcony", presence="")
+    enabled(juliet, " resume='true'")
+    juliet.send("<presence/>")
+    network.advance(4)
+    assert (storage.rows("offline", "juliet@montague.lit"), storage.rows("spool", "montague.lit")) == (1, 0)
+    juliet.drop()
+    network.advance(1)
+    assert (storage.rows("offline", "juliet@montague.lit"), storage.rows("spool", "montague.lit")) == (0, 1)
 
 
 class Shelf(Module):

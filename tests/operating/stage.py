@@ -66,6 +66,7 @@ direct_tls = true
 strangers = true
 archive = true
 groups = true
+invitations = true
 
 [domains."example.org".modules.upload]
 folder = "upload"

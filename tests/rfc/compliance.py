@@ -81,13 +81,21 @@ class Suite:
     @classmethod
     def read(cls) -> Suite:
         data = tomllib.loads((ROOT / "tests/rfc/xep0479.toml").read_text())
-        places = {each: Place(version, path) for each, (version, path) in data["elsewhere"].items()}
+        places = {
+            each: Place(version, path, _module(path)) for each, (version, path) in data["elsewhere"].items()
+        }
         proofs = {each: [Test(*test.split(": ")) for test in tests] for each, tests in data["proofs"].items()}
         return cls(data["rows"], places, proofs)
 
     def specifications(self) -> set[str]:
         """All that are demanded."""
         return {each for rows in self.rows.values() for _, *each_row in rows.values() for each in each_row}
+
+
+def _module(path: str) -> str:
+    """The module that the file belongs to; empty: none."""
+    below = path.removeprefix("jabberd/modules/")
+    return "" if below == path else below.removesuffix(".py").partition("/")[0]
 
 
 def declared() -> dict[str, Place]:
@@ -119,7 +127,8 @@ def table() -> str:
             for each in specifications:
                 place = (suite.elsewhere | ours).get(each)
                 text += f"| {shown} | {each} | {' | '.join(_cells(place, suite.proofs.get(each, [])))} |\n"
-    others = {each: place for each, place in sorted(ours.items()) if each not in suite.specifications()}
+    every = sorted((suite.elsewhere | ours).items())
+    others = {each: place for each, place in every if each not in suite.specifications()}
     return text + FURTHER + "".join(_further(others))
 
 

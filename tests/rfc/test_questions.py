@@ -100,7 +100,10 @@ def romeo() -> Iterator[Client]:
 
 @pytest.mark.rfc6120("8.2.3-2", "8.2.3-3", "8.2.3-6", "8.3.1-1", "10.3.3-1")
 @pytest.mark.parametrize(("type", "name", "to"), asked())
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples // 5,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_every_question_is_answered_once_whatever_it_has_inside(
     romeo: Client, logged_errors: LoggedErrors, type: str, name: str, to: str, data: st.DataObject
@@ -132,7 +135,10 @@ def said() -> list[str]:
 @pytest.mark.rfc6120("4.8.4-2", "4.9.2-1")
 @pytest.mark.parametrize("when", ["at once", "logged in", "bound"])
 @pytest.mark.parametrize("name", said())
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples // 8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_no_nonza_is_too_much_whatever_it_has_inside(
     logged_errors: LoggedErrors, name: str, when: str, data: st.DataObject

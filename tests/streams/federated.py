@@ -125,6 +125,7 @@ class Server:
         streams: StreamSettings | None = None,
         zone: Zone | None = None,
         unacked: int = 10_000,
+        bidi: bool = True,
         listening: Iterable[tuple[str, int]] = (),
     ) -> None:
         self.world = world
@@ -140,6 +141,7 @@ class Server:
             streams=streams or StreamSettings(),
             clock=world.clock,
             unacked=unacked,
+            bidi=bidi,
         )
         connector = Connector(
             world.clock,
@@ -152,7 +154,7 @@ class Server:
         self.spool = MemoryStorage().archive("spool of links")
         self.federation = Federation(self.terms, connector, settings or Settings(), Spool(self.spool))
         self.router = Router(self.federation)
-        self.federation.bounce = self.router.bounce
+        self.federation.join(self.router)
         for domain in domains:
             self.router.add(domain, self)
         self.factory = ServerFactory(self.terms, self.router, self.federation)

@@ -186,6 +186,31 @@ def test_all_queues_together_are_bounded(world: World) -> None:
     assert montague.errors == []
 
 
+def test_errors_do_not_wait_for_a_server_that_was_never_reached(world: World) -> None:
+    montague = world.serve("montague.lit")
+    world.internet.silent.add(("192.0.2.2", 5269))
+    montague.message(ROMEO, JULIET)
+    montague.send(f"<message xmlns='{ns.CLIENT}' from='{ROMEO}' to='{JULIET}' id='e1' type='error'/>")
+    world.advance(14)
+    assert waiting(montague) == [2]
+    world.advance(2)
+    assert waiting(montague) == [1]
+
+
+def test_errors_wait_as_others_do_for_a_server_that_was_there(world: World) -> None:
+    montague, capulet = world.serve("montague.lit"), world.serve("capulet.lit")
+    montague.message(ROMEO, JULIET)
+    world.advance(1)
+    world.internet.silent.add(("192.0.2.2", 5269))
+    for pipe in world.internet.pipes:
+        pipe.client.abortConnection()
+    montague.send(f"<message xmlns='{ns.CLIENT}' from='{ROMEO}' to='{JULIET}' id='e1' type='error'/>")
+    world.advance(30)
+    world.internet.silent.clear()
+    world.advance(90)
+    assert capulet.bodies == ["m1", "e1"]
+
+
 def test_a_link_whose_first_stanza_may_not_wait_is_not_kept(world: World) -> None:
     montague = world.serve("montague.lit", settings=Settings(homeless_size=1))
     montague.message(ROMEO, JULIET)

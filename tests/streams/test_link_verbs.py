@@ -31,6 +31,9 @@ def links(server: Server, *words: str) -> Any:
     return answer
 
 
+BOTH = [("montague.lit", way, "capulet.lit") for way in ("in", "out")]
+
+
 def states(server: Server, *words: str) -> list[tuple[str, str, str, str]]:
     return [(row["ours"], row["way"], row["theirs"], row["state"]) for row in links(server, "list", *words)]
 
@@ -48,6 +51,7 @@ def test_links_are_listed_both_ways_with_what_proved_them(world: World) -> None:
         "state": "up",
         "proof": "dialback",
         "queue": 0,
+        "bidi": True,
         "address": outgoing["address"],
         "tls": "TLSv1.3",
         "cipher": outgoing["cipher"],
@@ -80,7 +84,7 @@ def test_a_closed_link_ends_both_ways_and_the_next_stanza_opens_it_anew(world: W
     montague, capulet = world.serve("montague.lit"), world.serve("capulet.lit")
     montague.message(ROMEO, JULIET)
     capulet.message(JULIET, ROMEO)
-    assert links(montague, "close", "capulet.lit") == "closed 1 out, 1 in"
+    assert links(montague, "close", "capulet.lit") == "closed 1 out, 0 in"
     assert states(montague) == []
     assert states(capulet) == []
     montague.message(ROMEO, JULIET, "m2")
@@ -147,7 +151,7 @@ def test_a_link_that_rests_is_opened_at_once_when_asked(world: World) -> None:
     capulet = world.serve("capulet.lit")
     assert states(montague) == [("montague.lit", "out", "capulet.lit", "resting")]
     assert links(montague, "retry", "capulet.lit") == "link from montague.lit to capulet.lit is opening"
-    assert states(montague) == [("montague.lit", "out", "capulet.lit", "up")]
+    assert states(montague) == [(*pair, "up") for pair in BOTH]
     assert capulet.bodies == ["m1"]
     links(montague, "retry", "capulet.lit")
     assert len(capulet.incoming) == 1

@@ -10,8 +10,8 @@ PROOFS = ("certificate", "dialback", "either")
 
 
 def offered(proof: str, *, require_tls: bool = True, **known: bool) -> Offer:
-    facts = {"encrypted": True, "can_encrypt": True, "vouched": True, "authenticated": False, **known}
-    return offer(Policy(proof, require_tls), **facts)  # type: ignore[arg-type]  # the names above are right
+    facts = {"encrypted": True, "can_encrypt": True, "vouched": True, "authenticated": False, "bidi": True}
+    return offer(Policy(proof, require_tls), **{**facts, **known})  # type: ignore[arg-type]  # the names above are right
 
 
 @pytest.mark.parametrize(
@@ -37,20 +37,23 @@ def test_what_an_encrypted_stream_is_offered(
 @pytest.mark.parametrize("proof", PROOFS)
 def test_before_tls_nothing_else_is_offered(proof: str) -> None:
     got = offered(proof, encrypted=False)
-    assert got == Offer(starttls=True, must_encrypt=True, external=False, dialback=False, sm=False)
+    assert got == Offer(
+        starttls=True, must_encrypt=True, external=False, dialback=False, sm=False, bidi=False
+    )
 
 
 @pytest.mark.parametrize("proof", PROOFS)
 def test_where_tls_is_not_required_dialback_is_offered_without_it(proof: str) -> None:
     got = offered(proof, require_tls=False, encrypted=False)
     asks = proof != "certificate"
-    assert got == Offer(starttls=True, must_encrypt=False, external=False, dialback=asks, sm=asks)
+    assert got == Offer(starttls=True, must_encrypt=False, external=False, dialback=asks, sm=asks, bidi=True)
 
 
 def test_a_proved_peer_is_not_asked_for_its_certificate_again() -> None:
     got = offered("certificate", authenticated=True)
     assert not got.external
     assert got.dialback
+    assert not got.bidi  # it is asked for before
 
 
 def step(proof: str, objection: str = "", *, require_tls: bool = True, **facts: bool) -> str:

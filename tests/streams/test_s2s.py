@@ -251,7 +251,8 @@ def test_a_link_in_use_is_not_idle(world: World) -> None:
 
 
 def test_nothing_is_left_of_streams_that_are_gone(world: World) -> None:
-    montague, capulet = world.serve("montague.lit", Policy("either")), world.serve("capulet.lit")
+    montague = world.serve("montague.lit", Policy("either"), bidi=False)
+    capulet = world.serve("capulet.lit")
     montague.message(ROMEO, JULIET)
     capulet.message(JULIET, ROMEO)
     world.advance(1)

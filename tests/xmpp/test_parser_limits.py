@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from jabberd.xmpp.parser import Header, Nonza, StreamParser
 from jabberd.xmpp.stanza import Stanza
 from tests.xmpp import odd
 from tests.xmpp.reading import CLOSE, HEADER, XML, fed, heard, names, opened, ways
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Counted(Boundaries):
@@ -309,8 +313,18 @@ STREAMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def frozen() -> Iterator[None]:
+    """The collector does not look at what there was before these tests, which is a lot."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @ways
 @pytest.mark.parametrize("data", STREAMS.values(), ids=STREAMS.keys())
+@pytest.mark.usefixtures("frozen")
 def test_no_garbage_is_left_to_the_collector(data: bytes, size: int | None) -> None:
     """Not after an error either: its traceback knows the parser, and a list that the error is in."""
 

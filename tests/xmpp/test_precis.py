@@ -37,7 +37,7 @@ def outcome(rule: Callable[[str], str], text: str) -> str | None:
     ("ours", "profile"), [(username, "UsernameCaseMapped"), (opaque_string, "OpaqueString")]
 )
 @given(text=TEXTS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @example("l·l·l")
 @example("l·")
 @example("カ・・")

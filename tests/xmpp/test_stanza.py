@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import E, serialize
+from jabberd.xmpp.element import E, parse, serialize
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
@@ -44,6 +44,16 @@ def test_what_the_envelope_does_not_say_is_empty() -> None:
     assert (stanza.sender, stanza.to) == (None, None)
     assert (stanza.type, stanza.id, stanza.lang) == ("", "", "")
     assert stanza.to_bytes() == b"<presence/>"
+
+
+def test_a_tree_is_a_stanza_with_all_its_attributes() -> None:
+    stanza = Stanza.from_standalone(
+        b"<message xmlns='jabber:client' to='a@b' xml:lang='it' id='&lt;'><body>x &amp; y</body>"
+        b"<y xmlns='urn:y'/></message>"
+    )
+    again = Stanza.from_element(parse(stanza.to_standalone()))
+    assert (again.name, again.attrs, again.children) == (stanza.name, stanza.attrs, stanza.children)
+    assert again.element().findtext("{jabber:client}body") == "x & y"
 
 
 def test_an_address_that_is_none_is_noticed_by_whoever_asks_for_it() -> None:

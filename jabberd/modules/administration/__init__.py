@@ -40,7 +40,7 @@ class Administration(Module, xep=133, version="1.3.0"):
     async def start(self) -> None:
         """Read who was added."""
         self._added = set(await self.added.all(self.domain.jid))
-        desk = Desk(self.domain, self._operates)
+        desk = Desk(self.domain, self.operates)
         self._ends = EndCommands(desk)
         self._commands = (AccountCommands(desk), ListCommands(desk), MessageCommands(desk), self._ends)
 
@@ -61,7 +61,8 @@ class Administration(Module, xep=133, version="1.3.0"):
             self._added.discard(event.jid)
             await self.added.change(self.domain.jid, {event.jid: None})
 
-    def _operates(self, who: JID) -> bool:
+    def operates(self, who: JID) -> bool:
+        """Whether somebody may administer the domain."""
         return who.bare in self.domain.operators.domain or who.bare in self._added
 
     @operator("list who may administer a domain with their clients")
@@ -81,7 +82,7 @@ class Administration(Module, xep=133, version="1.3.0"):
         """
         if not jid.localpart:
             raise Refused(f"{jid} is not an account; write it like romeo@montague.lit")
-        if self._operates(jid):
+        if self.operates(jid):
             raise Refused(f"{jid.bare} is an admin of {domain} already")
         await self.added.put(domain, jid.bare, value=True)
         self._added.add(jid.bare)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jabberd.interfaces import Outlet, Security
 
 _SPOOLED_AFTER: Final = 0.5  # seconds without an acknowledgement: before another server would spool it, too
+_PATIENCE: Final = 30.0  # seconds for which what is nowhere but in memory waits for a storage that fails
 _BATCH: Final = 50  # rows of the spool that are read at a time
 _SWEEP: Final = 0.25
 _ALL_HOME: Final = 5.0  # seconds that what was said before may take to find a home, while its client resumes
@@ -73,7 +74,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """Look after what is late."""
         self._kept: dict[str, Acknowledged] = {}
         self._all: set[Acknowledged] = set()
-        self._homeless: list[Sent] = []  # in the spool, because nothing else could be done with them
+        self._homeless: list[Sent] = []  # the storage could not take them where they belong
         self._needless: list[int] = []  # rows of the spool that could not be removed yet
         self._sweep = LoopingCall(self._look_after)
         self._sweep.clock = self.domain.clock
@@ -209,12 +210,15 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
                 self.domain.route(stanza.error(StanzaError("service-unavailable")))
 
     def _rehome(self, sent: Sent) -> None:
-        """Find another home for a message, now or, if it is in the spool, as soon as there is one."""
+        """Find another home for a message, now or, as long as there is hope, once the storage takes it."""
         home = self.domain.redeliver(delayed(sent.stanza, sent.stamp, self.domain.jid))
         home.addCallbacks(sent.settled, self._not_rehomed, errbackArgs=(sent,))
 
     def _not_rehomed(self, why: Failure, sent: Sent) -> None:
-        if sent.row is not None:
+        now = self.domain.clock.seconds()
+        if sent.failing is None:
+            sent.failing = now
+        if sent.row is not None or now < sent.failing + _PATIENCE:
             self._homeless.append(sent)
             return
         self.log.failure("a message for {to!r} has nowhere to wait", why, to=sent.stanza.to)

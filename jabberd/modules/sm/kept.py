@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from jabberd.api import E, SessionResumed
 from jabberd.modules.sm.sent import Sent
+from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StreamError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ __all__ = ["NS", "ROUND", "Acknowledged"]
 
 NS: Final = "urn:xmpp:sm:3"
 ROUND: Final = 1 << 32  #: counts start again behind this (§4)
+_PATIENCE: Final = 5.0  # seconds for which what had waited is not spooled
+_DELAY: Final = f"{{{ns.DELAY}}}delay"
 
 
 class Acknowledged:
@@ -140,10 +143,17 @@ class Acknowledged:
             sent.settled()
 
     def late(self, before: float) -> Iterable[Sent]:
-        """The messages that were sent before that time and have no home; each is told once."""
+        """The messages that were sent before that time and have no home; each is told once.
+
+        What had waited stays where it waited until the client has it, and a copy would be delivered as well
+        after a power cut: it is told only when the client is gone, or takes its time.
+        """
+        patient = before - _PATIENCE if self._outlet is not None else before
         for sent in self._queue:
             if sent.at > before:
                 break
+            if _DELAY in sent.stanza.children and sent.at > patient:
+                continue
             if sent.home is not None and not sent.spooling:
                 sent.spooling = True
                 yield sent

@@ -21,9 +21,10 @@ class Sent:
     :ivar row: its id in the spool, while it is there.
     :ivar home: fires when the message has a home: the client's ``<a/>``, the spool, or wherever it
         went instead.  None for what nobody waits for.
+    :ivar failing: since when, by the clock, no other home can be found for it; None before that.
     """
 
-    __slots__ = ("_module", "_over", "at", "home", "row", "spooling", "stamp", "stanza")
+    __slots__ = ("_module", "_over", "at", "failing", "home", "row", "spooling", "stamp", "stanza")
 
     def __init__(self, module: StreamManagement, stanza: Stanza, row: ArchiveRow | None = None) -> None:
         self._module = module
@@ -32,6 +33,7 @@ class Sent:
         self.stamp = row.stamp if row else datetime.fromtimestamp(self.at, UTC)
         self.home: Deferred[None] | None = Deferred() if stanza.name == "message" and not row else None
         self.spooling = False
+        self.failing: float | None = None
         self.row = row.id if row else None
         self._over = False
 

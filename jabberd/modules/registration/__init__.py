@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from jabberd.api import (
     ACCOUNT,
@@ -10,6 +11,7 @@ from jabberd.api import (
     IQ,
     JID,
     LOCAL,
+    Duration,
     E,
     Element,
     Module,
@@ -21,11 +23,14 @@ from jabberd.api import (
     answers,
     newcomers,
 )
+from jabberd.modules.registration.questions import ANSWER, CHALLENGE, Question, Questions
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.forms import Field, Form, X
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from jabberd.interfaces import Security
 
 NS: Final = "jabber:iq:register"
@@ -55,6 +60,33 @@ class Filled(NamedTuple):
 
     username: str
     password: str
+    challenge: str = ""
+    answer: str = ""
+
+
+class Voucher(Protocol):
+    """Lets somebody make one account, whether the domain is open or not, and nothing is asked."""
+
+    @property
+    def username(self) -> str:
+        """The only name that it is for; empty: any."""
+
+    async def create(self, jid: JID, password: str) -> None:
+        """Make the account.
+
+        :raises StanzaError: it cannot be made; ``item-not-found``: the voucher does not hold any more.
+        """
+
+
+@runtime_checkable
+class Vouches(Protocol):
+    """A module that lets newcomers in."""
+
+    def voucher(self, newcomer: Newcomer) -> Voucher | None:
+        """What the newcomer has shown to this module; None: nothing."""
+
+    def reserves(self, jid: JID) -> bool:
+        """Whether nobody gets that name without a voucher for it."""
 
 
 class Registration(Module, xep=77, version="2.4"):
@@ -72,55 +104,115 @@ class Registration(Module, xep=77, version="2.4"):
         :ivar changes: whether owners may change their password and remove their account.
         :ivar reserved: localparts that no newcomer gets, beside those of the domain's admins.
         :ivar instructions: what newcomers are told.
+        :ivar questions: each newcomer answers one of them (XEP-0158); none: nothing is asked.
+        :ivar answering: how long there is for the answer.
         """
 
         open: bool = False
         changes: bool = True
         reserved: tuple[str, ...] = _RESERVED
         instructions: str = "Choose a name and a password for your account."
+        questions: tuple[Question, ...] = ()
+        answering: Duration = 600.0
 
     config: Config
+
+    async def start(self) -> None:
+        """Nobody has been asked yet."""
+        self._asking = Questions(self.config.questions, self.config.answering)
+
+    @property
+    def _questions(self) -> Questions:
+        """Those of the settings of now; with other ones, nobody has been asked yet."""
+        if not self._asking.are(self.config.questions, self.config.answering):
+            self._asking = Questions(self.config.questions, self.config.answering)
+        return self._asking
 
     # -- newcomers ------------------------------------------------------------------------------------
 
     def newcomer_features(self, security: Security) -> tuple[Element, ...]:
         """See `jabberd.api.Module`."""
-        return (E(_FEATURE, "register"),) if self.config.open and security.encrypted else ()
+        if not security.encrypted or not (self.config.open or self._vouching):
+            return ()
+        return (E(_FEATURE, "register"),)
 
     @newcomers.get(NS, "query")
     def ask(self, newcomer: Newcomer) -> Element:
-        """Tell what to fill in, as fields and as a form (§3.1)."""
-        if not self.config.open:
+        """Tell what to fill in: fields and a form (§3.1); with a question the form alone (XEP-0158 §4)."""
+        voucher = self._voucher(newcomer)
+        if voucher is None and not self.config.open:
             raise StanzaError("service-unavailable")
-        told = self.config.instructions
-        fields = (E(NS, "instructions", {}, told), E(NS, "username"), E(NS, "password"))
-        return E(NS, "query", {}, *fields, _form(told).element())
+        told, asked = self.config.instructions, newcomer.stanza
+        username = voucher.username if voucher else ""
+        challenge: tuple[Field, ...] = ()
+        fields = [E(NS, "instructions", {}, told)]
+        if self._questions and voucher is None:
+            challenge = self._questions.put(asked.lang, asked.id, self.domain.clock.seconds())
+        else:
+            fields += [E(NS, "username", {}, *filter(None, [username])), E(NS, "password")]
+        return E(NS, "query", {}, *fields, _form(told, username, challenge).element())
+
+    @property
+    def _vouching(self) -> list[Vouches]:
+        return [each for each in self.domain.modules if isinstance(each, Vouches)]
+
+    def _voucher(self, newcomer: Newcomer) -> Voucher | None:
+        shown = (each.voucher(newcomer) for each in self._vouching)
+        return next((each for each in shown if each is not None), None)
 
     @newcomers.set(NS, "query")
     async def register(self, newcomer: Newcomer) -> None:
         """Make an account (§3.1).
 
         :raises StanzaError: ``not-allowed``, ``not-authorized``: not here, or not without TLS;
-            ``not-acceptable``: the name or the password cannot be used; ``conflict``: the name is taken.
+            ``not-acceptable``: the name or the password cannot be used; ``conflict``: the name is taken;
+            see also `Questions.answered`.
         """
         if newcomer.payload.find(_REMOVE) is not None:
             raise StanzaError("unexpected-request", "log in first")  # §3.2
-        if not self.config.open:
-            raise StanzaError("not-allowed", "nobody can make an account here")
+        voucher = self._voucher(newcomer)
+        if voucher is None and not self.config.open:
+            raise StanzaError("not-allowed", "nobody can make an account here without an invitation")
         _see_to_tls(newcomer.outlet.security)
-        username, password = _filled(newcomer.payload, NS)
-        if not username or not password:
+        filled = _filled(newcomer.payload, NS)
+        jid = self._usable(filled, voucher.username if voucher else "")
+        if voucher is not None:
+            await voucher.create(jid, filled.password)
+        else:
+            with self._answered(filled):
+                await self._create(jid, filled.password)
+        self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
+
+    def _usable(self, filled: Filled, reserved: str) -> JID:
+        """The address of the account that a newcomer wants.
+
+        :param reserved: the only name that this one can have; empty: any that nobody else can.
+        """
+        if not filled.username or not filled.password:
             raise StanzaError("not-acceptable", "a name and a password are needed")
-        jid = self._named(username)
+        jid = self._named(filled.username)
         if jid is None:
             raise StanzaError("not-acceptable", "that name cannot be used")
+        if reserved:
+            if jid.localpart != reserved:
+                raise StanzaError("not-acceptable", f"the invitation is for {reserved}")
+            return jid
+        if any(each.reserves(jid) for each in self._vouching):
+            raise StanzaError("conflict", "that name is taken")
         if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
             raise StanzaError("conflict", "that name is taken")
+        return jid
+
+    def _answered(self, filled: Filled) -> AbstractContextManager[None]:
+        if not self._questions:
+            return nullcontext()
+        return self._questions.answered(filled.challenge, filled.answer, self.domain.clock.seconds())
+
+    async def _create(self, jid: JID, password: str) -> None:
         try:
-            await self.domain.registrar.create(jid, password)
+            await self.domain.registrar.create(jid, password, registered=True)
         except Refused as why:
             raise StanzaError(why.condition, str(why)) from None
-        self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
 
     def _named(self, username: str) -> JID | None:
         try:
@@ -173,7 +265,7 @@ class Registration(Module, xep=77, version="2.4"):
             ``forbidden``: it is somebody else's; ``not-acceptable``: the password cannot be used.
         """
         _see_to_tls(session.outlet.security)
-        username, password = _filled(payload, _CHANGE)
+        username, password, *_ = _filled(payload, _CHANGE)
         if not username or not password:
             raise StanzaError("bad-request", "the name and the new password are needed")
         if username != session.jid.bare and self._named(username) != session.jid.bare:
@@ -198,9 +290,10 @@ def _see_to_tls(security: Security) -> None:
         raise StanzaError("not-authorized", "passwords are taken over TLS only")
 
 
-def _form(instructions: str) -> Form:
+def _form(instructions: str, username: str, challenge: tuple[Field, ...]) -> Form:
     fields = (
-        Field("username", label="Name", required=True),
+        *challenge,
+        Field("username", label="Name", values=tuple(filter(None, [username])), required=True),
         Field("password", "text-private", "Password", required=True),
     )
     return Form(NS, fields, "A new account", instructions)
@@ -214,6 +307,7 @@ def _filled(query: Element, kind: str) -> Filled:
     """
     form = query.find(X)
     if form is None:
-        return Filled(*(query.findtext(f"{{{NS}}}{each}") or "" for each in Filled._fields))
-    read = Form(kind, (Field("username"), Field("password", "text-private"))).read(form)
-    return Filled(read.text("username"), read.text("password"))
+        return Filled(*(query.findtext(f"{{{NS}}}{each}") or "" for each in ("username", "password")))
+    fields = (Field("username"), Field("password", "text-private"), CHALLENGE, ANSWER)
+    read = Form(kind, fields).read(form)
+    return Filled(*(read.text(each.var) for each in fields))
