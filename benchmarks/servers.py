@@ -53,6 +53,8 @@ address = "127.0.0.1"
 port = {s2s}
 [domains."{domain}"]
 {modules}
+[domains."rooms.{domain}"]
+service = "muc"
 [tls]
 certificates = "certs"
 [federation]
@@ -184,7 +186,7 @@ class Server:
 
 class Jabberd(Server):
     name = "jabberd"
-    does = frozenset({"sm", "carbons", "scram", "fast", "archive", "federation"})
+    does = frozenset({"sm", "carbons", "scram", "fast", "archive", "rooms", "federation"})
 
     def commands(self) -> list[list[str]]:
         hosts = "\n".join(f'"{name}" = "127.0.0.1:{port}"' for name, port in self.hosts.items())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from actors import MissedError
-from certificates import DOMAINS, FOLDER
+from certificates import DOMAINS, FOLDER, SERVICES
 from servers import Server, ServerError, accounts, place, start
 from stage import Stage
 from story import CAST, Story
@@ -67,7 +67,7 @@ async def perform(stage: Stage, *, once: bool) -> None:
     :raises MissedError: somebody did not receive what they had to.
     """
     configs = place(CONFIGS, VAR, stage.say)
-    development_certificates(FOLDER, DOMAINS)
+    development_certificates(FOLDER, DOMAINS + SERVICES)
     servers: list[Server] = []
     try:
         for config in configs:
@@ -140,7 +140,8 @@ def invitation(servers: list[Server]) -> str:
             "\nThe servers stay up until Ctrl-C. Connect with any client (STARTTLS):\n",
             "  domain         host        port   accounts",
             *rows,
-            f"\n  password       {PASSWORD}",
+            f"\n  rooms          {', '.join(f'any at {each}' for each in SERVICES)}",
+            f"  password       {PASSWORD}",
             f"  authority      {AUTHORITY}  (let the client trust it)",
             f"  logs           {logs}",
         )

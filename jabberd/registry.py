@@ -66,12 +66,13 @@ class Filters:
     Those that named no children see every stanza; the others only those that carry one of theirs.
     """
 
-    __slots__ = ("_all", "_always", "_children")
+    __slots__ = ("_all", "_always", "_children", "_last")
 
     def __init__(self, declared: Iterable[tuple[FilterDeclared, Callable[..., Stanza | None]]]) -> None:
         self._all = [(frozenset(declaration.children), method) for declaration, method in declared]
         self._always = [method for children, method in self._all if not children]
         self._children = frozenset[str]().union(*(children for children, _ in self._all))
+        self._last: tuple[tuple[str, ...], list[Callable[..., Stanza | None]]] = ((), [])
 
     def __iter__(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Of each the name, as ``module.method``, and the children without which it is not concerned."""
@@ -90,11 +91,13 @@ class Filters:
         return stanza
 
     def _concerned(self, stanza: Stanza) -> list[Callable[..., Stanza | None]]:
-        return [
-            method
-            for children, method in self._all
-            if not children or not children.isdisjoint(stanza.children)
-        ]
+        """Those that see it; the copies of what a room says share their children, and are looked at once."""
+        seen, methods = self._last
+        if seen is not stanza.children:
+            seen = stanza.children
+            methods = [each for names, each in self._all if not names or not names.isdisjoint(seen)]
+            self._last = seen, methods
+        return methods
 
 
 class Registry:

@@ -486,6 +486,8 @@ def test_the_halves_of_the_demo_find_each_other(one: str, c2s: int, s2s: int, ot
         ("c2s", "127.0.0.1", c2s),
         ("s2s", "127.0.0.1", s2s),
     ]
-    assert list(read.domains) == [f"{one}.lit"]
-    assert read.federation.hosts == {f"{other}.lit": Address("127.0.0.1", there)}
+    rooms = {"montague": ["rooms.montague.lit"]}
+    assert list(read.domains) == [f"{one}.lit", *rooms.get(one, [])]
+    theirs = [f"{other}.lit", *rooms.get(other, [])]
+    assert read.federation.hosts == dict.fromkeys(theirs, Address("127.0.0.1", there))
     assert read.storage.url == f"sqlite:///{ROOT}/var/{one}.db"

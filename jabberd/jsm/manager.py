@@ -433,8 +433,8 @@ class SessionManager:
             return True
         if not sender.localpart and self.is_local(sender):
             return True
-        directed = session.directed
-        return account.trusts(sender) or sender in directed or sender.bare in directed
+        # all who are in a room have its bare JID
+        return account.trusts(sender) or any(each.bare == sender.bare for each in session.directed)
 
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""

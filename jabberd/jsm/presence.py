@@ -142,8 +142,10 @@ class Presence:
     @staticmethod
     def left(account: Account, stanza: Stanza) -> None:
         """Somebody is unavailable, or took no presence: they need not learn of the end (§4.6.1)."""
-        for session in account.sessions.values():
-            session.directed.discard(stanza.sender)
+        resource = "" if stanza.to is None else stanza.to.resourcepart
+        for name, session in account.sessions.items():
+            if not resource or resource == name:  # others may be in the room that this one has left
+                session.directed.discard(stanza.sender)
 
     # -- somebody wants to know ---------------------------------------------------------------------
 

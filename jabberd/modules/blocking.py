@@ -160,9 +160,16 @@ class Blocking(Module, xep=191, version="1.3"):
         """Nothing comes from them: they learn what they would of an account that is offline (§3.3)."""
         if not self._blocks(account, stanza.sender):
             return stanza
-        if stanza.name == "presence":
+        if stanza.name == "presence" or self._blocks_in_room(account, stanza):
             return None
         raise StanzaError("service-unavailable")
+
+    def _blocks_in_room(self, account: Account, stanza: Stanza) -> bool:
+        """Whether somebody in a room is blocked and the room is not: it puts out whom it cannot reach."""
+        sender, blocked = stanza.sender, self.blocked.of(account)
+        if stanza.type != "groupchat" or sender is None:
+            return False
+        return sender in blocked and not (sender.bare in blocked or sender.domainpart in blocked)
 
     @filters(Stage.TELLING)
     def keep_from(self, stanza: Stanza, account: Account) -> Stanza | None:

@@ -23,11 +23,13 @@ from jabberd.api import (
     StanzaError,
     answers,
 )
+from jabberd.xmpp.rsm import SET, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection
 
     from jabberd.api import JID, Account, Answer
+    from jabberd.xmpp.rsm import PageWanted
 
 INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
@@ -52,6 +54,14 @@ class Nodes(Protocol):
 
     def node_items(self, node: str, asker: JID) -> Told | Awaitable[Told]:
         """What belongs to a node, or to the domain itself if that is empty (§4.2); None as above."""
+
+
+@runtime_checkable
+class Pages(Protocol):
+    """A module of whose things at the domain there may be too many for one list (§5.2, XEP-0059)."""
+
+    def domain_page(self, asker: JID, page: PageWanted | None) -> Awaitable[Iterable[Element]]:
+        """Those of a page, and a ``<set/>`` unless that is all; None: nobody asked for a page."""
 
 
 @runtime_checkable
@@ -157,6 +167,11 @@ class Disco(Module, xep=30, version="2.5.0"):
             return _node(ITEMS, node, found)
         services = dict.fromkeys(self.domain.services) | self.config.items
         more = [item for items in found for item in items or ()]
+        paging = request.payload.find(SET)
+        page = None if paging is None else wanted(paging)
+        for each in self.domain.modules:
+            if isinstance(each, Pages):
+                more += await each.domain_page(request.sender, page)
         return _described(request, ITEMS, *(_item(jid, name) for jid, name in services.items()), *more)
 
     @answers.get(INFO, "query", to=ACCOUNT, by=SUBSCRIBER)

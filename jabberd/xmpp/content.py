@@ -5,6 +5,7 @@ Who archives, keeps, copies or hurries a message asks here, and nobody decides b
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jabberd.xmpp import ns
@@ -98,9 +99,14 @@ def treatment(message: Stanza) -> Treatment:
     if not _TELLING.isdisjoint(children):
         found = _told(message, found)
     if type in ("groupchat", "headline"):  # a room keeps and repeats what is said there
-        archived = type == "headline" and _STORE in children
-        found = found._replace(archived=archived, waits=False, copied=False)
+        found = _repeated(found, type == "headline" and _STORE in children)
     return found
+
+
+@cache
+def _repeated(found: Treatment, archived: bool) -> Treatment:  # for the cache
+    """Kept by those who said it, if at all."""
+    return found._replace(archived=archived, waits=False, copied=False)
 
 
 def _found(message: Stanza) -> Treatment:

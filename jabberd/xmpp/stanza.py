@@ -22,6 +22,7 @@ from jabberd.xmpp.element import (
     Sealed,
     attributes,
     content_of,
+    escape_attribute,
     parse_content,
     serialize_content,
     split,
@@ -30,7 +31,7 @@ from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 NAMES: Final = frozenset({"message", "presence", "iq"})
 LANG: Final = "xml:lang"
@@ -188,6 +189,18 @@ class Stanza:
             new._to = self._to
         return new
 
+    def copies(self, sender: JID, recipients: Iterable[JID]) -> Iterator[Stanza]:
+        """The same stanza from somebody to each of these; it is written once, but for the address."""
+        attrs = {name: value for name, value in self.attrs.items() if name != "to"}
+        attrs["from"] = sender
+        head = f"<{self.name}{_shown(attrs)} to='".encode()
+        tail = b"'>" + self.payload + f"</{self.name}>".encode() if self.payload else b"'/>"
+        for to in recipients:
+            copy = Stanza(self.name, {**attrs, "to": to}, self.children, self.payload)
+            copy._sender, copy._to = sender, to
+            copy._bytes = head + escape_attribute(to).encode() + tail
+            yield copy
+
     def with_child(self, *added: Element) -> Stanza:
         """The same stanza with elements added at its end; the payload stays sealed."""
         payload = self.payload + serialize_content(added)
@@ -250,12 +263,12 @@ class Stanza:
     def to_bytes(self) -> bytes:
         """As it stands on a stream whose default namespace is ``jabber:client``; made once."""
         if self._bytes is None:
-            self._bytes = self._write(self._shown or self._attributes(), self.payload)
+            self._bytes = self._write(self._shown or _shown(self.attrs), self.payload)
         return self._bytes
 
     def to_standalone(self) -> bytes:
         """As it stands anywhere, its namespace declared: in an archive row, inside a forwarded message."""
-        self._shown = self._shown or self._attributes()
+        self._shown = self._shown or _shown(self.attrs)
         return self._write(_DECLARED + self._shown, self.payload)
 
     def to_scope(self, namespace: str) -> bytes:
@@ -267,20 +280,20 @@ class Stanza:
         if not TIED.search(self.payload):
             return self.to_bytes()
         moved = rescoped(self.element(), ns.CLIENT, namespace)
-        return self._write(self._attributes(), content_of(moved, namespace))
-
-    def _attributes(self) -> str:
-        """The attributes as they are written, each with a blank before it."""
-        attrs = self.attrs
-        shown = "".join([f" {name}='{value}'" for name, value in attrs.items()])
-        if shown.count("'") != 2 * len(attrs) or _NEEDS_CARE.search(shown):
-            return attributes(attrs)
-        return shown
+        return self._write(_shown(self.attrs), content_of(moved, namespace))
 
     def _write(self, attrs: str, payload: bytes) -> bytes:
         if not payload:
             return f"<{self.name}{attrs}/>".encode()
         return f"<{self.name}{attrs}>".encode() + payload + f"</{self.name}>".encode()
+
+
+def _shown(attrs: dict[str, str]) -> str:
+    """The attributes as they are written, each with a blank before it."""
+    shown = "".join([f" {name}='{value}'" for name, value in attrs.items()])
+    if shown.count("'") != 2 * len(attrs) or _NEEDS_CARE.search(shown):
+        return attributes(attrs)
+    return shown
 
 
 def error_element(error: StanzaError, by: JID | None = None) -> Element:

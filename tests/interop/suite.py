@@ -43,6 +43,12 @@ registration = {{open = true}}
 service = "pubsub"
 federation = "off"
 admins = ["admin@example.org"]
+[domains."rooms.example.org"]
+service = "muc"
+federation = "off"
+admins = ["admin@example.org"]
+[domains."rooms.example.org".modules.muc]
+whois = "anyone"
 [tls]
 certificates = "certs"
 [storage]
@@ -101,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _prepared(folder: Path, address: str, more: Path | None) -> Path:
     """A configuration with its certificate and the admin's account."""
-    development_certificates(folder / "certs", ["example.org", "pubsub.example.org"])
+    development_certificates(folder / "certs", ["example.org", "pubsub.example.org", "rooms.example.org"])
     config = folder / "jabberd.toml"
     config.write_text(_CONFIG.format(address=address) + (more.read_text() if more else ""))
     jabberctl = Path(sys.executable).with_name("jabberctl")

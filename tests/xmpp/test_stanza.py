@@ -357,3 +357,14 @@ def test_what_is_cut_out_is_gone_and_the_rest_is_as_it_was(data: bytes, cut: set
     rest = stanza.without(names)
     assert odd.canonical(odd.read(CLIENT, rest.to_bytes())) == odd.canonical(expected)
     assert not names.intersection(rest.children)
+
+
+def test_copies_for_many_are_what_each_stanza_would_be() -> None:
+    said = Stanza("message", {"type": "groupchat", "id": "a'b", "to": "r@x.lit"}, (), b"<body>hi</body>")
+    sender = JID.parse("orchard@rooms.lit/Rome<o")
+    recipients = [JID.parse("juliet@capulet.lit/balcony"), JID.parse("nurse@capulet.lit/it's & \"<")]
+    for empty in (said, said.select([])):
+        for copy, to in zip(empty.copies(sender, recipients), recipients, strict=True):
+            alone = Stanza(copy.name, copy.attrs, copy.children, copy.payload)
+            assert (copy.sender, copy.to) == (sender, to)
+            assert copy.to_bytes() == alone.to_bytes()

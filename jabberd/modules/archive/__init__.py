@@ -36,10 +36,10 @@ from jabberd.api import (
     filters,
     operator,
 )
-from jabberd.modules.archive import pages
+from jabberd.archive import pages
+from jabberd.archive.pages import NS
+from jabberd.archive.retention import Retention, trim
 from jabberd.modules.archive.choices import Choices, Default
-from jabberd.modules.archive.pages import NS
-from jabberd.modules.archive.retention import Retention, trim
 from jabberd.xmpp.content import treatment
 from jabberd.xmpp.element import E, escape_attribute
 from jabberd.xmpp.timestamp import to_stamp

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from jabberd.api import JID, E, Element, StanzaError
-from jabberd.modules.archive.pages import NS
+from jabberd.archive.pages import NS
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:

@@ -1,0 +1,164 @@
+"""Changing who belongs to a room, and what follows for those who are in it (XEP-0045 §5.2.2, §9, §10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jabberd.api import JID, E, Stanza, StanzaError
+from jabberd.modules.muc.events import AffiliationChanged
+from jabberd.modules.muc.messages import announce, invitation
+from jabberd.modules.muc.names import USER
+from jabberd.modules.muc.occupant import Occupant, fold
+from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, remove
+from jabberd.modules.muc.privileges import Affiliation, Role, check_affiliation, role_after
+from jabberd.modules.muc.room import Belonging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from jabberd.modules.muc.room import Room
+
+__all__ = ["Order", "affiliate", "settle", "together"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An account, or everybody at a domain, is to belong to a room in that way.
+
+    :ivar nick: to be reserved; empty: none any more; None: as it was.
+    """
+
+    jid: JID
+    affiliation: Affiliation
+    reason: str = ""
+    nick: str | None = None
+
+
+async def affiliate(
+    room: Room, orders: Iterable[Order], actor: Affiliation, by: JID, nick: str
+) -> Callable[[], None]:
+    """Change affiliations, all or none; `Room.changing` is held.  Those who have to leave do at once.
+
+    :param actor: the affiliation of who orders it, ``by``: its bare JID, and ``nick``: its nickname if it is
+        in the room.
+    :returns: what tells the others.
+    :raises StanzaError: see `check_affiliation`; ``conflict``: nobody would own the room, the nickname is
+        another one's, or that one would ban itself; ``resource-constraint``: there are too many.
+    """
+    orders = list(orders)
+    before = {each.jid: room.affiliation(each.jid) for each in orders}
+    changes: dict[str, Belonging | None] = {}
+    for each in orders:
+        if each.affiliation is Affiliation.outcast and each.jid == by and actor >= Affiliation.admin:
+            raise StanzaError("conflict", "nobody bans himself")
+        check_affiliation(actor, before[each.jid], each.affiliation)
+        changes[each.jid] = _belonging(room, each)
+    _check(room, changes)
+    await room.store_belongings(changes)
+    standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
+    room.belong(changes)
+    reasons = {each.jid: each.reason for each in orders}
+    told = settle(room, standing, reasons, nick)
+    changed = [each.jid for each in orders if room.affiliation(each.jid) is not before[each.jid]]
+    for jid in changed:
+        room.service.fire(AffiliationChanged(room, jid, before[jid], room.affiliation(jid)))
+    absent = [jid for jid in changed if not room.is_in(jid) and not any(o.account == jid for o in standing)]
+
+    def tell() -> None:
+        told()
+        for jid in absent:
+            _tell_absent(room, jid, before[jid], by)
+
+    return tell
+
+
+def _belonging(room: Room, order: Order) -> Belonging | None:
+    known = room.belongings.get(order.jid)
+    if not order.jid.localpart and order.affiliation >= Affiliation.admin:
+        raise StanzaError("not-acceptable", "a whole domain cannot be that")
+    if order.affiliation is Affiliation.none:
+        return None
+    if order.affiliation is Affiliation.outcast:
+        return Belonging(order.affiliation.name, "", order.reason)  # §9.1: the nickname goes
+    nick = (known.nick if known is not None else "") if order.nick is None else order.nick.strip()
+    if nick and room.reserved_by(nick) not in (None, order.jid):
+        raise StanzaError("conflict", "that nickname belongs to another one")
+    return Belonging(order.affiliation.name, nick, order.reason)
+
+
+def _check(room: Room, changes: Mapping[str, Belonging | None]) -> None:
+    after: dict[str, Belonging | None] = {**room.belongings, **changes}
+    left = [each for each in after.values() if each is not None]
+    if not any(each.affiliation == Affiliation.owner.name for each in left):
+        raise StanzaError("conflict", "every room has an owner")
+    if len(left) > max(room.service.limits.affiliations, len(room.belongings)):
+        raise StanzaError("resource-constraint", "too many people belong to this room")
+    nicks = [fold(each.nick) for each in changes.values() if each is not None and each.nick]
+    if len(set(nicks)) < len(nicks):
+        raise StanzaError("conflict", "that nickname twice")
+
+
+def settle(
+    room: Room,
+    standing: Mapping[Occupant, Affiliation],
+    reasons: Mapping[JID, str],
+    actor: str,
+    leaving: int = 321,
+) -> Callable[[], None]:
+    """Bring roles in line with affiliations; who may not be in the room any more is out at once.
+
+    :param standing: what the affiliations were.
+    :param reasons: by bare JID or domain, what was said of the change.
+    :param leaving: the status code of those who have to leave, and are not banned.
+    :returns: what tells the others.
+    """
+    told: list[Callable[[], None]] = []
+    for occupant, before in standing.items():
+        after = room.affiliation(occupant.account)
+        default = room.default_role(after)
+        if (after is before and default is not Role.none) or not occupant.visits:
+            continue
+        reason = reasons.get(occupant.account) or reasons.get(occupant.account.domain, "")
+        if default is Role.none:
+            code = 301 if after is Affiliation.outcast else leaving
+            told.append(remove(room, occupant, News(UNAVAILABLE, codes=(code,), actor=actor, reason=reason)))
+            continue
+        occupant.role = role_after(before, occupant.role, default)
+        told.append(_telling(room, occupant, News(actor=actor, reason=reason, changed=True)))
+    return together(told)
+
+
+def together(told: Iterable[Callable[[], None]]) -> Callable[[], None]:
+    """Tell all of these, one after the other."""
+
+    def tell() -> None:
+        for each in told:
+            each()
+
+    return tell
+
+
+def _telling(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
+    def tell() -> None:
+        if occupant.visits:
+            broadcast(room, occupant, occupant.main, news)
+
+    return tell
+
+
+def _tell_absent(room: Room, jid: JID, before: Affiliation, by: JID) -> None:
+    """Somebody who is not in the room belongs to it in another way (§9.5, §10.3)."""
+    after = room.affiliation(jid)
+    changed = E(USER, "x", None, E(USER, "item", {"affiliation": after.name, "jid": jid, "role": "none"}))
+    announce(room, changed, to=[each for each in room.occupants.values() if room.sees_addresses(each)])
+    invited = room.options.members_only and before is Affiliation.none and after is Affiliation.member
+    if not jid.localpart or Affiliation.outcast in (before, after):
+        return
+    if invited:
+        room.service.route(invitation(room, jid, by, ""))
+        return
+    known = E(
+        USER, "x", None, E(USER, "item", {"affiliation": after.name}), E(USER, "status", {"code": "101"})
+    )
+    room.service.route(Stanza.of("message", known, sender=room.jid, to=jid))  # §19.1: out of courtesy

@@ -1,0 +1,180 @@
+"""What a room tells its occupants of each other (XEP-0045 §7.2.2, §7.6, §7.7, §7.14)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from jabberd.api import Stanza
+from jabberd.modules.muc.events import OccupantLeft
+from jabberd.modules.muc.names import OCCUPANT_ID, USER, X_USER
+from jabberd.modules.muc.privileges import Affiliation, Role
+from jabberd.xmpp.element import escape_attribute, escape_text
+from jabberd.xmpp.stanza import LANG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jabberd.api import JID
+    from jabberd.modules.muc.occupant import Occupant, Visit
+    from jabberd.modules.muc.room import Room
+
+__all__ = ["GONE", "News", "broadcast", "depart", "introduce", "item", "remove", "tell"]
+
+UNAVAILABLE: Final = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is told of an occupant beside what it said itself.
+
+    :ivar type: empty or ``unavailable``.
+    :ivar codes: status codes for everybody, ``own``: for itself beside 110.
+    :ivar nick: the nickname that it has from now on.
+    :ivar actor: the nickname of who did it.
+    :ivar inside: more of ``<x/>``.
+    :ivar affiliation: if it is not what the room knows.
+    :ivar changed: role or affiliation are others than before: who knows of it learns that, even where its
+        role is one whose presence is not broadcast.
+    :ivar children: Clark names of what a goodbye says, ``payload``: its bytes, and ``id``: its id, which
+        whoever said it hears.
+    """
+
+    type: str = ""
+    codes: tuple[int, ...] = ()
+    own: tuple[int, ...] = ()
+    nick: str = ""
+    actor: str = ""
+    reason: str = ""
+    inside: bytes = b""
+    affiliation: Affiliation | None = None
+    changed: bool = False
+    children: tuple[str, ...] = ()
+    payload: bytes = b""
+    id: str = ""
+
+
+GONE: Final = News(UNAVAILABLE)
+
+
+def item(
+    affiliation: Affiliation, role: Role, jid: str = "", nick: str = "", actor: str = "", reason: str = ""
+) -> str:
+    """The ``<item/>`` that tells where somebody stands."""
+    where = f" jid='{escape_attribute(jid)}'" if jid else ""
+    name = f" nick='{escape_attribute(nick)}'" if nick else ""
+    start = f"<item affiliation='{affiliation.name}' role='{role.name}'{where}{name}"
+    if not actor and not reason:
+        return start + "/>"
+    by = f"<actor nick='{escape_attribute(actor)}'/>" if actor else ""
+    why = f"<reason>{escape_text(reason)}</reason>" if reason else ""
+    return f"{start}>{by}{why}</item>"
+
+
+def tell(room: Room, occupant: Occupant, visit: Visit, news: News, *, address: bool, own: bool) -> Stanza:
+    """Presence of an occupant, still without an address to go to.
+
+    :param address: whether the full JID is told.
+    :param own: whether it is for the occupant itself.
+    """
+    gone = news.type == UNAVAILABLE
+    affiliation = room.affiliation(occupant.account) if news.affiliation is None else news.affiliation
+    role = Role.none if gone and not news.nick else occupant.role
+    inside = item(affiliation, role, visit.jid if address else "", news.nick, news.actor, news.reason)
+    codes = (*news.codes, 110, *news.own) if own else news.codes
+    statuses = "".join([f"<status code='{code}'/>" for code in sorted(codes)])
+    x = f"<x xmlns='{USER}'>{inside}{statuses}".encode() + news.inside + b"</x>"
+    attrs: dict[str, str] = {}
+    if news.type:
+        attrs["type"] = news.type
+    if visit.lang:
+        attrs[LANG] = visit.lang
+    names, marks = room.service.seam.marks(room, occupant)
+    said, payload = (news.children, news.payload) if gone else (visit.children, visit.payload)
+    return Stanza(
+        "presence", attrs, (*said, X_USER, OCCUPANT_ID, *names), payload + x + occupant.mark + marks
+    )
+
+
+def broadcast(room: Room, occupant: Occupant, visit: Visit, news: News, id: str = "") -> None:
+    """Tell everybody of an occupant, itself last.
+
+    :param id: of the presence that its client sent, for the client.
+    """
+    if room.is_visible(occupant):
+        occupant.shown = True
+        _tell_others(room, occupant, visit, news)
+    elif occupant.shown and (news.changed or news.type):
+        _tell_others(room, occupant, visit, news)
+    _tell_itself(room, occupant, visit, news, id)
+
+
+def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
+    told: dict[bool, list[JID]] = {}
+    for other in room.occupants.values():
+        if other is not occupant:
+            told.setdefault(room.sees_addresses(other), []).extend(other.visits)
+    for address, recipients in told.items():
+        stanza = tell(room, occupant, visit, news, address=address, own=False)
+        for copy in stanza.copies(occupant.jid, recipients):
+            room.service.route(copy)
+
+
+def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:
+    stanza = tell(room, occupant, visit, news, address=True, own=True)
+    for jid in tuple(occupant.visits):
+        own = stanza.with_attrs(id=id) if id and jid == visit.jid else stanza
+        room.service.route(own.stamped(occupant.jid, jid))
+
+
+def introduce(room: Room, newcomer: Occupant, to: JID) -> None:
+    """Tell a newcomer's session of all others (§7.2.2)."""
+    address = room.sees_addresses(newcomer)
+    route = room.service.route
+    for other in tuple(room.occupants.values()):
+        if other is not newcomer and room.is_visible(other):
+            stanza = tell(room, other, other.main, News(), address=address, own=False)
+            route(stanza.stamped(other.jid, to))
+
+
+def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> None:
+    """Let one session of an occupant out; the others see the occupant go with its last one."""
+    was_main = occupant.main is visit
+    room.drop(occupant, visit)
+    if not occupant.visits:
+        _say_goodbye(room, occupant, [visit], news)()
+        return
+    _say_own(room, occupant, visit, news)
+    if was_main:
+        broadcast(room, occupant, occupant.main, News())
+
+
+def remove(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
+    """Put an occupant out with all its sessions, and tell them.
+
+    :returns: what tells the others.
+    """
+    visits = list(occupant.visits.values())
+    for visit in visits:
+        room.drop(occupant, visit)
+    return _say_goodbye(room, occupant, visits, news)
+
+
+def _say_own(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
+    own = tell(room, occupant, visit, news, address=True, own=True)
+    if news.id:
+        own = own.with_attrs(id=news.id)
+    room.service.route(own.stamped(occupant.jid, visit.jid))
+
+
+def _say_goodbye(room: Room, occupant: Occupant, visits: Iterable[Visit], news: News) -> Callable[[], None]:
+    last = None
+    for last in visits:
+        _say_own(room, occupant, last, news)
+    room.service.fire(OccupantLeft(room, occupant))
+
+    def others() -> None:
+        if last is not None and occupant.shown:
+            _tell_others(room, occupant, last, replace(news, own=()))
+
+    return others

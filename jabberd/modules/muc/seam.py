@@ -1,0 +1,140 @@
+"""Where other modules of the domain take part in rooms; `jabberd.modules.muc` tells how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from jabberd.api import JID, Element, Module, Sealed, Stanza
+    from jabberd.modules.muc.occupant import Occupant
+    from jabberd.modules.muc.privileges import Affiliation
+    from jabberd.modules.muc.room import Room
+    from jabberd.xmpp.forms import Field
+
+__all__ = [
+    "Admits",
+    "AnswersRooms",
+    "DescribesRooms",
+    "Hears",
+    "MarksOccupants",
+    "RoomAnswer",
+    "RoomFields",
+    "RoomRequest",
+    "Seam",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRequest:
+    """A question put to a room; see `jabberd.api.IQ`.
+
+    :ivar payload: the one child element, opened.
+    """
+
+    room: Room
+    stanza: Stanza
+    sender: JID
+    payload: Element
+
+    @property
+    def type(self) -> str:
+        """``get`` or ``set``."""
+        return self.stanza.type
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAnswer:
+    """An answer, and what happens once it is on its way."""
+
+    payload: Element | None = None
+    then: Callable[[], None] | None = None
+
+
+@runtime_checkable
+class AnswersRooms(Protocol):
+    """A module that answers questions to rooms."""
+
+    def room_answers(self) -> Mapping[tuple[str, str], Callable[[RoomRequest], Awaitable[RoomAnswer]]]:
+        """By type (``get``, ``set``) and Clark name of the child, what answers it.
+
+        A `StanzaError` that it raises is the refusal.  Everybody may ask: see `Room.affiliation`.
+        """
+
+
+@runtime_checkable
+class DescribesRooms(Protocol):
+    """A module that tells more of a room in its disco#info."""
+
+    def room_features(self, room: Room) -> Iterable[str]:
+        """Features that the room has."""
+
+    def room_info(self, room: Room, asker: JID) -> Iterable[Field]:
+        """Fields of the ``muc#roominfo`` form."""
+
+
+@runtime_checkable
+class RoomFields(Protocol):
+    """A module with fields in the configuration form; what was filled in is in `Options.extra`."""
+
+    def room_fields(self, room: Room) -> Iterable[Field]:
+        """The fields, with what holds now."""
+
+
+@runtime_checkable
+class MarksOccupants(Protocol):
+    """A module that adds something to what others hear of an occupant."""
+
+    #: Clark names that nobody but the room may send: they are taken out of presence and messages.
+    forged: frozenset[str]
+
+    def marks(self, room: Room, occupant: Occupant) -> Iterable[Sealed]:
+        """Children for the occupant's presence."""
+
+
+@runtime_checkable
+class Hears(Protocol):
+    """A module that has a say in what is said to all."""
+
+    def hears(self, room: Room, occupant: Occupant, stanza: Stanza) -> Stanza:
+        """The message to go on with, before the room adds its own.
+
+        :raises StanzaError: it is not said, and its sender learns why.
+        """
+
+
+@runtime_checkable
+class Admits(Protocol):
+    """A module that may let somebody in who could not enter."""
+
+    def admits(self, room: Room, stanza: Stanza, affiliation: Affiliation) -> Awaitable[Affiliation]:
+        """The affiliation with which whoever sent that presence is looked at, before it enters.
+
+        Called for those alone who are not members yet; storing it is the module's business.
+        """
+
+
+class Seam:
+    """Those of a domain's modules that take part."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        known = list(modules)
+        self._marking = [each for each in known if isinstance(each, MarksOccupants)]
+        self.hearing = [each for each in known if isinstance(each, Hears)]
+        self.admitting = [each for each in known if isinstance(each, Admits)]
+        self.describing = [each for each in known if isinstance(each, DescribesRooms)]
+        self.adding = [each for each in known if isinstance(each, RoomFields)]
+        self.forged = frozenset[str]().union(*(each.forged for each in self._marking))
+        self.answers: dict[tuple[str, str], Callable[[RoomRequest], Awaitable[RoomAnswer]]] = {}
+        for each in known:
+            if isinstance(each, AnswersRooms):
+                self.answers.update(each.room_answers())
+
+    def marks(self, room: Room, occupant: Occupant) -> tuple[tuple[str, ...], bytes]:
+        """What modules add to an occupant's presence: names and bytes."""
+        if not self._marking:
+            return (), b""
+        found = [mark for each in self._marking for mark in each.marks(room, occupant)]
+        return tuple(mark.tag for mark in found), b"".join(mark.data for mark in found)

@@ -1,0 +1,66 @@
+"""What all rooms of one service have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+    from datetime import datetime
+
+    from twisted.python.failure import Failure
+
+    from jabberd.api import JID, Stanza
+    from jabberd.interfaces import Archive
+    from jabberd.modules.muc.options import Options
+    from jabberd.modules.muc.seam import Seam
+    from jabberd.modules.muc.store import Rooms
+
+__all__ = ["Limits", "Service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much there may be.
+
+    :ivar rooms: of the service, ``rooms_each``: of one creator.
+    :ivar occupants: sessions in one room.
+    :ivar affiliations: of one room.
+    :ivar history: messages that a newcomer gets.
+    :ivar page: rows that answer one question to an archive, or rooms in one list.
+    """
+
+    rooms: int
+    rooms_each: int
+    occupants: int
+    affiliations: int
+    history: int
+    page: int
+
+
+@dataclass(slots=True)
+class Service:
+    """The service.
+
+    :ivar jid: its domain.
+    :ivar usual: what a new room is like.
+    :ivar admins: who owns all rooms.
+    :ivar may_create: whether somebody may make rooms.
+    :ivar logs: where logs can be read: ``{room}`` stands for the room's localpart; empty: nowhere.
+    :ivar not_archived: is told when a message could not be archived.
+    """
+
+    jid: JID
+    limits: Limits
+    usual: Options
+    archive: Archive
+    route: Callable[[Stanza], object]
+    fire: Callable[[object], None]
+    now: Callable[[], datetime]
+    admins: Callable[[], Container[str]]
+    may_create: Callable[[JID], bool]
+    not_archived: Callable[[Failure], None]
+    logs: str
+    seam: Seam = field(init=False)
+    rooms: Rooms = field(init=False)
