@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jabberd.api import Domain, Settings
 
 __all__ = [
+    "BESIDE",
     "DEFAULT",
     "ENTRY_POINTS",
     "LoadError",
@@ -83,13 +84,16 @@ DEFAULT: Final = (
 #: The same for a domain without accounts, which a module serves.
 SERVICE_DEFAULT: Final = ("disco", "ping", "version", "time")
 
+#: What belongs to such a service beside the module that serves it.
+BESIDE: Final = {"muc": ("muc_retraction", "muc_moderation", "muc_avatars", "muc_search", "muc_hats")}
+
 
 def chosen(switches: Mapping[str, bool], service: str = "") -> list[str]:
     """The names of a domain's modules: the default ones and those switched on, less those switched off.
 
     :param service: the module that serves the domain, if it has no accounts.
     """
-    usual = (*SERVICE_DEFAULT, service) if service else DEFAULT
+    usual = (*SERVICE_DEFAULT, service, *BESIDE.get(service, ())) if service else DEFAULT
     return [name for name in dict.fromkeys((*usual, *switches)) if switches.get(name, True)]
 
 

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 
-from jabberd.api import JID, Account, Archive, E, Module, Session, Span, Stage, Stanza, filters
+from jabberd.api import JID, Account, Archive, Module, Session, Span, Stage, Stanza, filters
+from jabberd.archive.tombstones import NS, RETRACT, is_buried, tombstone
 from jabberd.xmpp.element import escape_attribute
-from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
     from jabberd.api import ArchiveRow
 
-NS: Final = "urn:xmpp:message-retract:1"
-_RETRACT: Final = f"{{{NS}}}retract"
 _TOGETHER: Final = 100  # rows that are looked through at a time
 _MOST: Final = 2000  # and at most, of the newest of a conversation
 
@@ -37,14 +35,14 @@ class Retraction(Module, xep=424, version="0.4.2"):
         if not self._archives:
             vars(self).update(features=(), account_features=())
 
-    @filters(Stage.SAID, "message", children=[_RETRACT])
+    @filters(Stage.SAID, "message", children=[RETRACT])
     def said(self, stanza: Stanza, session: Session) -> Stanza:
         """An account takes back what it said to somebody."""
         if stanza.to is not None and stanza.to.bare != session.account.jid:
             self._take_back(stanza, session.account, stanza.to)
         return stanza
 
-    @filters(Stage.REFUSE, "message", children=[_RETRACT])
+    @filters(Stage.REFUSE, "message", children=[RETRACT])
     def received(self, stanza: Stanza, account: Account) -> Stanza:
         """Somebody takes back what they said to an account, whether or not it is there."""
         if stanza.sender is not None and account.exists:
@@ -52,7 +50,7 @@ class Retraction(Module, xep=424, version="0.4.2"):
         return stanza
 
     def _take_back(self, stanza: Stanza, account: Account, peer: JID) -> None:
-        named = stanza.child(_RETRACT)
+        named = stanza.child(RETRACT)
         wanted = "" if named is None else named.get("id", "")
         if not (self._archives and wanted and stanza.id) or stanza.sender is None:
             return
@@ -71,15 +69,12 @@ class Retraction(Module, xep=424, version="0.4.2"):
             for row in reversed(rows):
                 said = _saying(row, wanted, retraction.sender.bare)
                 if said is not None:
-                    await archive.replace(owner, row.id, self._tombstone(said, retraction).to_standalone())
+                    stone = tombstone(said, retraction.id, self.now())
+                    await archive.replace(owner, row.id, stone.to_standalone())
                     return
             if len(rows) < _TOGETHER:
                 return
             span = Span(peer=peer, before=rows[0].id)
-
-    def _tombstone(self, said: Stanza, retraction: Stanza) -> Stanza:
-        attrs = {"id": retraction.id, "stamp": to_stamp(self.now())}
-        return said.select([]).with_child(E(NS, "retracted", attrs))
 
 
 def _saying(row: ArchiveRow, wanted: str, author: JID) -> Stanza | None:
@@ -89,4 +84,4 @@ def _saying(row: ArchiveRow, wanted: str, author: JID) -> Stanza | None:
     said = Stanza.from_standalone(row.stanza)
     if said.id != wanted or said.sender is None or said.sender.bare != author:
         return None
-    return None if _RETRACT in said.children or f"{{{NS}}}retracted" in said.children else said
+    return None if is_buried(said) else said

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 import jabberd.modules
-from jabberd.loader import SERVICE_DEFAULT, module_class
+from jabberd.loader import BESIDE, SERVICE_DEFAULT, module_class
 from jabberd.streams import c2s
 from jabberd.testing import Network
 from jabberd.testing.client import condition
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 NAMES_OF_MODULES = [module.name for module in pkgutil.iter_modules(jabberd.modules.__path__)]
 #: Those that serve a whole domain, each its own here.
 SERVICES = [name for name in NAMES_OF_MODULES if "@serves" in inspect.getsource(module_class(name))]
+BESIDES = [name for names in BESIDE.values() for name in names]
 DOMAINS = {
-    "montague.lit": [name for name in NAMES_OF_MODULES if name not in SERVICES],
-    **{f"{name}.montague.lit": [*SERVICE_DEFAULT, name] for name in SERVICES},
+    "montague.lit": [name for name in NAMES_OF_MODULES if name not in (*SERVICES, *BESIDES)],
+    **{f"{name}.montague.lit": [*SERVICE_DEFAULT, name, *BESIDE.get(name, ())] for name in SERVICES},
 }
 
 

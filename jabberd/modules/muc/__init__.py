@@ -6,11 +6,12 @@ who run a room, by the tables in `privileges`; `options` is the configuration fo
 `registration`, `approval` are the ways in; `discovery` and `reading` answer those who look at a room from
 outside; `history` is what newcomers get.
 
-**The seam for other modules.**  A module of the same domain with ``requires = ("muc",)`` takes part by
-implementing one or more of the protocols in `seam`, which are looked for when all modules have started:
+**The seam for other modules.**  A module of the same domain, a `seam.Extension`, takes part by implementing
+one or more of the protocols in `seam`, which are looked for when modules have started or stopped:
 
 - `seam.AnswersRooms`: questions to a room, by type and child;
 - `seam.DescribesRooms`: features and fields of a room's disco#info;
+- `seam.RoomNodes`: nodes of a room;
 - `seam.RoomFields`: fields of the configuration form, kept in `options.Options.extra`;
 - `seam.MarksOccupants`: children of an occupant's presence, and what nobody else may send;
 - `seam.Hears`: a filter on what is said to all; it may refuse;
@@ -18,8 +19,8 @@ implementing one or more of the protocols in `seam`, which are looked for when a
 
 It listens to the events of `events` with ``@on``.  To act it has ``self.domain.module("muc")`` with
 `Rooms.service`, `Rooms.room` (bring a room into memory) and what the parts above offer:
-`messages.announce`, `messages.reflect`, `history.History.replace`, `affiliations.affiliate` (while
-`Room.changing` is held), `admin.set_role`, `owner.destroy`.
+`messages.announce`, `messages.declare`, `messages.reflect`, `history.History.replace`,
+`affiliations.affiliate` and `Room.keep` (while `Room.changing` is held), `admin.set_role`, `owner.destroy`.
 """
 
 from __future__ import annotations
@@ -126,6 +127,10 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
 
     async def ready(self) -> None:
         """See who else takes part."""
+        self.see_others()
+
+    def see_others(self) -> None:
+        """See it again: modules have come or gone."""
         self.service.seam = Seam(self.domain.modules)
 
     async def stop(self) -> None:

@@ -35,7 +35,8 @@ async def info(request: RoomRequest) -> RoomAnswer:
     if node == TRAFFIC:
         raise StanzaError("service-unavailable")  # §19.1.1: everything passes
     if node:
-        raise StanzaError("item-not-found")
+        found = [each.room_node_info(room, node, request.sender) for each in room.service.seam.noding]
+        return _node(INFO, node, found)
     features = sorted({*FEATURES, INFO, ITEMS, *_features(room)})
     about = (
         E(
@@ -47,6 +48,14 @@ async def info(request: RoomRequest) -> RoomAnswer:
         _room_info(room, request.sender),
     )
     return RoomAnswer(E(INFO, "query", {"node": node}, *about))
+
+
+def _node(namespace: str, node: str, found: Iterable[Iterable[Element] | None]) -> RoomAnswer:
+    """A node that some module knows."""
+    told = next((each for each in found if each is not None), None)
+    if told is None:
+        raise StanzaError("item-not-found")
+    return RoomAnswer(E(namespace, "query", {"node": node}, *told))
 
 
 def _reserved(room: Room, asker: JID) -> Iterable[Element]:
@@ -109,8 +118,9 @@ def _subject(room: Room) -> str:
 async def items(request: RoomRequest) -> RoomAnswer:
     """Who is in the room, for those who could see them by entering a public room (§6.5)."""
     room, asker = request.room, request.sender.bare
-    if request.payload.get("node"):
-        raise StanzaError("item-not-found")
+    if node := request.payload.get("node"):
+        found = [each.room_node_items(room, node, request.sender) for each in room.service.seam.noding]
+        return _node(ITEMS, node, found)
     shown = room.is_in(asker) or (room.options.public and room.options.is_open and room.may_enter(asker))
     occupants = [each for each in room.occupants.values() if room.is_visible(each)] if shown else []
     return RoomAnswer(E(ITEMS, "query", None, *(E(ITEMS, "item", {"jid": each.jid}) for each in occupants)))

@@ -50,6 +50,10 @@ class History:
     def __len__(self) -> int:
         return len(self._lines)
 
+    def line(self, id: int) -> Line | None:
+        """The message of that id, if it is here."""
+        return next((line for line in self._lines if line.id == id), None)
+
     def add(self, id: int, stamp: datetime, stanza: Stanza) -> None:
         """Keep a message as it was reflected."""
         note = (

@@ -28,6 +28,7 @@ __all__ = [
     "announce",
     "announce_forms",
     "change_subject",
+    "declare",
     "invitation",
     "is_subject",
     "say",
@@ -74,9 +75,13 @@ def _reflected(room: Room, occupant: Occupant, honest: Stanza, id: str) -> Stanz
     attrs = {"type": "groupchat", "id": id}
     attrs.update((name, honest.attrs[name]) for name in _KEPT if honest.attrs.get(name))
     attrs["from"] = occupant.jid
-    mark = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{escape_attribute(room.jid)}' id='{id}'/>".encode()
     children = (*honest.children, OCCUPANT_ID, STANZA_ID)
-    return Stanza("message", attrs, children, honest.payload + occupant.mark + mark)
+    return Stanza("message", attrs, children, honest.payload + occupant.mark + _signed(room, id))
+
+
+def _signed(room: Room, id: str) -> bytes:
+    """What tells under which id a message is in the room's archive (XEP-0359)."""
+    return f"<stanza-id xmlns='urn:xmpp:sid:0' by='{escape_attribute(room.jid)}' id='{id}'/>".encode()
 
 
 def reflect(room: Room, occupant: Occupant, stanza: Stanza) -> None:
@@ -153,6 +158,21 @@ def announce(room: Room, *children: Element, to: Iterable[Occupant] | None = Non
     for occupant in tuple(room.occupants.values() if to is None else to):
         for copy in told.copies(room.jid, tuple(occupant.visits)):
             room.service.route(copy)
+
+
+async def declare(room: Room, id: int, now: datetime, *children: Element) -> None:
+    """Say something to all as the room itself, that is kept like what its occupants say.
+
+    :param id: a new one of the room's archive; the message has it, too.
+    """
+    told = Stanza.of("message", *children, sender=room.jid, type="groupchat", id=str(id))
+    told = told.with_sealed(STANZA_ID, _signed(room, str(id)))
+    for copy in told.copies(room.jid, tuple(room.visits)):
+        room.service.route(copy)
+    room.history.add(id, now, told)
+    if room.options.keeps:
+        stored = room.service.archive.append(room.jid, room.jid, now, told.to_standalone(), id=id)
+        await stored.addErrback(room.service.not_archived)
 
 
 def announce_forms(room: Room, form: Element, role: Role | None) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import DeferredLock
@@ -33,6 +33,8 @@ class Record:
 
     :ivar creator: a bare JID.
     :ivar secret: what makes occupant ids of addresses (XEP-0421 §4.1), in hexadecimal digits.
+    :ivar kept: what other modules keep of it, under names of their own: for as little as a room's memory and
+        the list of rooms can bear.
     :ivar subject: the ``<subject/>`` elements as they were said; empty: none was ever said.
     :ivar subject_by: the nickname that said them, ``subject_id``: its occupant id, and ``subject_at``: when,
         in seconds since 1970.
@@ -45,6 +47,7 @@ class Record:
     subject_by: str = ""
     subject_id: str = ""
     subject_at: float = 0
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,11 @@ class Room:
         if not self.locked:
             await self.service.rooms.records.put(self.jid, "", new)
         self.record = new
+
+    async def keep(self, changes: Mapping[str, tuple[str, ...]]) -> None:
+        """Change `Record.kept`; what is empty is removed.  `changing` is held."""
+        kept = {name: values for name, values in {**self.record.kept, **changes}.items() if values}
+        await self.store(kept=kept)
 
     async def store_belongings(self, changes: Mapping[str, Belonging | None]) -> None:
         """Have a change durable of who belongs to it, all or nothing; `belong` makes it then."""

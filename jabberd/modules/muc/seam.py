@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
+
+from jabberd.api import Module
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from jabberd.api import JID, Element, Module, Sealed, Stanza
+    from jabberd.api import JID, Element, Sealed, Stanza
+    from jabberd.modules.muc import Rooms
     from jabberd.modules.muc.occupant import Occupant
     from jabberd.modules.muc.privileges import Affiliation
     from jabberd.modules.muc.room import Room
@@ -18,13 +21,34 @@ __all__ = [
     "Admits",
     "AnswersRooms",
     "DescribesRooms",
+    "Extension",
     "Hears",
     "MarksOccupants",
     "RoomAnswer",
     "RoomFields",
+    "RoomNodes",
     "RoomRequest",
     "Seam",
 ]
+
+
+class Extension(Module):
+    """A module that takes part in rooms; it may also come and go while people are in them."""
+
+    requires: ClassVar[tuple[str, ...]] = ("muc",)
+
+    @property
+    def rooms(self) -> Rooms:
+        """The module of the rooms."""
+        return cast("Rooms", self.domain.module("muc"))
+
+    async def ready(self) -> None:
+        """Take part."""
+        self.rooms.see_others()
+
+    async def stop(self) -> None:
+        """Take part no more."""
+        self.rooms.see_others()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +97,20 @@ class DescribesRooms(Protocol):
 
     def room_info(self, room: Room, asker: JID) -> Iterable[Field]:
         """Fields of the ``muc#roominfo`` form."""
+
+
+@runtime_checkable
+class RoomNodes(Protocol):
+    """A module that describes nodes of rooms (XEP-0030)."""
+
+    def room_node_info(self, room: Room, node: str, asker: JID) -> Iterable[Element] | None:
+        """Identities and features of a node; None: it is not this module's.
+
+        :raises StanzaError: that is not for the asker.
+        """
+
+    def room_node_items(self, room: Room, node: str, asker: JID) -> Iterable[Element] | None:
+        """What belongs to a node; None as above."""
 
 
 @runtime_checkable
@@ -125,6 +163,7 @@ class Seam:
         self.hearing = [each for each in known if isinstance(each, Hears)]
         self.admitting = [each for each in known if isinstance(each, Admits)]
         self.describing = [each for each in known if isinstance(each, DescribesRooms)]
+        self.noding = [each for each in known if isinstance(each, RoomNodes)]
         self.adding = [each for each in known if isinstance(each, RoomFields)]
         self.forged = frozenset[str]().union(*(each.forged for each in self._marking))
         self.answers: dict[tuple[str, str], Callable[[RoomRequest], Awaitable[RoomAnswer]]] = {}

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
+def modules() -> dict[str, dict[str, object]]:
+    """What the service has beside rooms."""
+    return {}
+
+
+@pytest.fixture
+def network(modules: dict[str, dict[str, object]]) -> Iterator[Network]:
     network = Network()
     network.clock.rightNow = 1_000
-    service = {"disco": {}, "ping": {}, "muc": {"creators": ["montague.lit", "capulet.lit"]}}
+    service = {"disco": {}, "ping": {}, "muc": {"creators": ["montague.lit", "capulet.lit"]}, **modules}
     network.serve("montague.lit", "capulet.lit", services={ROOMS: service}, admins=["friar@montague.lit"])
     yield network
     network.close()
