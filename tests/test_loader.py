@@ -9,7 +9,15 @@ import pytest
 
 from jabberd import modules
 from jabberd.api import ACCOUNT, ANYONE, DOMAIN, IQ, Keyed, Module, Settings, Size, answers, undelivered
-from jabberd.loader import DEFAULT, LoadError, available, chosen, module_class
+from jabberd.loader import (
+    BESIDE,
+    DEFAULT,
+    SERVICE_DEFAULT,
+    LoadError,
+    available,
+    chosen,
+    module_class,
+)
 from jabberd.testing.outcome import done
 from tests.rehearsal import Rehearsal
 
@@ -57,6 +65,8 @@ def test_a_domain_has_the_usual_modules_and_those_switched_on_less_those_switche
     assert chosen({}) == list(DEFAULT)
     wanted = chosen({"version": False, "strangers": True, "ping": True, "mam": False})
     assert wanted == [name for name in DEFAULT if name != "version"] + ["strangers"]
+    rooms = chosen({"muc_hats": False}, "muc")
+    assert rooms == [name for name in (*SERVICE_DEFAULT, "muc", *BESIDE["muc"]) if name != "muc_hats"]
 
 
 def test_a_name_that_nobody_has_is_told_with_the_nearest_one() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jabberd import modules
-from jabberd.loader import DEFAULT, module_class
+from jabberd.loader import BESIDE, DEFAULT, module_class
 from tests.rfc.tables import ROOT, Test
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ each specification: a feature is there when all of its lines are. What is demand
 says so. What is not there yet is *owed*; what is off has to be [switched on](operating.md#modules). Features
 that the suites leave to clients are left out.
 """
+
+#: What is on, where there are accounts or rooms.
+_ON: Final = {*DEFAULT, *(name for names in BESIDE.values() for name in names)}
 
 HEADER: Final = "| feature | specification | version | where | proved by |\n|---|---|---|---|---|\n"
 
@@ -63,7 +66,7 @@ class Place:
             page = self.path.removeprefix("docs/")
             return f"[{page}]({page})"
         name = self.path.removeprefix("jabberd/").removesuffix(".py").removesuffix("/__init__")
-        return f"[{name}](../{self.path}){', off' if self.module and self.module not in DEFAULT else ''}"
+        return f"[{name}](../{self.path}){', off' if self.module and self.module not in _ON else ''}"
 
 
 @dataclass(frozen=True)

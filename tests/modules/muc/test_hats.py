@@ -29,9 +29,7 @@ def modules() -> dict[str, dict[str, object]]:
 
 def run(who: Client, name: str, action: str = "execute", form: bool = True, **fields: str) -> _Element:
     """Run a command, with a form filled in."""
-    filled = "".join(
-        f"<field var='hats#{var}'><value>{text}</value></field>" for var, text in fields.items()
-    )
+    filled = "".join(f"<field var='hats#{var}'><value>{text}</value></field>" for var, text in fields.items())
     x = f"<x xmlns='jabber:x:data' type='submit'>{filled}</x>" if form else ""
     return who.ask(
         f"<iq type='set' to='{ROOM}'>"
