@@ -75,7 +75,7 @@ def _moderated(stanza: Any) -> bool:
 
 
 def _takes_back(stanza: Any, id: str) -> bool:
-    return stanza.name == "message" and stanza["retract"]["id"] == id
+    return bool(stanza.name == "message" and stanza["retract"]["id"] == id)
 
 
 @played

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -36,8 +36,8 @@ def modules() -> dict[str, dict[str, object]]:
     return {"muc_retraction": {}, "muc_moderation": {}}
 
 
-def path(element: _Element, where: str) -> list[_Element]:
-    return element.xpath(where, namespaces=P)  # type: ignore[no-any-return]
+def path(element: _Element, where: str) -> Any:  # what lxml finds
+    return element.xpath(where, namespaces=P)
 
 
 def said(who: Client, text: str, *hearers: Client) -> str:
@@ -61,7 +61,7 @@ def archived(who: Client) -> list[_Element]:
     """The messages in the room's archive."""
     who.forget()
     who.ask(f"<iq type='set' to='{ROOM}'><query xmlns='urn:xmpp:mam:2'/></iq>")
-    return [path(each, ".//c:message")[0] for each in who.heard if each.tag.endswith("message")]
+    return [path(each, ".//c:message")[0] for each in who.heard if each.tag == "{jabber:client}message"]
 
 
 def take_back(who: Client, id: str, inside: str = "") -> None:
@@ -111,7 +111,7 @@ def test_a_tombstone_is_left_in_the_archive_and_for_newcomers(
     assert path(stone, "string(u:x/u:item/@jid)") == "juliet@capulet.lit"
     assert path(archived(juliet)[0], "u:x") == []
     assert path(retraction, "string(r:retract/@id)") == id
-    heard = [each for each in enter(nurse, "Nurse") if each.tag.endswith("message")]
+    heard = [each for each in enter(nurse, "Nurse") if each.tag == "{jabber:client}message"]
     assert [bool(path(each, "r:retracted")) for each in heard] == [True, False, False]
     assert not any(path(each, "c:body | u:x") for each in heard)
 
@@ -151,10 +151,10 @@ def test_nothing_else_is_done_to_messages(romeo: Client) -> None:
 def test_an_older_client_takes_back_in_its_own_words(romeo: Client) -> None:
     create(romeo, "Romeo")
     id = said(romeo, "He jests at scars")
-    moderation = f"<moderate xmlns='{OLD}'><retract xmlns='urn:xmpp:message-retract:0'/><reason>Why</reason></moderate>"
-    answer = romeo.ask(
-        f"<iq type='set' to='{ROOM}'><apply-to xmlns='urn:xmpp:fasten:0' id='{id}'>{moderation}</apply-to></iq>"
-    )
+    retract = "<retract xmlns='urn:xmpp:message-retract:0'/>"
+    moderation = f"<moderate xmlns='{OLD}'>{retract}<reason>Why</reason></moderate>"
+    fastened = f"<apply-to xmlns='urn:xmpp:fasten:0' id='{id}'>{moderation}</apply-to>"
+    answer = romeo.ask(f"<iq type='set' to='{ROOM}'>{fastened}</iq>")
     assert answer.get("type") == "result"
     assert path(archived(romeo)[0], "string(r:retracted/r:reason)") == "Why"
 
@@ -187,7 +187,8 @@ def test_nobody_feigns_a_tombstone_or_moderation(romeo: Client, juliet: Client) 
     stones = f"<retracted xmlns='{RETRACT}'>{moderated}</retracted><moderated xmlns='{OLD}'/>"
     say(juliet, "y", inside=stones)
     [heard] = heard_by(romeo)
-    assert path(heard, "c:body") and not path(heard, "r:retracted | o:moderated")
+    assert path(heard, "c:body")
+    assert path(heard, "r:retracted | o:moderated") == []
 
 
 def test_an_author_takes_back_what_he_said(romeo: Client, juliet: Client) -> None:
@@ -208,7 +209,7 @@ def test_nobody_takes_back_by_himself_what_another_one_said(romeo: Client, julie
     id = said(romeo, "He jests at scars", juliet)
     take_back(juliet, id)
     take_back(juliet, "nothing")
-    assert [path(each, "string(c:body)") for each in archived(romeo)][0] == "He jests at scars"
+    assert path(archived(romeo)[0], "string(c:body)") == "He jests at scars"
 
 
 def test_who_comes_back_under_another_name_is_still_the_author(romeo: Client, juliet: Client) -> None:

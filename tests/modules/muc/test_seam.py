@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from jabberd.api import JID, E, Module, Sealed, Stanza, StanzaError, on
+from jabberd.loader import module_class
 from jabberd.modules.muc import Rooms
 from jabberd.modules.muc.events import (
     AffiliationChanged,
@@ -19,8 +20,10 @@ from jabberd.modules.muc.events import (
 from jabberd.modules.muc.messages import announce
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import RoomAnswer, RoomRequest
+from jabberd.operating.change import Change
 from jabberd.testing import Network
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from jabberd.xmpp.forms import Field
 from tests.modules.muc.play import (
     ROOM,
@@ -189,3 +192,25 @@ def test_other_modules_hear_what_happens(network: Network, romeo: Client, juliet
         "OccupantLeft",
     ]
     assert find(romeo.heard[-1], "u:x/u:destroy")
+
+
+def test_modules_come_and_go_while_people_are_in_rooms(network: Network, romeo: Client) -> None:
+    def takes_part() -> bool:
+        info = romeo.ask(
+            f"<iq type='get' to='{ROOM}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+        )
+        return bool(info.xpath("*/*[@var='urn:xmpp:hats:0']"))
+
+    def change(*names: str) -> None:
+        change = Change(host, {name: module_class(name).Config() for name in names})
+        done(change.start())
+        change.commit()
+        done(change.finish())
+
+    create(romeo, "Romeo")
+    host = network.server("montague.lit").hosts[ROOMS]
+    assert not takes_part()
+    change("disco", "muc", "muc_hats")
+    assert takes_part()
+    change("disco", "muc")
+    assert not takes_part()

@@ -117,7 +117,7 @@ def test_other_types_of_channels_are_not_here(verona: Client) -> None:
 def test_what_is_told_of_a_room(verona: Client) -> None:
     def told(words: str) -> dict[str, str]:
         [item] = search(verona, q=words).iterfind(f".//{{{NS}}}item")
-        return {each.tag.partition("}")[2]: each.text or "" for each in item}
+        return {str(each.tag).partition("}")[2]: each.text or "" for each in item}
 
     assert told("herbs") == {
         "name": "Friar's cell",
