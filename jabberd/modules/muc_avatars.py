@@ -34,6 +34,7 @@ _MOST: Final = 5  # photos, which are to be one image in several formats (§5.1)
 class RoomAvatars(Extension, xep=486, version="0.1.0"):
     """Keeps a vCard of each room, and tells by hashes which avatar it has."""
 
+    requires = ("muc",)
     features = (VCARD,)
 
     class Config(Settings):

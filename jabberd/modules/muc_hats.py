@@ -80,6 +80,7 @@ class Hats(Extension, xep=317, version="0.3.1"):
     fills it in at once (§3.3).
     """
 
+    requires = ("muc",)
     forged: ClassVar[frozenset[str]] = frozenset({_HATS})
 
     async def start(self) -> None:

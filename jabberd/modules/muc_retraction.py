@@ -84,6 +84,8 @@ class RoomRetraction(Extension, xep=424, version="0.4.2"):
     A retraction is said and kept like any message.
     """
 
+    requires = ("muc",)
+
     def room_features(self, room: Room) -> Iterable[str]:
         """See `jabberd.modules.muc.seam.DescribesRooms`."""
         yield NS

@@ -101,6 +101,7 @@ class RoomSearch(Extension, xep=433, version="0.1.0"):
     What can be found is read when somebody searches for the first time, and kept up to date from then on.
     """
 
+    requires = ("muc",)
     features = (NS,)
 
     async def start(self) -> None:

@@ -6,8 +6,9 @@ who run a room, by the tables in `privileges`; `options` is the configuration fo
 `registration`, `approval` are the ways in; `discovery` and `reading` answer those who look at a room from
 outside; `history` is what newcomers get.
 
-**The seam for other modules.**  A module of the same domain, a `seam.Extension`, takes part by implementing
-one or more of the protocols in `seam`, which are looked for when modules have started or stopped:
+**The seam for other modules.**  A module of the same domain, a `seam.Extension` with ``requires = ("muc",)``,
+takes part by implementing one or more of the protocols in `seam`, which are looked for when modules have
+started or stopped:
 
 - `seam.AnswersRooms`: questions to a room, by type and child;
 - `seam.DescribesRooms`: features and fields of a room's disco#info;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from jabberd.api import Module
 
@@ -33,9 +33,7 @@ __all__ = [
 
 
 class Extension(Module):
-    """A module that takes part in rooms; it may also come and go while people are in them."""
-
-    requires: ClassVar[tuple[str, ...]] = ("muc",)
+    """A module that takes part in rooms, and requires ``muc``; it may come and go while people are there."""
 
     @property
     def rooms(self) -> Rooms:
