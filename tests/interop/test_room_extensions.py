@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,14 +16,18 @@ from slixmpp.xmlstream import ET
 from tests.interop.actor import entered
 from tests.interop.test_pep import JULIET, ROMEO, played
 from tests.interop.test_rooms import ROOM, ROOMS, client, config, create, enter, hears, say, server
+from tests.running import running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.running import Running
 
 __all__ = ["config", "server"]  # fixtures
 pytestmark = pytest.mark.process
 PLUGINS = ("xep_0050", "xep_0054", "xep_0153", "xep_0317", "xep_0424", "xep_0425")
 HATS = "urn:xmpp:hats:commands"
+HAT = "{urn:xmpp:hats:0}hat"
 SCRIBE = "urn:example:hats#scribe"
 SEARCH = "urn:xmpp:channel-search:0:search"
 PNG = b"\x89PNG rose"
@@ -84,11 +91,8 @@ async def test_a_room_has_an_avatar(server: Running) -> None:
     async with entered(romeo, juliet):
         await create(romeo, "Romeo")
         await enter(juliet, "Juliet")
-        iq = romeo.make_iq_set(ito=ROOM)
-        iq["vcard_temp"]["PHOTO"]["TYPE"] = "image/png"
-        iq["vcard_temp"]["PHOTO"]["BINVAL"] = PNG
-        await iq.send()
-        hash = hashlib.sha1(PNG).hexdigest()
+        await set_avatar(romeo)
+        hash = sha1(PNG)
 
         def shown() -> bool:
             return any(
@@ -103,14 +107,20 @@ async def test_a_room_has_an_avatar(server: Running) -> None:
         assert hash in str(info)
         card = await juliet.plugin["xep_0054"].get_vcard(JID(ROOM))
         assert card["vcard_temp"]["PHOTO"]["BINVAL"] == PNG
-        again = await enter(client_of(juliet), "Juliet")
+        juliet.plugin["xep_0045"].leave_muc(ROOM, "Juliet")
+        again = await enter(juliet, "Juliet")
         assert again[0]["from"] == f"{ROOM}/Juliet"
 
 
-def client_of(actor: Any) -> Any:
-    """The same client, out of the room."""
-    actor.plugin["xep_0045"].leave_muc(ROOM, "Juliet")
-    return actor
+async def set_avatar(actor: Any) -> None:
+    iq = actor.make_iq_set(ito=ROOM)
+    iq["vcard_temp"]["PHOTO"]["TYPE"] = "image/png"
+    iq["vcard_temp"]["PHOTO"]["BINVAL"] = PNG
+    await iq.send()
+
+
+def sha1(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
 
 
 @played
@@ -138,9 +148,6 @@ async def test_hats_are_made_and_worn(server: Running) -> None:
         assert error.value.condition == "forbidden"
 
 
-HAT = "{urn:xmpp:hats:0}hat"
-
-
 async def command(actor: Any, name: str, **fields: str) -> None:
     """Ask for a command's form, and send it back."""
     adhoc, node = actor.plugin["xep_0050"], f"{HATS}:{name}"
@@ -151,6 +158,37 @@ async def command(actor: Any, name: str, **fields: str) -> None:
     session = asked["command"]["sessionid"]
     done = await adhoc.send_command(ROOM, node, action="complete", payload=form, sessionid=session)
     assert done["command"]["status"] == "completed"
+
+
+def test_hats_avatars_and_tombstones_survive_kill_9(config: Path) -> None:
+    async def before(server: Running) -> None:
+        romeo, juliet = pair(server)
+        async with entered(romeo, juliet):
+            await create(romeo, "Romeo", persistentroom=True)
+            say(romeo, "Buy magic potions!")
+            spam = (await hears(romeo, "Buy magic potions!", "Romeo"))["stanza_id"]["id"]
+            await set_avatar(romeo)
+            await command(romeo, "create", title="Scribe", uri=SCRIBE)
+            await command(romeo, "assign", jid=JULIET, uri=SCRIBE)
+            await romeo.plugin["xep_0425"].moderate(JID(ROOM), spam)
+            os.kill(server.process.pid, signal.SIGKILL)
+
+    async def after(server: Running) -> None:
+        romeo, juliet = pair(server)
+        async with entered(romeo, juliet):
+            own, _, _, history = await enter(juliet, "Juliet", maxstanzas=10)
+            assert [each["uri"] for each in own["hats"]["hats"]] == [SCRIBE]
+            assert history == []  # of what has a text
+            assert sha1(PNG) in str(await juliet.plugin["xep_0030"].get_info(jid=ROOM))
+            card = await juliet.plugin["xep_0054"].get_vcard(JID(ROOM))
+            assert card["vcard_temp"]["PHOTO"]["BINVAL"] == PNG
+            stone, retraction = await archived(juliet)
+            assert stone["retracted"]["id"] == retraction["id"]
+
+    with running(config) as server:
+        asyncio.run(before(server))
+    with running(config) as server:
+        asyncio.run(after(server))
 
 
 @played
