@@ -84,8 +84,8 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
                 raise StanzaError("unexpected-request", "configure the room first")
             hashes = _hashes(card)
             before = room.record.kept.get(HASH, ())
-            await self.cards.change(room.jid, {"": text if len(card) else None})
             await room.keep({HASH: hashes})
+            await self.cards.change(room.jid, {"": text if len(card) else None})
         return RoomAnswer(None, lambda: self._tell(room, before))
 
     def _tell(self, room: Room, before: tuple[str, ...]) -> None:

@@ -36,7 +36,6 @@ _TITLE, _URI, _HUE, _JID = "hats#title", "hats#uri", "hats#hue", "hats#jid"
 _KEPT: Final = f"{NS} hat "
 _WORN: Final = f"{NS} worn by "
 _MOST: Final = 50  # hats of a room
-_MOST_WEARERS: Final = 500
 _LONGEST: Final = 200  # characters of a title or a URI
 _ANGLE: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,12})?")
 
@@ -298,10 +297,7 @@ def _assignment(room: Room) -> Form:
 async def _assign(room: Room, given: Submission) -> _Done:
     """Give somebody a hat, whether or not they are there (§3.5)."""
     jid, uri = given.jid(_JID).bare, given.text(_URI)
-    before = worn(room)
-    if jid not in before and len(before) >= _MOST_WEARERS:
-        raise StanzaError("resource-constraint", f"at most {_MOST_WEARERS} people have hats")
-    return await _wear(room, jid, tuple(dict.fromkeys((*before.get(jid, ()), uri))))
+    return await _wear(room, jid, tuple(dict.fromkeys((*worn(room).get(jid, ()), uri))))
 
 
 async def _unassign(room: Room, given: Submission) -> _Done:

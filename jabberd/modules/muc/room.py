@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Belonging", "Record", "Room"]
 
 _WHISPERED: Final = 100
+_LARGEST_KEPT: Final = 64 << 10  # characters of `Record.kept`: each change writes all of it
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,13 @@ class Room:
         self.record = new
 
     async def keep(self, changes: Mapping[str, tuple[str, ...]]) -> None:
-        """Change `Record.kept`; what is empty is removed.  `changing` is held."""
+        """Change `Record.kept`; what is empty is removed.  `changing` is held.
+
+        :raises StanzaError: ``resource-constraint``: that is too much for one room.
+        """
         kept = {name: values for name, values in {**self.record.kept, **changes}.items() if values}
+        if _size(kept) > max(_LARGEST_KEPT, _size(self.record.kept)):
+            raise StanzaError("resource-constraint", "there is too much of this in the room")
         await self.store(kept=kept)
 
     async def store_belongings(self, changes: Mapping[str, Belonging | None]) -> None:
@@ -254,3 +260,7 @@ class Room:
                 self.belongings.pop(jid, None)
             else:
                 self.belongings[jid] = belonging
+
+
+def _size(kept: Mapping[str, tuple[str, ...]]) -> int:
+    return sum(len(name) + sum(map(len, values)) for name, values in kept.items())

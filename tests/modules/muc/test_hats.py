@@ -196,7 +196,7 @@ def test_unknown_commands_and_actions_are_refused(romeo: Client) -> None:
 
 def test_there_are_not_too_many_hats(romeo: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jabberd.modules.muc_hats._MOST", 1)
-    monkeypatch.setattr("jabberd.modules.muc_hats._MOST_WEARERS", 1)
+    monkeypatch.setattr("jabberd.modules.muc.room._LARGEST_KEPT", 200)
     create(romeo, "Romeo")
     make(romeo)
     assert status(run(romeo, "create", uri=SCRIBE, title="Scribe")) == "resource-constraint"
