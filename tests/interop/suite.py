@@ -7,6 +7,7 @@ repository.  It always connects to port 5222.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from lxml import etree
 
-from jabberd.certificates import development_certificates
+from jabberd.certificates import development_certificates, make_ca
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -106,10 +108,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepared(folder: Path, address: str, more: Path | None) -> Path:
-    """A configuration with its certificate and the admin's account."""
-    development_certificates(folder / "certs", ["example.org", "pubsub.example.org", "rooms.example.org"])
+    """A configuration with its certificates and the admin's account, and what Java has to know of it.
+
+    That is whom to trust, and where the domains are: it has files to put there over HTTPS.
+    """
     config = folder / "jabberd.toml"
     config.write_text(_CONFIG.format(address=address) + (more.read_text() if more else ""))
+    domains = sorted(set(re.findall(r'^\[domains\."([^"]+)"', config.read_text(), re.MULTILINE)))
+    development_certificates(folder / "certs", domains)
+    trusted = pkcs12.PKCS12Certificate(make_ca(folder / "certs").certificate, b"ca")
+    encrypted = BestAvailableEncryption(_PASSWORD.encode())
+    (folder / "trusted.p12").write_bytes(pkcs12.serialize_java_truststore([trusted], encrypted))
+    (folder / "hosts").write_text("".join(f"{address} {domain}\n" for domain in domains))
     jabberctl = Path(sys.executable).with_name("jabberctl")
     account = ["--password-stdin", "accounts", "create", "admin@example.org"]
     subprocess.run([jabberctl, "--config", config, *account], input=_PASSWORD, text=True, check=True)
@@ -122,7 +132,6 @@ def _java(asked: argparse.Namespace, folder: Path) -> list[str]:
         "service": "example.org",
         "host": asked.address,
         "securityMode": "required",
-        "acceptAllCertificates": "true",
         "replyTimeout": "5000",
         "adminAccountUsername": "admin",
         "adminAccountPassword": _PASSWORD,
@@ -133,8 +142,19 @@ def _java(asked: argparse.Namespace, folder: Path) -> list[str]:
         "testRunResultProcessors": ",".join(f"{_UTIL}.{kind}TestRunResultProcessor" for kind in _RESULTS),
         "debugger": f"{_UTIL}.ModifiedStandardSinttestDebuggerMetaFactory",
     }
-    given = [f"-Dsinttest.{name}={value}" for name, value in settings.items() if value]
-    return ["java", *given, f"-DlogDir={folder / 'logs'}", "-jar", str(asked.jar.resolve())]
+    machine = {
+        "javax.net.ssl.trustStore": folder / "trusted.p12",
+        "javax.net.ssl.trustStorePassword": _PASSWORD,
+        "jdk.net.hosts.file": folder / "hosts",
+        "logDir": folder / "logs",
+        **{f"sinttest.{name}": value for name, value in settings.items() if value},
+    }
+    return [
+        "java",
+        *(f"-D{name}={value}" for name, value in machine.items()),
+        "-jar",
+        str(asked.jar.resolve()),
+    ]
 
 
 if __name__ == "__main__":
