@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jabberd.pubsub.access import hears
 from jabberd.pubsub.names import EVENT, NS
+from jabberd.pubsub.options import ATOM
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, parse
 from jabberd.xmpp.jid import JID
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
 
     from jabberd.pubsub.node import Item, Node, Subscription
     from jabberd.pubsub.options import Options
+    from jabberd.pubsub.store import Store
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
+
+SHIM: Final = "http://jabber.org/protocol/shim"
+
+
+class Recipient(NamedTuple):
+    """Who is notified, by which subscriptions, and whether with a text."""
+
+    jid: JID
+    subids: tuple[str, ...] = ()
+    body: bool = False
 
 
 def item_element(namespace: str, id: str, item: Item, options: Options, *, payload: bool = True) -> Element:
@@ -63,17 +75,64 @@ def subscription_told(venue: Venue, name: str, subscription: Subscription) -> St
     return Stanza.of("message", told, sender=venue.jid, to=JID.parse(subscription.jid))
 
 
-def recipients(venue: Venue, name: str, node: Node, options: Options) -> Iterable[JID]:
+def tell(
+    store: Store, venue: Venue, name: str, node: Node, about: Element, *, subids: bool = False, body: str = ""
+) -> None:
+    """Notify everybody who is to be.
+
+    :param subids: whether those with several subscriptions learn by which (§12.16).
+    :param body: the text for those who want one.
+    """
+    options = store.options(node)
+    message = event(venue, options, about)
+    for each in recipients(venue, name, node, options):
+        told = message.with_attrs(to=each.jid)
+        if body and each.body:
+            told = told.with_child(E(ns.CLIENT, "body", None, body))
+        if subids and len(each.subids) > 1:
+            headers = (E(SHIM, "header", {"name": "SubID"}, subid) for subid in each.subids)
+            told = told.with_child(E(SHIM, "headers", None, *headers))
+        store.route(told)
+
+
+def text_of(payload: Element | None, options: Options) -> str:
+    """What a payload says, for those who cannot read it (§12.7); empty where nobody can tell."""
+    if payload is None or options.payloads != ATOM:
+        return ""
+    said = (payload.findtext(f"{{{ATOM}}}{each}") for each in ("summary", "title"))
+    return next((each.strip() for each in said if each and each.strip()), "")
+
+
+def recipients(venue: Venue, name: str, node: Node, options: Options) -> Iterable[Recipient]:
     """Everybody who is notified, each once: subscribers, and those who listen without a subscription."""
     if not options.deliver_notifications:
         return []
-    return dict.fromkeys(who for who in _listeners(venue, name, node) if hears(venue, node, options, who))
+    found: dict[JID, Recipient] = {}
+    for each in _listeners(venue, name, node, options):
+        if each.jid in found:
+            known = found[each.jid]
+            found[each.jid] = Recipient(each.jid, known.subids + each.subids, known.body or each.body)
+        elif hears(venue, node, options, each.jid):
+            found[each.jid] = each
+    return found.values()
 
 
-def _listeners(venue: Venue, name: str, node: Node) -> Iterator[JID]:
+def wanted(venue: Venue, options: Options, subscription: Subscription) -> bool:
+    """Whether a subscriber wants to be notified now."""
+    if subscription.state != "subscribed" or not subscription.deliver:
+        return False
+    shows = subscription.shows
+    if not (shows or subscription.temporary or options.presence_based_delivery):
+        return True
+    there = venue.shows(JID.parse(subscription.jid))
+    return any(not shows or each in shows for each in there)
+
+
+def _listeners(venue: Venue, name: str, node: Node, options: Options) -> Iterator[Recipient]:
     for each in node.subscriptions:
-        if each.state == "subscribed" and each.deliver:
+        if wanted(venue, options, each):
             who = JID.parse(each.jid)
             if not (who.is_bare and venue.sees(who)):
-                yield who
-    yield from venue.audience(name)
+                yield Recipient(who, (each.subid,), each.body)
+    for who in venue.audience(name):
+        yield Recipient(who)

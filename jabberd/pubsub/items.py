@@ -9,17 +9,17 @@ from jabberd.interfaces import Page
 from jabberd.pubsub import options as settings
 from jabberd.pubsub.access import check_owner, check_publisher, check_reader, check_remover, hears
 from jabberd.pubsub.events import (
-    event,
     item_element,
     items_element,
     last_item,
-    recipients,
     retracted,
+    tell,
+    text_of,
 )
 from jabberd.pubsub.names import EVENT, NS, check_id, refusal, unsupported
 from jabberd.pubsub.node import Item
 from jabberd.pubsub.venue import Published, Removed
-from jabberd.xmpp.element import E, serialize
+from jabberd.xmpp.element import E, serialize, split
 from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ class Items:
         store = self._store
         check_id(name)
         async with store.changing(venue, name):
-            node = await store.nodes.get(venue.jid, name)
-            new = node is None
-            if node is None:
-                node = await self._auto_created(venue, who, wanted)
+            known = await store.nodes.get(venue.jid, name)
+            new = known is None
+            node = await self._auto_created(venue, who, wanted) if known is None else known.at(store.now())
             options = store.options(node)
             check_publisher(venue, node, options, who)
             if wanted is not None and not new:
@@ -83,9 +82,8 @@ class Items:
                 await store.items.change(venue.jid, name, {id: item}, gone)
         self._tell(venue, name, node, options, id, payload, who)
         if gone and options.notify_retract and options.publish_node_full == "retract-oldest":
-            self._tell_of(
-                venue, name, node, options, items_element(name, *map(retracted, gone), namespace=EVENT)
-            )
+            about = items_element(name, *map(retracted, gone), namespace=EVENT)
+            tell(store, venue, name, node, about, subids=True)
         store.fire(Published(venue, name, id, payload, who))
         return id
 
@@ -96,12 +94,12 @@ class Items:
             raise StanzaError("item-not-found")
         options = store.usual
         if wanted is not None:
-            options, _ = settings.wanted(options, wanted, store.models, store.limits.items)
+            options, _ = settings.wanted(options, wanted, store.terms)
         return await store.new_node(venue, who, options)
 
     def _check_wanted(self, options: Options, wanted: Element) -> None:
         """See that the node is what the publisher wants (§7.1.5)."""
-        asked, names = settings.wanted(options, wanted, self._store.models, self._store.limits.items)
+        asked, names = settings.wanted(options, wanted, self._store.terms)
         if any(getattr(asked, name) != getattr(options, name) for name in names):
             raise refusal("conflict", "precondition-not-met")
 
@@ -143,27 +141,34 @@ class Items:
         inside = [payload] if payload is not None and options.deliver_payloads else []
         transient = not options.persist_items and not options.deliver_payloads
         items = [] if transient else [E(EVENT, "item", {"id": id, "publisher": publisher}, *inside)]
-        self._tell_of(venue, name, node, options, items_element(name, *items, namespace=EVENT))
-
-    def _tell_of(self, venue: Venue, name: str, node: Node, options: Options, about: Element) -> None:
-        message = event(venue, options, about)
-        for who in recipients(venue, name, node, options):
-            self._store.route(message.with_attrs(to=who))
+        about = items_element(name, *items, namespace=EVENT)
+        tell(self._store, venue, name, node, about, subids=True, body=text_of(payload, options))
 
     # -- retrieving ---------------------------------------------------------------------------------
 
     async def retrieve(
-        self, venue: Venue, name: str, who: JID, *, ids: Sequence[str] = (), page: PageWanted
+        self,
+        venue: Venue,
+        name: str,
+        who: JID,
+        *,
+        ids: Sequence[str] = (),
+        page: PageWanted,
+        subid: str | None = None,
     ) -> tuple[list[Element], Page[Item]]:
         """Items for whoever may have them, oldest first.
 
         :param ids: only these; else what ``page`` says.
+        :param subid: the subscription for which they are, if that was said.
         :raises StanzaError: why not.
         """
         store = self._store
         node = await store.node(venue, name)
         options = store.options(node)
         check_reader(venue, node, options, who)
+        _check_subid(node, who, subid)
+        if not options.persist_items:
+            raise unsupported("persistent-items")
         found = await self._page(venue, name, ids, page)
         fresh = [each for each in found.entries if not options.expired(each.value.stamp, store.now())]
         if len(fresh) < len(found.entries):
@@ -217,6 +222,9 @@ class Items:
         async with store.changing(venue, name):
             node = await store.node(venue, name)
             options = store.options(node)
+            if not options.persist_items:
+                check_publisher(venue, node, options, who)
+                raise unsupported("persistent-items")
             found = await store.items.get(venue.jid, name, [id])
             if found:
                 check_remover(venue, node, found[0].value, who)
@@ -225,7 +233,8 @@ class Items:
                 raise StanzaError("item-not-found")
             await store.items.change(venue.jid, name, {}, [id])
         if notify or options.notify_retract:
-            self._tell_of(venue, name, node, options, items_element(name, retracted(id), namespace=EVENT))
+            about = items_element(name, retracted(id), namespace=EVENT)
+            tell(store, venue, name, node, about, subids=True)
         store.fire(Removed(venue, name, (id,)))
 
     async def purge(self, venue: Venue, name: str, who: JID) -> None:
@@ -238,8 +247,18 @@ class Items:
             if not options.persist_items:
                 raise unsupported("persistent-items")
             await store.items.clear(venue.jid, name)
-        self._tell_of(venue, name, node, options, E(EVENT, "purge", {"node": name}))
+        tell(store, venue, name, node, E(EVENT, "purge", {"node": name}))
         store.fire(Removed(venue, name))
+
+
+def _check_subid(node: Node, who: JID, subid: str | None) -> None:
+    """§6.5.9.1, §6.5.9.2."""
+    own = node.subscriptions_of(who)
+    if subid is not None:
+        if own and all(each.subid != subid for each in own):
+            raise refusal("not-acceptable", "invalid-subid")
+    elif any(len(node.subscriptions_at(jid)) > 1 for jid in (who, who.bare)):
+        raise refusal("bad-request", "subid-required")
 
 
 def _content(options: Options, given: Sequence[Element], most: int) -> tuple[str, Element | None]:
@@ -264,6 +283,8 @@ def _content(options: Options, given: Sequence[Element], most: int) -> tuple[str
         if options.deliver_payloads:
             raise refusal("bad-request", "payload-required")
         return id, None
+    if options.payloads and split(item[0].tag)[0] != options.payloads:
+        raise refusal("bad-request", "invalid-payload", f"payloads here are of {options.payloads}")
     if len(serialize(item[0], "")) > most:
         raise refusal("not-acceptable", "payload-too-big")
     return id, item[0]

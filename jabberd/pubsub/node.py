@@ -22,12 +22,24 @@ class Subscription:
 
     :ivar jid: the address that is notified, bare or full.
     :ivar deliver: whether it wants notifications just now (§6.3).
+    :ivar expire: when it ends (§12.18), in seconds since 1970; 0: it does not.
+    :ivar temporary: whether it ends when the subscriber goes (§12.4).
+    :ivar shows: the presence states in which it wants notifications; none: in all, and without presence.
+    :ivar body: whether it wants a text beside a payload that can be told as one (§12.7).
     """
 
     jid: str
     subid: str
     state: State = "subscribed"
     deliver: bool = True
+    expire: int = 0
+    temporary: bool = False
+    shows: tuple[str, ...] = ()
+    body: bool = False
+
+    def expired(self, now: float) -> bool:
+        """Whether it has ended by now."""
+        return 0 < self.expire <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,13 @@ class Node:
         others = tuple(each for each in self.affiliations if each[0] != who)
         return replace(self, affiliations=others if affiliation == "none" else (*others, (who, affiliation)))
 
+    def at(self, now: float) -> Node:
+        """The same node without the subscriptions that have ended by now."""
+        if not any(each.expired(now) for each in self.subscriptions):
+            return self
+        kept = tuple(each for each in self.subscriptions if not each.expired(now))
+        return replace(self, subscriptions=kept)
+
     @property
     def owners(self) -> list[str]:
         """The bare JIDs of those who own it."""
@@ -64,6 +83,10 @@ class Node:
         """The subscriptions of an entity, whatever its resources."""
         bare = who.bare
         return [each for each in self.subscriptions if each.jid.partition("/")[0] == bare]
+
+    def subscriptions_at(self, jid: str) -> list[Subscription]:
+        """Those of exactly this address; several only where a venue allows it (§6.1.6)."""
+        return [each for each in self.subscriptions if each.jid == jid]
 
     def subscribed(self, who: JID) -> bool:
         """Whether somebody has a subscription that counts."""

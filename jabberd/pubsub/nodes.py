@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 
 from jabberd.pubsub import options as settings
 from jabberd.pubsub.access import affiliation, check_owner, hears
-from jabberd.pubsub.events import event, recipients
-from jabberd.pubsub.names import EVENT, META_DATA, NS, OWNER, check_id, refusal
+from jabberd.pubsub.events import event, tell
+from jabberd.pubsub.names import EVENT, META_DATA, NS, OWNER, check_id, refusal, unsupported
 from jabberd.pubsub.node import Affiliation
 from jabberd.pubsub.venue import Removed
 from jabberd.xmpp.element import E
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.store import Store
+    from jabberd.pubsub.subscriptions import Subscriptions
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
 
@@ -35,8 +36,9 @@ DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 class Nodes:
     """The nodes of all venues of a domain."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, subscriptions: Subscriptions) -> None:
         self._store = store
+        self._subscriptions = subscriptions
 
     async def create(self, venue: Venue, name: str, who: JID, form: Element | None) -> str:
         """Make a node (§8.1); returns its id, which was made up if none was given."""
@@ -47,7 +49,7 @@ class Nodes:
         check_id(name)
         options = store.usual
         if form is not None:
-            options = settings.configured(options, form, store.models, store.limits.items)
+            options = settings.configured(options, form, store.terms)
         async with store.changing(venue, name):
             if await store.nodes.get(venue.jid, name) is not None:
                 raise StanzaError("conflict")
@@ -58,7 +60,7 @@ class Nodes:
         """The form that its owner may fill in (§8.2)."""
         node = await self._store.node(venue, name)
         check_owner(venue, node, who)
-        return settings.form(self._store.options(node)).element()
+        return settings.form(self._store.options(node), self._store.terms).element()
 
     async def configure(self, venue: Venue, name: str, who: JID, form: Element) -> None:
         """Do what the owner has filled in (§8.2.4); nothing where the form was cancelled."""
@@ -68,16 +70,24 @@ class Nodes:
             check_owner(venue, node, who)
             if form.get("type") == "cancel":
                 return
-            options = settings.configured(store.options(node), form, store.models, store.limits.items)
+            options = settings.configured(store.options(node), form, store.terms)
             node = replace(node, options=settings.written(options, store.usual))
+            node, settled = self._subscriptions.settled(venue, node)
             await store.nodes.put(venue.jid, name, node)
         if options.notify_config:
-            shown = [settings.form(options).element("result")] if options.deliver_payloads else []
-            self._tell(venue, name, node, E(EVENT, "configuration", {"node": name}, *shown))
+            filled = settings.form(options, store.terms).element("result")
+            shown = [filled] if options.deliver_payloads else []
+            tell(store, venue, name, node, E(EVENT, "configuration", {"node": name}, *shown))
+        await self._subscriptions.tell(venue, name, node, settled)
 
-    def usual(self) -> Element:
-        """The options of a node of which nothing else was said (§8.3)."""
-        return settings.form(self._store.usual).element()
+    def usual(self, type: str) -> Element:
+        """The options of a node of which nothing else was said (§8.3).
+
+        :raises StanzaError: there are no nodes of that type.
+        """
+        if type not in ("", "leaf"):
+            raise unsupported("collections") if type == "collection" else StanzaError("not-acceptable")
+        return settings.form(self._store.usual, self._store.terms).element()
 
     async def delete(self, venue: Venue, name: str, who: JID, redirect: str | None) -> None:
         """Delete a node with its items (§8.4); ``redirect``: where subscribers find more."""
@@ -90,14 +100,13 @@ class Nodes:
             await cleared
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
-            self._tell(venue, name, node, E(EVENT, "delete", {"node": name}, *inside))
+            about = E(EVENT, "delete", {"node": name}, *inside)
+            tell(store, venue, name, node, about)
+            for each in node.subscriptions:  # §8.4.2: these, too
+                if each.state == "pending":
+                    message = event(venue, store.options(node), about)
+                    store.route(message.with_attrs(to=JID.parse(each.jid)))
         store.fire(Removed(venue, name))
-
-    def _tell(self, venue: Venue, name: str, node: Node, about: Element) -> None:
-        options = self._store.options(node)
-        message = event(venue, options, about)
-        for who in recipients(venue, name, node, options):
-            self._store.route(message.with_attrs(to=who))
 
     # -- who belongs to it ----------------------------------------------------------------------------
 
@@ -116,7 +125,7 @@ class Nodes:
 
         :raises StanzaError: ``item-not-found``: there is none of that name.
         """
-        return {name: await self._store.node(venue, name)} if name else await self._store.nodes.all(venue.jid)
+        return {name: await self._store.node(venue, name)} if name else await self._store.every(venue)
 
     async def affiliations(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """Everybody who belongs to a node, for its owner (§8.9.1)."""
@@ -141,14 +150,13 @@ class Nodes:
                 raise StanzaError("not-acceptable", "somebody has to own the node", beside=kept)
             if len(node.affiliations) > store.limits.subscribers:
                 raise StanzaError("resource-constraint", beside=_unchanged(name, old, changes))
-            outcasts = [each for jid, what in node.affiliations if what == "outcast"
-                        for each in node.subscriptions_of(JID.parse(jid))]  # fmt: skip
-            node = node.with_subscriptions(without=outcasts)
+            node, settled = self._subscriptions.settled(venue, node)
             await store.nodes.put(venue.jid, name, node)
         for jid, what in set(node.affiliations) - set(old.affiliations):
             self._tell_affiliation(venue, name, jid, what)
         for jid in dict(old.affiliations).keys() - dict(node.affiliations).keys():
             self._tell_affiliation(venue, name, jid, "none")
+        await self._subscriptions.tell(venue, name, node, settled)
 
     def _tell_affiliation(self, venue: Venue, name: str, jid: str, what: str) -> None:
         """§8.9.4."""
@@ -158,7 +166,7 @@ class Nodes:
 
     async def listed(self, venue: Venue) -> list[dict[str, object]]:
         """All nodes of a venue with what they hold, for operators."""
-        nodes = await self._store.nodes.all(venue.jid)
+        nodes = await self._store.every(venue)
         sizes = await self._store.items.sizes(venue.jid)
         return [
             {
@@ -200,6 +208,7 @@ class Nodes:
         options = self._store.options(node)
         created = to_stamp(datetime.fromtimestamp(node.created, UTC))
         owners = node.owners or [venue.jid.bare]
+        publishers = [who for who, what in node.affiliations if what == "publisher"]
         listening = sum(each.state == "subscribed" for each in node.subscriptions)
         told = (
             Field("pubsub#title", values=(options.title,)),
@@ -212,6 +221,9 @@ class Nodes:
             Field("pubsub#creator", "jid-single", values=(node.creator or venue.jid,)),
             Field("pubsub#owner", "jid-multi", values=tuple(owners)),
             Field("pubsub#num_subscribers", values=(str(listening),)),
+            Field("pubsub#publisher", "jid-multi", values=tuple(publishers)),
+            Field("pubsub#contact", "jid-multi", values=options.contact),
+            Field("pubsub#language", values=(options.language,)),
         )
         return [
             E(DISCO_INFO, "identity", {"category": "pubsub", "type": "leaf", "name": options.title or None}),

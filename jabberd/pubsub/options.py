@@ -4,24 +4,48 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode
 
-from jabberd.pubsub.names import NODE_CONFIG, PUBLISH_OPTIONS, refusal
+from jabberd.pubsub.names import NODE_CONFIG, PUBLISH_OPTIONS, refusal, unsupported
 from jabberd.xmpp.element import E
 from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.forms import NS as DATA
 from jabberd.xmpp.forms import Field, Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from jabberd.xmpp.element import Element
 
 Access = Literal["open", "presence", "roster", "authorize", "whitelist"]
 _PREFIX: Final = "pubsub#"
 MAX: Final = "max"  #: as many as the service has for one node (feature ``config-node-max``)
+ATOM: Final = "http://www.w3.org/2005/Atom"
+_FEEDS: Final = ("urn:xmpp:pubsub-social-feed:", "urn:xmpp:microblog:")  #: types that say more: XEP-0472 §5
 _LONGEST: Final = 4_000  #: characters of all that is kept of a node's options
+_NEEDS_PRESENCE: Final = frozenset({"presence_based_delivery", "purge_offline", "tempsub"})
+_NEEDS_ROSTER: Final = frozenset({"roster_groups_allowed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the nodes of a venue may be.
+
+    :ivar models: the access models.
+    :ivar items: how many items there may be in one node.
+    :ivar presence: whether the venue learns who is there, other than by capabilities.
+    """
+
+    models: frozenset[str]
+    items: int
+    presence: bool = False
+
+    def has(self, name: str) -> bool:
+        """Whether there is an option of that name."""
+        if name in _NEEDS_PRESENCE:
+            return self.presence
+        return name not in _NEEDS_ROSTER or "roster" in self.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +73,16 @@ class Options:
     notify_sub: bool = False
     subscribe: bool = True
     itemreply: str = "none"
+    contact: tuple[str, ...] = ()
+    language: str = ""
+    presence_based_delivery: bool = False
+    purge_offline: bool = False
+    tempsub: bool = False
+
+    @property
+    def payloads(self) -> str:
+        """The namespace that payloads must have (§7.1.3.6); empty: any."""
+        return ATOM if self.type.startswith(_FEEDS) else self.type
 
     def items(self, most: int) -> int:
         """How many are kept, where a node may have so many."""
@@ -94,53 +128,58 @@ _LABELS: Final[Mapping[str, str]] = {
     "notify_sub": "Whether owners learn of new subscribers",
     "subscribe": "Whether anybody may subscribe",
     "itemreply": "Whether items tell who published them",
+    "contact": "Whom to ask",
+    "language": "The language of the node",
+    "presence_based_delivery": "Whether only those who are there are notified",
+    "purge_offline": "Whether a publisher's items are removed when the publisher goes offline",
+    "tempsub": "Whether subscriptions end when the subscriber goes offline",
 }
 _NUMBERS: Final = frozenset({"max_items", "item_expire", "max_payload_size"})
 
 
-def form(options: Options, kind: str = NODE_CONFIG) -> Form:
+def form(options: Options, terms: Terms, kind: str = NODE_CONFIG) -> Form:
     """The form that shows these options, to be changed."""
     leaf = Field(
         f"{_PREFIX}node_type", "list-single", "The kind of node", ("leaf",), options={"leaf": "leaf"}
     )
-    return Form(kind, (*(_field(each.name, getattr(options, each.name)) for each in fields(Options)), leaf))
+    names = [each.name for each in fields(Options) if terms.has(each.name)]
+    return Form(kind, (*(_field(name, getattr(options, name), terms) for name in names), leaf))
 
 
-def _field(name: str, value: str | bool | tuple[str, ...]) -> Field:
+def _field(name: str, value: str | bool | tuple[str, ...], terms: Terms) -> Field:
     var, label = f"{_PREFIX}{name}", _LABELS[name]
+    if name == "contact":
+        return Field(var, "jid-multi", label, tuple(cast("tuple[str, ...]", value)))
     if isinstance(value, bool):
         return Field(var, "boolean", label, ("1" if value else "0",))
     if isinstance(value, tuple):
         return Field(var, "text-multi", label, value)
     if name in _CHOICES:
-        return Field(var, "list-single", label, (value,), options={each: each for each in _CHOICES[name]})
+        known = [each for each in _CHOICES[name] if name != "access_model" or each in terms.models]
+        return Field(var, "list-single", label, (value,), options={each: each for each in known})
     return Field(var, "text-single", label, (value,))
 
 
-def configured(options: Options, submitted: Element, models: Iterable[str], most: int) -> Options:
+def configured(options: Options, submitted: Element, terms: Terms) -> Options:
     """These options with what was filled in (§8.2.4).
 
-    :param models: the access models that the venue has.
-    :param most: how many items a node may have.
     :raises StanzaError: a value makes no sense, or is none that the venue has.
     """
-    return _filled(options, form(options), submitted, models, most)
+    return _filled(options, form(options, terms), submitted, terms)
 
 
-def wanted(
-    options: Options, submitted: Element, models: Iterable[str], most: int
-) -> tuple[Options, list[str]]:
+def wanted(options: Options, submitted: Element, terms: Terms) -> tuple[Options, list[str]]:
     """What ``publish-options`` ask for (§7.1.5): the options, and the names of those that were asked for.
 
     :raises StanzaError: as in `configured`, and ``conflict`` for one that is unknown.
     """
-    asked = form(options, PUBLISH_OPTIONS)
+    asked = form(options, terms, PUBLISH_OPTIONS)
     known = {each.var for each in asked.fields}
     given = {each.get("var", "") for each in submitted.iterfind(f"{{{DATA}}}field")} - {"FORM_TYPE"}
     if not given <= known:
         raise refusal("conflict", "precondition-not-met", f"unknown: {', '.join(sorted(given - known))}")
     names = [name.removeprefix(_PREFIX) for name in sorted(given - {f"{_PREFIX}node_type"})]
-    return _filled(options, asked, submitted, models, most), names
+    return _filled(options, asked, submitted, terms), names
 
 
 def submitted(values: Mapping[str, str], kind: str = PUBLISH_OPTIONS) -> Element:
@@ -153,11 +192,13 @@ def submitted(values: Mapping[str, str], kind: str = PUBLISH_OPTIONS) -> Element
     return E(DATA, "x", {"type": "submit"}, of, *fields)
 
 
-def _filled(options: Options, asked: Form, submitted: Element, models: Iterable[str], most: int) -> Options:
-    _check_model(submitted, models)
+def _filled(options: Options, asked: Form, submitted: Element, terms: Terms) -> Options:
+    _check_choices(submitted, terms)
     filled = asked.read(submitted)
     values: dict[str, Any] = {}
     for each in fields(Options):
+        if not terms.has(each.name):
+            continue
         var, old = f"{_PREFIX}{each.name}", getattr(options, each.name)
         if isinstance(old, bool):
             values[each.name] = filled.flag(var)
@@ -166,14 +207,18 @@ def _filled(options: Options, asked: Form, submitted: Element, models: Iterable[
         else:
             values[each.name] = filled.text(var) or ("" if each.name not in _NUMBERS else old)
     for name in _NUMBERS:
-        _check_number(name, values[name], most if name == "max_items" else 1 << 31)
+        _check_number(name, values[name], terms.items if name == "max_items" else 1 << 31)
     return replace(options, **values)
 
 
-def _check_model(submitted: Element, models: Iterable[str]) -> None:
+def _check_choices(submitted: Element, terms: Terms) -> None:
+    """What has an error of its own (§8.1.2; XEP-0248 §7.1.2)."""
     for each in submitted.iterfind(f"{{{DATA}}}field[@var='{_PREFIX}access_model']/{{{DATA}}}value"):
-        if each.text and each.text not in models:
+        if each.text and each.text not in terms.models:
             raise refusal("not-acceptable", "unsupported-access-model")
+    for each in submitted.iterfind(f"{{{DATA}}}field[@var='{_PREFIX}node_type']/{{{DATA}}}value"):
+        if each.text == "collection":
+            raise unsupported("collections")
 
 
 def _check_number(name: str, text: str, most: int) -> None:

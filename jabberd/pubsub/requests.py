@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from jabberd.pubsub.items import Items
 from jabberd.pubsub.names import NS, OWNER, refusal
 from jabberd.pubsub.nodes import Nodes, form_in, name_in
-from jabberd.pubsub.subscriptions import Subscriptions, options_form, shown
+from jabberd.pubsub.subscriptions import Subscriptions, shown
 from jabberd.xmpp import rsm
 from jabberd.xmpp.element import E, split
 from jabberd.xmpp.errors import StanzaError
@@ -52,14 +52,24 @@ class Request:
         """Another element beside what is asked."""
         return self.whole.find(f"{{{NS}}}{name}")
 
+    def behind(self, name: str) -> Element | None:
+        """Another element that has to follow what is asked.
+
+        :raises StanzaError: ``bad-request``: it comes before it.
+        """
+        found = self.beside(name)
+        if found is not None and [*self.whole].index(found) < [*self.whole].index(self.asked):
+            raise StanzaError("bad-request", f"{name} comes behind what it is about")
+        return found
+
 
 class PubSub:
     """All that can be asked of the venues of a domain."""
 
     def __init__(self, store: Store) -> None:
         self.items = Items(store)
-        self.nodes = Nodes(store)
         self.subscriptions = Subscriptions(store)
+        self.nodes = Nodes(store, self.subscriptions)
 
     async def answer(self, venue: Venue, who: JID, type: str, whole: Element) -> Element | None:
         """Do what is asked (``type`` get or set); returns what stands in the result.
@@ -67,7 +77,8 @@ class PubSub:
         :raises StanzaError: why not.
         """
         namespace = split(whole.tag)[0]
-        for asked in whole:
+        subscribing = whole.find(f"{{{NS}}}subscribe") if type == "set" else None
+        for asked in whole if subscribing is None else (subscribing,):  # its options may come first
             method = _REQUESTS.get((type, asked.tag))
             if method is not None:
                 inside = await method(self, Request(venue, who, asked, whole))
@@ -95,7 +106,10 @@ class PubSub:
             raise StanzaError("bad-request", "max_items is a number")
         if most:
             page = PageWanted(int(most), last=True)
-        items, found = await self.items.retrieve(request.venue, request.name, request.who, ids=ids, page=page)
+        subid = request.asked.get("subid")
+        items, found = await self.items.retrieve(
+            request.venue, request.name, request.who, ids=ids, page=page, subid=subid
+        )
         answer = [E(NS, "items", {"node": request.name}, *items)]
         if not ids and (asked is not None or (not most and len(items) < found.count)):
             first, last = (items[0].get("id", ""), items[-1].get("id", "")) if items else ("", "")
@@ -119,7 +133,7 @@ class PubSub:
 
     async def create(self, request: Request) -> list[Element] | None:
         """§8.1."""
-        configure = request.beside("configure")
+        configure = request.behind("configure")
         if configure is not None and configure.get("node"):
             raise StanzaError("bad-request")
         form = None if configure is None or not len(configure) else form_in(configure)
@@ -135,9 +149,10 @@ class PubSub:
         """§8.2.4."""
         await self.nodes.configure(request.venue, request.name, request.who, form_in(request.asked))
 
-    async def usual(self, request: Request) -> list[Element]:  # noqa: ARG002  # as all others
+    async def usual(self, request: Request) -> list[Element]:
         """§8.3."""
-        return [E(OWNER, "default", None, self.nodes.usual())]
+        type = request.asked.get("type")
+        return [E(OWNER, "default", {"type": type}, self.nodes.usual(type or ""))]
 
     async def delete(self, request: Request) -> None:
         """§8.4."""
@@ -165,17 +180,21 @@ class PubSub:
 
     async def subscribe(self, request: Request) -> list[Element]:
         """§6.1."""
-        options = request.beside("options")
+        options = request.behind("options")
+        if options is not None and (options.get("node") or options.get("jid")):
+            raise StanzaError("bad-request", "options say neither node nor jid here")
         form = None if options is None else form_in(options)
-        new = await self.subscriptions.subscribe(
+        new, granted = await self.subscriptions.subscribe(
             request.venue, request.name, request.who, request.text("jid"), form
         )
-        return [shown(new, node=request.name)]
+        told = [] if form is None else [E(NS, "options", None, granted.element("result"))]
+        return [shown(new, node=request.name), *told]
 
-    async def unsubscribe(self, request: Request) -> None:
+    async def unsubscribe(self, request: Request) -> list[Element]:
         """§6.2."""
         jid, subid = request.text("jid"), request.text("subid")
-        await self.subscriptions.unsubscribe(request.venue, request.name, request.who, jid, subid)
+        gone = await self.subscriptions.unsubscribe(request.venue, request.name, request.who, jid, subid)
+        return [shown(gone, node=request.name)]
 
     async def options(self, request: Request) -> list[Element]:
         """§6.3."""
@@ -190,7 +209,9 @@ class PubSub:
 
     async def usual_options(self, request: Request) -> list[Element]:
         """§6.4."""
-        return [E(NS, "default", {"node": request.text("node") or None}, options_form().element())]
+        node = request.text("node")
+        form = await self.subscriptions.usual_options(request.venue, node)
+        return [E(NS, "default", {"node": node or None}, form)]
 
     async def subscriptions_of(self, request: Request) -> list[Element]:
         """§5.6."""

@@ -11,6 +11,7 @@ from twisted.internet.defer import DeferredLock
 
 from jabberd.pubsub import options as settings
 from jabberd.pubsub.node import Node
+from jabberd.pubsub.options import Terms
 from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Store:
 
     :param usual: the options of a node of which nothing else was said.
     :param models: the access models that its nodes may have.
+    :param presence: whether the venues learn who is there, other than by capabilities.
+    :param several: whether an address may have several subscriptions to a node (§6.1.6).
     :param auto_create: whether publishing to a node that is not there makes it (§7.1.4).
     :param route: sends a stanza on its way.
     :param fire: tells the listeners of an event.
@@ -52,11 +55,15 @@ class Store:
         route: Callable[[Stanza], object],
         fire: Callable[[object], None],
         now: Callable[[], float],
+        presence: bool = False,
+        several: Callable[[], bool] = lambda: False,
     ) -> None:
         self.nodes = nodes
         self.items = items
         self.usual = usual
         self.models = frozenset(models)
+        self.presence = presence
+        self._several = several
         self.auto_create = auto_create
         self.route = route
         self.fire = fire
@@ -71,6 +78,16 @@ class Store:
         """How much there may be at one venue."""
         return self._limits()
 
+    @property
+    def several(self) -> bool:
+        """Whether an address may have several subscriptions to a node."""
+        return self._several()
+
+    @property
+    def terms(self) -> Terms:
+        """What the nodes may be."""
+        return Terms(self.models, self.limits.items, self.presence)
+
     def options(self, node: Node) -> Options:
         """The options of a node."""
         return settings.read(node.options, self.usual)
@@ -83,7 +100,12 @@ class Store:
         node = await self.nodes.get(venue.jid, name)
         if node is None:
             raise StanzaError("item-not-found")
-        return node
+        return node.at(self.now())
+
+    async def every(self, venue: Venue) -> dict[str, Node]:
+        """All nodes of a venue, by name."""
+        now = self.now()
+        return {name: node.at(now) for name, node in (await self.nodes.all(venue.jid)).items()}
 
     @asynccontextmanager
     async def changing(self, venue: Venue, name: str) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Who listens to a node (XEP-0060 §6.1 to §6.4, §8.6, §8.8)."""
+"""Who listens to a node (XEP-0060 §6.1 to §6.4, §8.6 to §8.8)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
-from jabberd.pubsub.access import check_owner, check_subscriber
-from jabberd.pubsub.events import last_item, subscription_told
-from jabberd.pubsub.names import NS, OWNER, SUBSCRIBE_AUTHORIZATION, SUBSCRIBE_OPTIONS, refusal, unsupported
+from jabberd.pubsub import wishes
+from jabberd.pubsub.access import affiliation, check_owner, check_subscriber
+from jabberd.pubsub.events import last_item, subscription_told, wanted
+from jabberd.pubsub.names import NS, OWNER, SUBSCRIBE_AUTHORIZATION, refusal, unsupported
 from jabberd.pubsub.node import STATES, State, Subscription
 from jabberd.xmpp.element import E
 from jabberd.xmpp.errors import StanzaError
@@ -20,23 +21,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jabberd.pubsub.node import Node
+    from jabberd.pubsub.options import Options
     from jabberd.pubsub.store import Store
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
 
-_DELIVER: Final = "pubsub#deliver"
+_SEVERAL: Final = 10  #: subscriptions of one address to one node
 
 
 class Subscriptions:
-    """The subscriptions of all venues of a domain.  An address has one for each node at most."""
+    """The subscriptions of all venues of a domain.
+
+    An address has one for each node at most, unless the venue allows several.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def subscribe(
         self, venue: Venue, name: str, who: JID, jid: str, form: Element | None
-    ) -> Subscription:
-        """Subscribe (§6.1), with options if there are some (§6.3.7); again changes nothing but these."""
+    ) -> tuple[Subscription, Form]:
+        """Subscribe (§6.1), with options if there are some (§6.3.7); returns what came of both.
+
+        Again changes nothing but the options, or makes one more where there may be several.
+        """
         store = self._store
         listener = _own(jid, who)
         async with store.changing(venue, name):
@@ -45,19 +53,29 @@ class Subscriptions:
             pending = check_subscriber(venue, node, options, who)
             if not options.subscribe:
                 raise unsupported("subscribe")
-            old = _found(node, listener)
-            if old is not None and old.state == "pending":
-                raise refusal("not-authorized", "pending-subscription")
+            old = self._known(node, listener)
             if old is None and len(node.subscriptions) >= store.limits.subscribers:
                 raise refusal("policy-violation", "too-many-subscriptions", type="wait")
-            new = old or Subscription(listener, secrets.token_hex(8), "pending" if pending else "subscribed")
+            new = old or _new(listener, "pending" if pending else "subscribed", options)
             if form is not None:
-                new = replace(new, deliver=options_form(new).read(form).flag(_DELIVER))
+                new = wishes.granted(new, form, options, presence=store.presence, now=store.now())
             if new != old:
-                await store.nodes.put(venue.jid, name, node.with_subscriptions(new))
+                node = node.with_subscriptions(new)
+                await store.nodes.put(venue.jid, name, node)
         if old is None:
             await self._welcome(venue, name, node, new)
-        return new
+        return new, wishes.form(new, options, presence=store.presence)
+
+    def _known(self, node: Node, listener: JID) -> Subscription | None:
+        """The subscription that subscribing again means; None: there will be a new one."""
+        found = node.subscriptions_at(listener)
+        if any(each.state == "pending" for each in found):
+            raise refusal("not-authorized", "pending-subscription")
+        if found and self._store.several:
+            if len(found) >= _SEVERAL:
+                raise refusal("policy-violation", "too-many-subscriptions", type="wait")
+            return None
+        return found[0] if found else None
 
     async def _welcome(self, venue: Venue, name: str, node: Node, new: Subscription) -> None:
         """Send the last item (§6.1.7), or ask the owners whether they agree (§8.6)."""
@@ -67,29 +85,53 @@ class Subscriptions:
             for owner in node.owners:
                 store.route(_request(venue, name, new, JID.parse(owner)))
             return
-        if options.send_last_published_item != "never" and new.deliver:
+        if options.send_last_published_item != "never" and wanted(venue, options, new):
             newest = await store.last(venue, name)
             if newest is not None and not options.expired(newest.value.stamp, store.now()):
                 store.route(last_item(venue, name, newest.key, newest.value, options, JID.parse(new.jid)))
-        if options.notify_sub:
-            for owner in node.owners:
-                told = subscription_told(venue, name, new)
-                store.route(told.with_attrs(to=JID.parse(owner)))
+        self._tell_owners(venue, name, node, new)
 
-    async def unsubscribe(self, venue: Venue, name: str, who: JID, jid: str, subid: str) -> None:
-        """End a subscription (§6.2)."""
+    def _tell_owners(self, venue: Venue, name: str, node: Node, changed: Subscription) -> None:
+        """Of new subscribers, and of those who leave, if they want it (``notify_sub``)."""
+        if self._store.options(node).notify_sub:
+            told = subscription_told(venue, name, changed)
+            for owner in node.owners:
+                self._store.route(told.with_attrs(to=JID.parse(owner)))
+
+    async def unsubscribe(self, venue: Venue, name: str, who: JID, jid: str, subid: str) -> Subscription:
+        """End a subscription (§6.2); returns it as it is then."""
         store = self._store
         async with store.changing(venue, name):
             node = await store.node(venue, name)
-            old = _one(node, _own(jid, who, unsubscribing=True), subid)
-            await store.nodes.put(venue.jid, name, node.with_subscriptions(without=[old]))
+            old = _one(node, _own(jid, who, mismatch=StanzaError("forbidden")), subid)
+            node = node.with_subscriptions(without=[old])
+            await store.nodes.put(venue.jid, name, node)
+        gone = replace(old, state="none")
+        self._tell_owners(venue, name, node, gone)
+        return gone
+
+    async def forget(self, venue: Venue, who: JID, *, temporary: bool = False) -> None:
+        """End all subscriptions of an address: nobody is there any more.
+
+        :param temporary: only those that end with presence (§12.4).
+        """
+        store = self._store
+        for name, known in (await store.every(venue)).items():
+            if not any(each.temporary or not temporary for each in known.subscriptions_at(who)):
+                continue
+            async with store.changing(venue, name):
+                node = await store.node(venue, name)
+                gone = [each for each in node.subscriptions_at(who) if each.temporary or not temporary]
+                await store.nodes.put(venue.jid, name, node.with_subscriptions(without=gone))
 
     # -- options --------------------------------------------------------------------------------------
 
     async def options(self, venue: Venue, name: str, who: JID, jid: str, subid: str) -> Element:
         """The form of a subscription's options (§6.3)."""
-        node = await self._store.node(venue, name)
-        return options_form(_one(node, _own(jid, who), subid)).element()
+        store = self._store
+        node = await store.node(venue, name)
+        found = _one(node, _named(jid, who), subid)
+        return wishes.form(found, store.options(node), presence=store.presence).element()
 
     async def set_options(
         self, venue: Venue, name: str, who: JID, jid: str, subid: str, form: Element
@@ -98,18 +140,74 @@ class Subscriptions:
         store = self._store
         async with store.changing(venue, name):
             node = await store.node(venue, name)
-            old = _one(node, _own(jid, who), subid)
+            old = _one(node, _named(jid, who), subid)
             if form.get("type") == "cancel":
                 return
-            new = replace(old, deliver=options_form(old).read(form).flag(_DELIVER))
+            options = store.options(node)
+            new = wishes.granted(old, form, options, presence=store.presence, now=store.now())
             await store.nodes.put(venue.jid, name, node.with_subscriptions(new))
+
+    async def usual_options(self, venue: Venue, name: str) -> Element:
+        """The options of a subscription of which nothing else was said, for a node or for all (§6.4)."""
+        store = self._store
+        options = store.options(await store.node(venue, name)) if name else None
+        return wishes.form(None, options, presence=store.presence).element()
+
+    # -- what follows from other changes ------------------------------------------------------------------
+
+    def settled(self, venue: Venue, node: Node) -> tuple[Node, list[Subscription]]:
+        """A node whose access or affiliations have changed, and the subscriptions that change with it.
+
+        Who waits and is let in now waits no more, and outcasts are no subscribers (§8.7.4).
+        """
+        changed: list[Subscription] = []
+        options = self._store.options(node)
+        for each in node.subscriptions:
+            try:
+                waits = check_subscriber(venue, node, options, JID.parse(each.jid))
+            except StanzaError:
+                out = node.affiliation(JID.parse(each.jid)) == "outcast" or each.state == "pending"
+                changed += [replace(each, state="none")] if out else []
+            else:
+                if each.state == "pending" and not waits:
+                    changed.append(replace(each, state="subscribed"))
+        kept = [each for each in changed if each.state != "none"]
+        return node.with_subscriptions(*kept, without=changed), changed
+
+    async def tell(self, venue: Venue, name: str, node: Node, changed: Iterable[Subscription]) -> None:
+        """Tell subscribers what became of them (§12.14)."""
+        for each in changed:
+            self._store.route(subscription_told(venue, name, each))
+            if each.state == "subscribed":
+                await self._welcome(venue, name, node, each)
+
+    # -- what waits ----------------------------------------------------------------------------------
+
+    async def waiting(self, venue: Venue, who: JID) -> list[str]:
+        """The nodes of an owner at which somebody waits for approval (§8.7.2)."""
+        nodes = await self._store.every(venue)
+        return sorted(
+            name
+            for name, node in nodes.items()
+            if affiliation(venue, node, who) == "owner"
+            and any(each.state == "pending" for each in node.subscriptions)
+        )
+
+    async def ask_again(self, venue: Venue, name: str, who: JID) -> int:
+        """Ask an owner about all who wait (§8.7.4); returns how many these are."""
+        node = await self._store.node(venue, name)
+        check_owner(venue, node, who)
+        waiting = [each for each in node.subscriptions if each.state == "pending"]
+        for each in waiting:
+            self._store.route(_request(venue, name, each, who))
+        return len(waiting)
 
     # -- lists ----------------------------------------------------------------------------------------
 
     async def of(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """Somebody's own subscriptions at a venue, or to one of its nodes (§5.6)."""
         store = self._store
-        nodes = {name: await store.node(venue, name)} if name else await store.nodes.all(venue.jid)
+        nodes = {name: await store.node(venue, name)} if name else await store.every(venue)
         return [
             shown(each, node=each_name)
             for each_name, node in nodes.items()
@@ -129,7 +227,8 @@ class Subscriptions:
             node = await store.node(venue, name)
             check_owner(venue, node, who)
             try:
-                changes = [change for each in given if (change := _change(node, each)) is not None]
+                found = (_change(node, each, store.options(node)) for each in given)
+                changes = [each for each in found if each is not None]
             except StanzaError as why:
                 raise StanzaError(why.condition, beside=_unchanged(name, node, given)) from None
             added = [each for each in changes if each.state != "none"]
@@ -160,10 +259,7 @@ class Subscriptions:
             added = decided if state == "subscribed" else []
             node = node.with_subscriptions(*added, without=found)
             await store.nodes.put(venue.jid, name, node)
-        for each in decided:
-            store.route(subscription_told(venue, name, each))
-            if each.state == "subscribed":
-                await self._welcome(venue, name, node, each)
+        await self.tell(venue, name, node, decided)
 
 
 def shown(subscription: Subscription, namespace: str = NS, node: str | None = None) -> Element:
@@ -177,38 +273,45 @@ def shown(subscription: Subscription, namespace: str = NS, node: str | None = No
     return E(namespace, "subscription", attrs)
 
 
-def options_form(subscription: Subscription | None = None) -> Form:
-    """The options of a subscription, to be changed (§16.4.2)."""
-    deliver = "1" if subscription is None or subscription.deliver else "0"
-    return Form(SUBSCRIBE_OPTIONS, (Field(_DELIVER, "boolean", "Whether to be notified", (deliver,)),))
+def _new(jid: str, state: State, options: Options) -> Subscription:
+    return Subscription(jid, secrets.token_hex(8), state, temporary=options.tempsub)
 
 
-def _own(jid: str, who: JID, *, unsubscribing: bool = False) -> JID:
-    """The address that somebody names as its own (§6.1.3.1, §6.2.3.3)."""
+def _named(jid: str, who: JID) -> JID:
+    """The address whose options somebody means (§6.3.4.1, §6.3.4.3)."""
+    if not jid:
+        raise refusal("bad-request", "jid-required")
+    return _own(jid, who, mismatch=StanzaError("forbidden"))
+
+
+def _own(jid: str, who: JID, *, mismatch: StanzaError | None = None) -> JID:
+    """The address that somebody names as its own (§6.1.3.1, §6.2.3.3).
+
+    :param mismatch: what is raised if it is not.
+    """
     try:
         named = JID.parse(jid)
     except InvalidJID:
         named = JID.parse("invalid")
     if named.bare != who.bare:
-        raise StanzaError("forbidden") if unsubscribing else refusal("bad-request", "invalid-jid")
+        raise mismatch or refusal("bad-request", "invalid-jid")
     return named
-
-
-def _found(node: Node, jid: JID) -> Subscription | None:
-    return next((each for each in node.subscriptions if each.jid == jid), None)
 
 
 def _one(node: Node, jid: JID, subid: str) -> Subscription:
     """The subscription that is meant (§6.2.3, §6.3.4)."""
-    found = _found(node, jid)
-    if found is None:
+    found = node.subscriptions_at(jid)
+    if not found:
         raise refusal("unexpected-request", "not-subscribed", type="cancel")
-    if subid and subid != found.subid:
+    if not subid and len(found) > 1:
+        raise refusal("bad-request", "subid-required")
+    meant = [each for each in found if subid in ("", each.subid)]
+    if not meant:
         raise refusal("not-acceptable", "invalid-subid")
-    return found
+    return meant[0]
 
 
-def _change(node: Node, given: Element) -> Subscription | None:
+def _change(node: Node, given: Element, options: Options) -> Subscription | None:
     """What an owner makes of somebody's subscription."""
     try:
         jid = JID.parse(given.get("jid", ""))
@@ -217,10 +320,10 @@ def _change(node: Node, given: Element) -> Subscription | None:
     state = given.get("subscription")
     if state is None:
         return None
-    old = _found(node, jid)
+    old = _one(node, jid, given.get("subid", "")) if node.subscriptions_at(jid) else None
     if state not in STATES or (old is None and state == "none"):
         raise StanzaError("not-acceptable")
-    return replace(old or Subscription(jid, secrets.token_hex(8)), state=cast("State", state))
+    return replace(old or _new(jid, "subscribed", options), state=cast("State", state))
 
 
 def _unchanged(name: str, node: Node, given: Iterable[Element]) -> Element:

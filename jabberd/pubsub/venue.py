@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.jid import JID
@@ -33,6 +33,9 @@ class Venue(Protocol):
 
     def sees(self, who: JID) -> bool:
         """Whether it knows which resources of a bare JID are there; those alone are notified then."""
+
+    def shows(self, who: JID) -> Collection[str]:
+        """The presence states of who is there at an address: ``online`` or what their ``<show/>`` says."""
 
     def audience(self, node: str) -> Iterable[JID]:
         """Full JIDs that have said in their capabilities that they listen (XEP-0060 §9.2)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from jabberd.api import JID, Account
     from jabberd.modules.pep.listeners import Listener
@@ -33,6 +33,9 @@ class AccountVenue:
 
     def sees(self, who: JID) -> bool:
         return any(each.bare == who for each in self._listeners)
+
+    def shows(self, who: JID) -> Collection[str]:  # noqa: ARG002  # no option of a node there asks for it
+        return ()
 
     def audience(self, node: str) -> Iterable[JID]:
         return [who for who, each in self._listeners.items() if node in each.wanted]
