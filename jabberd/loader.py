@@ -82,7 +82,7 @@ DEFAULT: Final = (
 
 
 #: The same for a domain without accounts, which a module serves.
-SERVICE_DEFAULT: Final = ("disco", "ping", "version", "time")
+SERVICE_DEFAULT: Final = ("commands", "disco", "ping", "version", "time")
 
 #: What belongs to such a service beside the module that serves it.
 BESIDE: Final = {"muc": ("muc_retraction", "muc_moderation", "muc_avatars", "muc_search", "muc_hats")}

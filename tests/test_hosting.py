@@ -66,7 +66,7 @@ def hosted(service: str) -> dict[str, hosting.Host]:
 def test_a_domain_may_be_served_by_a_module_and_then_has_no_accounts() -> None:
     hosts = hosted("service = 'pubsub'")
     modules = [each.name for each in hosts["post.montague.lit"].manager.modules]
-    assert sorted(modules) == ["disco", "ping", "pubsub", "time", "version"]
+    assert sorted(modules) == ["commands", "disco", "ping", "pubsub", "time", "version"]
     assert [*hosting.open_hosts(hosts)] == ["montague.lit"]
     assert [*hosts["montague.lit"].manager.services] == ["post.montague.lit"]
     nouns = [(noun, domain) for noun, domain, _ in hosting.verb_groups(hosts)]

@@ -26,7 +26,7 @@ class Module:
     :cvar requires: names of modules that are started before this one.
     :cvar after: names of modules that, where the domain has them, are started before this one: its filters
         run after theirs.
-    :cvar features: what disco#info of the domain lists (XEP-0030).
+    :cvar features: what disco#info of the domain lists (XEP-0030); an instance may have others.
     :cvar account_features: what disco#info of an account lists.
     :cvar identities: what the domain is beside an instant messaging server, as category and type.
     :cvar account_identities: what an account is beside a registered one.
@@ -40,7 +40,7 @@ class Module:
     version: ClassVar[str] = ""
     requires: ClassVar[tuple[str, ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
-    features: ClassVar[tuple[str, ...]] = ()
+    features: tuple[str, ...] = ()
     account_features: ClassVar[tuple[str, ...]] = ()
     identities: ClassVar[tuple[tuple[str, str], ...]] = ()
     account_identities: ClassVar[tuple[tuple[str, str], ...]] = ()

@@ -60,7 +60,8 @@ class Command:
     :ivar allowed: whether this full JID may see and run it.
     :ivar run: does it, for this full JID, with what was filled in; it may raise `StanzaError`.
     :ivar forms: to be filled in before, one after the other; without any it runs at once.
-    :ivar opening: makes a form that comes ahead of those, with how things are at that moment.
+    :ivar opening: makes a form that comes ahead of those, for this full JID, with how things are at that
+        moment; it may raise `StanzaError`, too.
     """
 
     node: str
@@ -68,7 +69,7 @@ class Command:
     allowed: Callable[[JID], bool]
     run: Callable[[JID, Submission], Awaitable[Result]]
     forms: tuple[Form, ...] = ()
-    opening: Callable[[], Awaitable[Form]] | None = None
+    opening: Callable[[JID], Awaitable[Form]] | None = None
 
 
 @runtime_checkable
@@ -193,7 +194,7 @@ class Commands(Module, xep=50, version="1.3.0"):
 
     async def _begin(self, command: Command, who: JID) -> Element:
         if command.opening is not None:
-            command = replace(command, forms=(await command.opening(), *command.forms))
+            command = replace(command, forms=(await command.opening(who), *command.forms))
         execution = Execution(secrets.token_urlsafe(16), who, command, 0.0)
         if not command.forms:
             return await self._complete(execution)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.jid import JID
 
-_PUBLISHERS: Final = ("owner", "publisher", "publish-only")
+PUBLISHERS: Final = ("owner", "publisher", "publish-only")  #: affiliations with which one may publish
 
 
 def affiliation(venue: Venue, node: Node, who: JID) -> Affiliation:
@@ -79,7 +79,7 @@ def hears(venue: Venue, node: Node, options: Options, who: JID) -> bool:
 def check_publisher(venue: Venue, node: Node, options: Options, who: JID) -> None:
     """:raises StanzaError: ``forbidden``: somebody may not publish (§7.1.3.1)."""
     known = affiliation(venue, node, who)
-    if known in _PUBLISHERS:
+    if known in PUBLISHERS:
         return
     model = options.publish_model
     if known == "outcast" or not (model == "open" or (model == "subscribers" and node.subscribed(who))):

@@ -128,6 +128,12 @@ def wanted(venue: Venue, options: Options, subscription: Subscription) -> bool:
     return any(not shows or each in shows for each in there)
 
 
+def needs_presence(options: Options, subscription: Subscription) -> bool:
+    """Whether it matters if a subscriber is there."""
+    node = options.presence_based_delivery or options.send_last_published_item == "on_sub_and_presence"
+    return node or subscription.temporary or bool(subscription.shows)
+
+
 def _listeners(venue: Venue, name: str, node: Node, options: Options) -> Iterator[Recipient]:
     for each in node.subscriptions:
         if wanted(venue, options, each):

@@ -80,6 +80,8 @@ class Items:
                 await store.nodes.put(venue.jid, name, node)
             if kept:
                 await store.items.change(venue.jid, name, {id: item}, gone)
+        if options.purge_offline:
+            venue.watch(who)
         self._tell(venue, name, node, options, id, payload, who)
         if gone and options.notify_retract and options.publish_node_full == "retract-oldest":
             about = items_element(name, *map(retracted, gone), namespace=EVENT)
@@ -236,6 +238,24 @@ class Items:
             about = items_element(name, retracted(id), namespace=EVENT)
             tell(store, venue, name, node, about, subids=True)
         store.fire(Removed(venue, name, (id,)))
+
+    async def purge_of(self, venue: Venue, who: JID) -> None:
+        """A publisher is not there any more: its items go where the node says so (``purge_offline``)."""
+        store = self._store
+        for name, node in (await store.every(venue)).items():
+            options = store.options(node)
+            if not (options.purge_offline and options.persist_items):
+                continue
+            async with store.changing(venue, name):
+                page = await store.items.page(venue.jid, name, limit=store.limits.items)
+                entries = page.entries if page else ()
+                gone = [e.key for e in entries if e.value.publisher.partition("/")[0] == who.bare]
+                await store.items.change(venue.jid, name, {}, gone)
+            if gone and options.notify_retract:
+                about = items_element(name, *map(retracted, gone), namespace=EVENT)
+                tell(store, venue, name, node, about, subids=True)
+            if gone:
+                store.fire(Removed(venue, name, tuple(gone)))
 
     async def purge(self, venue: Venue, name: str, who: JID) -> None:
         """Remove all items (§8.5)."""

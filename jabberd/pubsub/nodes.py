@@ -40,6 +40,10 @@ class Nodes:
         self._store = store
         self._subscriptions = subscriptions
 
+    def options(self, node: Node) -> settings.Options:
+        """The options of a node."""
+        return self._store.options(node)
+
     async def create(self, venue: Venue, name: str, who: JID, form: Element | None) -> str:
         """Make a node (§8.1); returns its id, which was made up if none was given."""
         store = self._store
@@ -78,6 +82,7 @@ class Nodes:
             filled = settings.form(options, store.terms).element("result")
             shown = [filled] if options.deliver_payloads else []
             tell(store, venue, name, node, E(EVENT, "configuration", {"node": name}, *shown))
+        self._subscriptions.watch(venue, options, *node.subscriptions)
         await self._subscriptions.tell(venue, name, node, settled)
 
     def usual(self, type: str) -> Element:

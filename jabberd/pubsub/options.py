@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode
@@ -234,10 +234,10 @@ def written(options: Options, usual: Options) -> str:
 
     :raises StanzaError: ``not-acceptable``: it is too long.
     """
-    ours, theirs = asdict(options), asdict(usual)
     pairs: list[tuple[str, str]] = []
-    for name, value in ours.items():
-        if value != theirs[name]:
+    for each_field in fields(Options):
+        name, value = each_field.name, getattr(options, each_field.name)
+        if value != getattr(usual, name):
             pairs += [(name, str(int(each)) if isinstance(each, bool) else each) for each in _each(value)]
     text = urlencode(pairs)
     if len(text) > _LONGEST:

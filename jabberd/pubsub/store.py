@@ -36,7 +36,6 @@ class Store:
     :param usual: the options of a node of which nothing else was said.
     :param models: the access models that its nodes may have.
     :param presence: whether the venues learn who is there, other than by capabilities.
-    :param several: whether an address may have several subscriptions to a node (§6.1.6).
     :param auto_create: whether publishing to a node that is not there makes it (§7.1.4).
     :param route: sends a stanza on its way.
     :param fire: tells the listeners of an event.
@@ -56,14 +55,12 @@ class Store:
         fire: Callable[[object], None],
         now: Callable[[], float],
         presence: bool = False,
-        several: Callable[[], bool] = lambda: False,
     ) -> None:
         self.nodes = nodes
         self.items = items
         self.usual = usual
         self.models = frozenset(models)
         self.presence = presence
-        self._several = several
         self.auto_create = auto_create
         self.route = route
         self.fire = fire
@@ -77,11 +74,6 @@ class Store:
     def limits(self) -> Limits:
         """How much there may be at one venue."""
         return self._limits()
-
-    @property
-    def several(self) -> bool:
-        """Whether an address may have several subscriptions to a node."""
-        return self._several()
 
     @property
     def terms(self) -> Terms:

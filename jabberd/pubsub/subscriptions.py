@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from jabberd.pubsub import wishes
-from jabberd.pubsub.access import affiliation, check_owner, check_subscriber
-from jabberd.pubsub.events import last_item, subscription_told, wanted
+from jabberd.pubsub.access import PUBLISHERS, affiliation, check_owner, check_subscriber
+from jabberd.pubsub.events import last_item, needs_presence, subscription_told, wanted
 from jabberd.pubsub.names import NS, OWNER, SUBSCRIBE_AUTHORIZATION, refusal, unsupported
 from jabberd.pubsub.node import STATES, State, Subscription
 from jabberd.xmpp.element import E
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from jabberd.pubsub.store import Store
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
-
-_SEVERAL: Final = 10  #: subscriptions of one address to one node
 
 
 class Subscriptions:
@@ -62,6 +60,7 @@ class Subscriptions:
             if new != old:
                 node = node.with_subscriptions(new)
                 await store.nodes.put(venue.jid, name, node)
+        self.watch(venue, options, new)
         if old is None:
             await self._welcome(venue, name, node, new)
         return new, wishes.form(new, options, presence=store.presence)
@@ -71,19 +70,18 @@ class Subscriptions:
         found = node.subscriptions_at(listener)
         if any(each.state == "pending" for each in found):
             raise refusal("not-authorized", "pending-subscription")
-        if found and self._store.several:
-            if len(found) >= _SEVERAL:
-                raise refusal("policy-violation", "too-many-subscriptions", type="wait")
-            return None
-        return found[0] if found else None
+        most = self._store.limits.subscriptions
+        if most > 1 and len(found) >= most:
+            raise refusal("policy-violation", "too-many-subscriptions", type="wait")
+        return found[0] if found and most == 1 else None
 
     async def _welcome(self, venue: Venue, name: str, node: Node, new: Subscription) -> None:
         """Send the last item (§6.1.7), or ask the owners whether they agree (§8.6)."""
         store = self._store
         options = store.options(node)
         if new.state == "pending":
-            for owner in node.owners:
-                store.route(_request(venue, name, new, JID.parse(owner)))
+            for owner in _owners(venue, node):
+                store.route(_request(venue, name, new, owner))
             return
         if options.send_last_published_item != "never" and wanted(venue, options, new):
             newest = await store.last(venue, name)
@@ -95,8 +93,8 @@ class Subscriptions:
         """Of new subscribers, and of those who leave, if they want it (``notify_sub``)."""
         if self._store.options(node).notify_sub:
             told = subscription_told(venue, name, changed)
-            for owner in node.owners:
-                self._store.route(told.with_attrs(to=JID.parse(owner)))
+            for owner in _owners(venue, node):
+                self._store.route(told.with_attrs(to=owner))
 
     async def unsubscribe(self, venue: Venue, name: str, who: JID, jid: str, subid: str) -> Subscription:
         """End a subscription (§6.2); returns it as it is then."""
@@ -108,7 +106,18 @@ class Subscriptions:
             await store.nodes.put(venue.jid, name, node)
         gone = replace(old, state="none")
         self._tell_owners(venue, name, node, gone)
+        if store.presence and needs_presence(store.options(node), old):
+            await self._unwatch(venue, who)
         return gone
+
+    async def _unwatch(self, venue: Venue, who: JID) -> None:
+        """See no more whether somebody is there, unless that matters elsewhere."""
+        for node in (await self._store.every(venue)).values():
+            options = self._store.options(node)
+            publishes = options.purge_offline and affiliation(venue, node, who) in PUBLISHERS
+            if publishes or any(needs_presence(options, each) for each in node.subscriptions_of(who)):
+                return
+        venue.unwatch(who)
 
     async def forget(self, venue: Venue, who: JID, *, temporary: bool = False) -> None:
         """End all subscriptions of an address: nobody is there any more.
@@ -146,6 +155,13 @@ class Subscriptions:
             options = store.options(node)
             new = wishes.granted(old, form, options, presence=store.presence, now=store.now())
             await store.nodes.put(venue.jid, name, node.with_subscriptions(new))
+        self.watch(venue, options, new)
+
+    def watch(self, venue: Venue, options: Options, *subscriptions: Subscription) -> None:
+        """See to it that the presence of these subscribers is known, where it matters (§12.4, §12.5)."""
+        for each in subscriptions:
+            if self._store.presence and needs_presence(options, each):
+                venue.watch(JID.parse(each.jid))
 
     async def usual_options(self, venue: Venue, name: str) -> Element:
         """The options of a subscription of which nothing else was said, for a node or for all (§6.4)."""
@@ -271,6 +287,11 @@ def shown(subscription: Subscription, namespace: str = NS, node: str | None = No
         "subscription": subscription.state,
     }
     return E(namespace, "subscription", attrs)
+
+
+def _owners(venue: Venue, node: Node) -> list[JID]:
+    """Whom to ask and to tell."""
+    return [venue.jid] if venue.owns(venue.jid) else [JID.parse(owner) for owner in node.owners]
 
 
 def _new(jid: str, state: State, options: Options) -> Subscription:

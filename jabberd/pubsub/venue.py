@@ -37,6 +37,12 @@ class Venue(Protocol):
     def shows(self, who: JID) -> Collection[str]:
         """The presence states of who is there at an address: ``online`` or what their ``<show/>`` says."""
 
+    def watch(self, who: JID) -> None:
+        """Somebody's presence matters from now on."""
+
+    def unwatch(self, who: JID) -> None:
+        """Somebody's presence does not matter any more."""
+
     def audience(self, node: str) -> Iterable[JID]:
         """Full JIDs that have said in their capabilities that they listen (XEP-0060 §9.2)."""
 
@@ -46,6 +52,7 @@ class Limits:
     """How much there may be at one venue.
 
     :ivar nodes: how many; ``items`` in one node, and ``subscribers`` and other affiliated JIDs of one node.
+    :ivar subscriptions: of one address to one node (§6.1.6).
     :ivar nodes_each: how many of them one creator may have; None: all.
     :ivar payload: bytes of one item's payload; ``bytes`` of all items together, or (``node_bytes``) of each
         node's.
@@ -55,6 +62,7 @@ class Limits:
     nodes_each: int | None = None
     items: int = 1_000
     subscribers: int = 1_000
+    subscriptions: int = 1
     payload: int = 256 << 10
     bytes: int = 10 << 20
     node_bytes: int | None = None

@@ -33,9 +33,7 @@ def form(subscription: Subscription | None, options: Options | None, *, presence
     """
     deliver = subscription is None or subscription.deliver
     wishes = [
-        Field(
-            _DELIVER, "boolean", "Whether to be notified", (_flag(not subscription or subscription.deliver),)
-        ),
+        Field(_DELIVER, "boolean", "Whether to be notified", (_flag(deliver),)),
         Field(_EXPIRE, "text-single", _expiry_label(presence), (_expiry(subscription),)),
     ]
     if presence:
@@ -65,7 +63,7 @@ def granted(
         old,
         deliver=filled.flag(_DELIVER),
         expire=expire,
-        temporary=temporary,
+        temporary=temporary or options.tempsub,
         shows=tuple(sorted(set(filled.texts(_SHOWS)))),
         body=filled.flag(_BODY),
     )

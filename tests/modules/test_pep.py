@@ -25,6 +25,7 @@ from tests.pubsub.play import (
     info,
     items,
     listen,
+    order,
     presence,
     publish,
     refusal,
@@ -389,3 +390,24 @@ def test_what_an_account_published_goes_with_it(network: Network) -> None:
     found: list[object] = []
     storage.ordered("pubsub-items", Item).sizes(JULIET).addCallback(found.append)
     assert found == [{}]
+
+
+@pytest.mark.parametrize(("allow", "heard"), [("1", ["first"]), ("0", [""])])
+def test_an_owner_is_asked_and_decides_who_may_subscribe(
+    network: Network, allow: str, heard: list[str]
+) -> None:
+    juliet, romeo = network.client(f"{JULIET}/balcony"), network.client("romeo@montague.lit/orchard")
+    juliet.ask(publish(TUNE, tune("first"), access_model="authorize"))
+    juliet.send("<presence/>")
+    answer = romeo.ask(order(f"<subscribe node='{TUNE}' jid='{romeo.jid.bare}'/>", JULIET))
+    assert answer.xpath(".//@subscription") == ["pending"]
+    juliet.flush()
+    [question] = [each for each in juliet.heard if each.find("{jabber:x:data}x") is not None]
+    values = {each.get("var"): each[-1].text for each in question.iter("{jabber:x:data}field")}
+    values["pubsub#allow"] = allow
+    fields = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in values.items())
+    decision = f"<x xmlns='jabber:x:data' type='submit'>{fields}</x>"
+    romeo.send(f"<message to='{JULIET}'>{decision}</message>")
+    assert events(romeo) == []
+    juliet.send(f"<message to='{JULIET}' id='{question.get('id')}'>{decision}</message>")
+    assert titles(romeo)[-1:] == heard

@@ -40,7 +40,7 @@ JULIET, ROMEO = "juliet@capulet.lit", "romeo@montague.lit"
 @pytest.fixture
 def network() -> Iterator[Network]:
     network = Network()
-    service = {"disco": {}, "ping": {}, "pubsub": {"nodes": 3}}
+    service = {"commands": {}, "disco": {}, "ping": {}, "pubsub": {"nodes": 3}}
     network.serve(
         "capulet.lit", modules={"disco": {}}, services={NEWS: service}, admins=["nurse@capulet.lit"]
     )
@@ -101,7 +101,7 @@ def test_there_are_so_many_nodes(juliet: Client) -> None:
 
 def test_a_creator_has_so_many_nodes_and_a_node_so_many_bytes(network: Network) -> None:
     settings: dict[str, object] = {"nodes_each": 1, "size": 300}
-    service: dict[str, dict[str, object]] = {"disco": {}, "pubsub": settings}
+    service: dict[str, dict[str, object]] = {"commands": {}, "disco": {}, "pubsub": settings}
     network.serve("verona.lit", modules={}, services={"news.verona.lit": service})
     escalus, page = (network.client(f"{name}@verona.lit/palace") for name in ("escalus", "page"))
     news = "news.verona.lit"
@@ -157,7 +157,7 @@ def test_the_domain_tells_what_it_is_and_what_it_has(network: Network, juliet: C
 
 
 def test_the_domain_above_lists_it(network: Network) -> None:
-    service: dict[str, dict[str, object]] = {"disco": {}, "pubsub": {}}
+    service: dict[str, dict[str, object]] = {"commands": {}, "disco": {}, "pubsub": {}}
     named = {"disco": {"items": {"rooms.verona.lit": "Rooms"}}}
     network.serve("verona.lit", "notverona.lit", modules=named, services={"news.verona.lit": service})
     benvolio = network.client("benvolio@verona.lit/street")

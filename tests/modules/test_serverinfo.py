@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 INFO = "urn:xmpp:serverinfo:0"
 NEWS = "news.montague.lit"
 MODULES: dict[str, dict[str, object]] = {"disco": {}, "serverinfo": {"interval": 60.0}}
-SERVICE: dict[str, dict[str, object]] = {"disco": {}, "pubsub": {}}
+SERVICE: dict[str, dict[str, object]] = {"commands": {}, "disco": {}, "pubsub": {}}
 
 
 def test_the_domain_tells_what_it_is(network: Network) -> None:

@@ -60,7 +60,7 @@ class Desk:
         def made(fields: tuple[Field, ...]) -> Form:
             return Form(NS, fields, name, _INSTRUCTIONS)
 
-        async def opened() -> Form:
+        async def opened(_who: JID) -> Form:
             assert opening is not None
             return made(await opening())
 

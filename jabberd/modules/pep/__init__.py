@@ -33,7 +33,7 @@ from jabberd.api import (
 from jabberd.modules.disco import ITEMS
 from jabberd.modules.pep.listeners import Listeners
 from jabberd.modules.pep.venue import AccountVenue
-from jabberd.pubsub.names import FEATURES, NS, OWNER
+from jabberd.pubsub.names import FEATURES, NS, OWNER, SUBSCRIBE_AUTHORIZATION
 from jabberd.pubsub.node import Item, Node
 from jabberd.pubsub.options import Options, submitted
 from jabberd.pubsub.requests import PubSub
@@ -41,6 +41,8 @@ from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E
+from jabberd.xmpp.forms import NS as DATA
+from jabberd.xmpp.forms import X
 from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
@@ -205,6 +207,20 @@ class Pep(Module, xep=163, version="1.2.2"):
             self.venue(account), node, account.jid, [item], submitted(options) if options else None
         )
 
+    @filters(Stage.REFUSE, "message", children=[X])
+    def decided(self, stanza: Stanza, account: Account) -> Stanza | None:
+        """The owner's answer to the question whether somebody may subscribe (XEP-0060 §8.6)."""
+        form = stanza.child(X)
+        mine = stanza.sender is not None and stanza.sender.bare == account.jid == stanza.to
+        if not mine or form is None or stanza.type == "error" or not _decides(form):
+            return stanza
+        assert stanza.sender is not None
+        decision = self.pubsub.subscriptions.decided(self.venue(account), stanza.sender, form)
+        done = Deferred.fromCoroutine(decision)
+        done.addErrback(lambda why: why.trap(StanzaError) and None)  # it is a message: nobody waits
+        done.addErrback(lambda why: self.log.failure("cannot do what an owner has decided", why))
+        return None
+
     # -- for operators --------------------------------------------------------------------------------
 
     @operator("list what an account has published, without what is in it")
@@ -305,3 +321,9 @@ class Pep(Module, xep=163, version="1.2.2"):
             return None
         items, _ = await self.pubsub.items.retrieve(venue, node, asker, page=PageWanted(last=True))
         return [E(ITEMS, "item", {"jid": account.jid, "name": each.get("id")}) for each in items]
+
+
+def _decides(form: Element) -> bool:
+    """Whether somebody has filled in the form that asks an owner; the question itself is one, too."""
+    kind = form.findtext(f"{{{DATA}}}field[@var='FORM_TYPE']/{{{DATA}}}value")
+    return form.get("type") == "submit" and kind == SUBSCRIBE_AUTHORIZATION

@@ -34,8 +34,14 @@ class AccountVenue:
     def sees(self, who: JID) -> bool:
         return any(each.bare == who for each in self._listeners)
 
-    def shows(self, who: JID) -> Collection[str]:  # noqa: ARG002  # no option of a node there asks for it
+    def shows(self, who: JID) -> Collection[str]:  # no option of a node there asks for it
         return ()
+
+    def watch(self, who: JID) -> None:
+        """What contacts show is known, and nothing else matters."""
+
+    def unwatch(self, who: JID) -> None:
+        """As above."""
 
     def audience(self, node: str) -> Iterable[JID]:
         return [who for who, each in self._listeners.items() if node in each.wanted]

@@ -1,0 +1,323 @@
+"""XEP-0060: a service for the nodes of many, at a domain of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import Meta
+from twisted.internet.defer import Deferred
+
+from jabberd.api import (
+    ANYONE,
+    DOMAIN,
+    IQ,
+    JID,
+    DomainName,
+    E,
+    Element,
+    Keyed,
+    Module,
+    Ordered,
+    Refused,
+    Settings,
+    Size,
+    Stanza,
+    StanzaError,
+    answers,
+    operator,
+    serves,
+)
+from jabberd.modules.disco import ITEMS
+from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
+from jabberd.modules.pubsub.presences import Presences
+from jabberd.pubsub.access import PUBLISHERS
+from jabberd.pubsub.events import needs_presence
+from jabberd.pubsub.names import FEATURES, NS, OWNER
+from jabberd.pubsub.node import Item, Node
+from jabberd.pubsub.options import Options
+from jabberd.pubsub.requests import PubSub
+from jabberd.pubsub.store import Store
+from jabberd.pubsub.venue import Limits
+from jabberd.xmpp import ns
+from jabberd.xmpp.forms import X
+from jabberd.xmpp.rsm import PageWanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Iterable
+
+    from twisted.internet.interfaces import IDelayedCall
+
+    from jabberd.modules.commands import Command
+
+__all__ = ["PubSubService"]
+
+_USUAL: Final = Options(access_model="open", max_items="20", send_last_published_item="on_sub")
+_MODELS: Final = ("open", "whitelist", "authorize")
+_BEGIN: Final = 5.0  #: seconds after the start, when there are connections
+_PATIENCE: Final = 60.0  #: seconds in which whoever is there has said so
+_GONE: Final = frozenset(f"{{{ns.STANZA_ERRORS}}}{each}" for each in ("gone", "item-not-found"))
+_SEVERAL: Final = f"{NS}#multi-subscribe"
+
+Rows = list[dict[str, object]]
+
+
+class PubSubService(Module, xep=60, version="1.30.0"):
+    """Serves a domain with publish-subscribe; its admins own every node.
+
+    Nodes that wait for approval ask their owners.  Who cannot be reached stays subscribed, unless the
+    answer is that nobody of that name is there any more (§12.3).  Presence of those for whom it matters is
+    asked for, and they need not show it.
+    """
+
+    requires = ("commands", "disco")
+    identities = (("pubsub", "service"),)
+    features = (
+        *FEATURES,
+        GET_PENDING,
+        *(f"{NS}#{each}" for each in ("last-published", "presence-notifications")),
+        *(f"{NS}#access-{model}" for model in _MODELS),
+    )
+
+    class Config(Settings):
+        """Who may make nodes, and how many.
+
+        :ivar creators: the domains whose people may; none: the domain that this one is below of.
+        :ivar nodes: how many nodes there may be; ``nodes_each``: of one creator.
+        :ivar items: in one node; what ``max`` means.
+        :ivar subscribers: of one node; ``subscriptions``: of one address to one node (§6.1.6).  Programs that
+            subscribe whenever they start would hear everything twice if there may be several.
+        :ivar payload: of one item.
+        :ivar size: of everything in one node.
+        """
+
+        creators: tuple[DomainName, ...] = ()
+        nodes: Annotated[int, Meta(ge=1)] = 1_000
+        nodes_each: Annotated[int, Meta(ge=1)] = 50
+        items: Annotated[int, Meta(ge=1)] = 1_000
+        subscribers: Annotated[int, Meta(ge=1)] = 1_000
+        subscriptions: Annotated[int, Meta(ge=1)] = 1
+        payload: Size = 64 << 10
+        size: Size = 4 << 20
+
+    config: Config
+    _timer: IDelayedCall | None = None
+
+    nodes = Keyed("pubsub-nodes", of=Node)
+    items = Ordered("pubsub-items", of=Item)
+
+    async def start(self) -> None:
+        """Make the machinery."""
+        store = Store(
+            self.nodes,
+            self.items,
+            usual=_USUAL,
+            models=_MODELS,
+            auto_create=False,
+            limits=self._limits,
+            route=self.domain.route,
+            fire=self.domain.fire,
+            now=self.domain.clock.seconds,
+            presence=True,
+        )
+        self.pubsub = PubSub(store)
+        self._presences = Presences(self.jid, self.domain.route)
+        self.reconfigured(None)
+
+    def reconfigured(self, before: Any) -> None:
+        """Advertise what the settings allow."""
+        several = (_SEVERAL,) if self.config.subscriptions > 1 else ()
+        self.features = (*type(self).features, *several)
+
+    async def ready(self) -> None:
+        """Soon see who is there."""
+        self._timer = self.domain.clock.callLater(_BEGIN, self._begin)
+
+    async def stop(self) -> None:
+        """See nobody any more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    @property
+    def commands(self) -> Iterable[Command]:
+        """See `jabberd.modules.commands.Offers`."""
+        return [get_pending(self, self.pubsub.subscriptions)]
+
+    def _limits(self) -> Limits:
+        config = self.config
+        return Limits(
+            nodes=config.nodes,
+            nodes_each=config.nodes_each,
+            items=config.items,
+            subscribers=config.subscribers,
+            subscriptions=config.subscriptions,
+            payload=config.payload,
+            node_bytes=config.size,
+        )
+
+    @answers.get(NS, "pubsub", to=DOMAIN, by=ANYONE)
+    @answers.set(NS, "pubsub", to=DOMAIN, by=ANYONE)
+    @answers.get(OWNER, "pubsub", to=DOMAIN, by=ANYONE)
+    @answers.set(OWNER, "pubsub", to=DOMAIN, by=ANYONE)
+    async def answer(self, request: IQ) -> Element | None:
+        """Do what somebody asks."""
+        return await self.pubsub.answer(self, request.sender, request.type, request.payload)
+
+    @serves
+    async def take(self, stanza: Stanza) -> None:
+        """What is no question: presence, errors, an owner's decision (§8.6); nobody else lives here."""
+        who = stanza.sender
+        if stanza.name == "presence":
+            if who is not None and stanza.to == self.jid:
+                await self._presence(who, stanza)
+            return
+        if stanza.type == "error":
+            if who is not None and stanza.name == "message" and stanza.to == self.jid:
+                await self._bounced(who, stanza)
+            return
+        form = stanza.child(X)
+        if stanza.name != "message" or form is None or who is None or stanza.to != self.jid:
+            raise StanzaError("service-unavailable")
+        await self.pubsub.subscriptions.decided(self, who, form)
+
+    async def _bounced(self, who: JID, stanza: Stanza) -> None:
+        error = stanza.child(f"{{{ns.CLIENT}}}error")
+        if error is not None and any(each.tag in _GONE for each in error):
+            await self.pubsub.subscriptions.forget(self, who)
+
+    # -- presence -------------------------------------------------------------------------------------
+
+    async def _presence(self, who: JID, stanza: Stanza) -> None:
+        """Whoever nobody waits for does not count."""
+        if stanza.type == "" and not who.is_bare:
+            first = not self._presences.shows(JID.parse(who.bare))
+            if self._presences.came(who, stanza):
+                await self._welcome([who, JID.parse(who.bare)] if first else [who])
+        elif stanza.type in ("unavailable", "unsubscribed", "error"):
+            await self._left(who)
+            if stanza.type == "unsubscribed":
+                self._presences.forget(who)
+
+    async def _welcome(self, here: list[JID]) -> None:
+        """Send the last items of the nodes that say so to subscribers who have come."""
+        for name, node in (await self.pubsub.nodes.known(self, "")).items():
+            for who in here:
+                if any(each.state == "subscribed" and each.deliver for each in node.subscriptions_at(who)):
+                    await self.pubsub.items.send_last(self, [name], who, ["on_sub_and_presence"])
+
+    async def _left(self, who: JID) -> None:
+        for each in self._presences.went(who):
+            await self.pubsub.subscriptions.forget(self, each, temporary=True)
+            bare = JID.parse(each.bare)
+            if not self._presences.shows(bare):
+                await self.pubsub.subscriptions.forget(self, bare, temporary=True)
+                await self.pubsub.items.purge_of(self, bare)
+
+    def _begin(self) -> None:
+        self._timer = self.domain.clock.callLater(_PATIENCE, self._do, self._sweep)
+        self._do(self._look)
+
+    def _do(self, what: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        done = Deferred.fromCoroutine(what())
+        done.addErrback(lambda why: self.log.failure("cannot see who is there", why))
+
+    async def _look(self) -> None:
+        """Ask who is there of those for whom it mattered before the start."""
+        for node in (await self.pubsub.nodes.known(self, "")).values():
+            options = self.pubsub.nodes.options(node)
+            for each in node.subscriptions:
+                if needs_presence(options, each):
+                    self._presences.look(JID.parse(each.jid))
+            if options.purge_offline:
+                for jid, what in node.affiliations:
+                    if what in PUBLISHERS:
+                        self._presences.look(JID.parse(jid))
+
+    async def _sweep(self) -> None:
+        """End the subscriptions of those who went while nobody was looking."""
+        for node in (await self.pubsub.nodes.known(self, "")).values():
+            for each in node.subscriptions:
+                who = JID.parse(each.jid)
+                if each.temporary and not self._presences.shows(who):
+                    await self.pubsub.subscriptions.forget(self, who, temporary=True)
+
+    @operator("list the nodes of the service")
+    async def list(self) -> Rows:
+        """A row for each, with who made it."""
+        return await self.pubsub.nodes.listed(self)
+
+    @operator("delete a node with its items")
+    async def delete(self, node: str) -> str:
+        """Its subscribers are told.
+
+        :raises Refused: there is none.
+        """
+        known = await self.nodes.get(self.jid, node)
+        if known is None:
+            raise Refused(f"there is no node {node}")
+        await self.pubsub.nodes.delete(self, node, JID.parse(known.owners[0]), None)
+        return f"{node} is deleted"
+
+    # -- jabberd.pubsub.venue.Venue -----------------------------------------------------------------
+
+    @property
+    def jid(self) -> JID:
+        """The domain."""
+        return self.domain.jid
+
+    def owns(self, who: JID) -> bool:
+        """The admins of the domain do."""
+        return who.bare in self.domain.operators.domain
+
+    def may_create(self, who: JID) -> bool:
+        """Those who belong here may, and admins."""
+        creators = self.config.creators or (self.jid.domainpart.partition(".")[2],)
+        return who.domainpart in creators or self.owns(who)
+
+    def trusts(self, who: JID) -> bool:  # nobody has shown presence
+        """There is no roster."""
+        return False
+
+    def groups(self, who: JID) -> tuple[str, ...]:  # as above
+        """There is no roster."""
+        return ()
+
+    def sees(self, who: JID) -> bool:  # as above
+        """Nobody's presence is known."""
+        return False
+
+    def shows(self, who: JID) -> Collection[str]:
+        """What those have shown whose presence matters."""
+        return self._presences.shows(who)
+
+    def watch(self, who: JID) -> None:
+        """Ask for their presence."""
+        self._presences.watch(who)
+
+    def unwatch(self, who: JID) -> None:
+        """Ask no more."""
+        self._presences.unwatch(who)
+
+    def audience(self, node: str) -> Iterable[JID]:  # as above
+        """Only those who have subscribed listen."""
+        return ()
+
+    # -- jabberd.modules.disco.Nodes ------------------------------------------------------------------
+
+    async def node_info(self, node: str, asker: JID) -> Iterable[Element] | None:
+        """A node that the asker may see (§5.3, §5.4)."""
+        if not await self.pubsub.nodes.is_visible(self, node, asker):
+            return None
+        return await self.pubsub.nodes.described(self, node)
+
+    async def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
+        """The nodes that the asker may see (§5.2), or a node's items (§5.5)."""
+        if not node:
+            shown = await self.pubsub.nodes.visible(self, asker)
+            return [
+                E(ITEMS, "item", {"jid": self.jid, "node": name, "name": title or None})
+                for name, title in shown.items()
+            ]
+        if not await self.pubsub.nodes.is_visible(self, node, asker):
+            return None
+        items, _ = await self.pubsub.items.retrieve(self, node, asker, page=PageWanted(last=True))
+        return [E(ITEMS, "item", {"jid": self.jid, "name": each.get("id")}) for each in items]

@@ -1,0 +1,432 @@
+"""What subscribers of a publish-subscribe service can wish, and who waits for approval (XEP-0060)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.testing import Network
+from jabberd.testing.client import condition
+from tests.modules.test_pubsub import JULIET, NEWS, ROMEO, about, create, publish, subscribe
+from tests.pubsub.play import EVENT, PUBSUB, ask, events, form, items, order, refusal, titles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lxml.etree import _Element
+
+    from jabberd.testing.client import Client
+
+ATOM = "http://www.w3.org/2005/Atom"
+COMMANDS = "http://jabber.org/protocol/commands"
+SOON = "1970-01-01T00:01:00Z"
+MODULES: dict[str, dict[str, object]] = {"commands": {}, "disco": {}, "pubsub": {}}
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    several = {**MODULES, "pubsub": {"subscriptions": 2}}
+    network.serve(
+        "capulet.lit", modules={"disco": {}}, services={NEWS: MODULES, "several.capulet.lit": several}
+    )
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def juliet(network: Network) -> Client:
+    return network.client(f"{JULIET}/balcony")
+
+
+@pytest.fixture
+def romeo(network: Network) -> Client:
+    return network.client(f"{ROMEO}/orchard")
+
+
+def wish(client: Client, subid: str = "", **options: str) -> _Element:
+    """Set the options of a subscription."""
+    subid = f" subid='{subid}'" if subid else ""
+    jid = client.jid.bare
+    return client.ask(order(f"<options node='n' jid='{jid}'{subid}>{form(**options)}</options>", NEWS))
+
+
+def fields(answer: _Element) -> dict[str, list[str]]:
+    return {
+        str(each.get("var")): [str(value.text or "") for value in each.findall("{jabber:x:data}value")]
+        for each in answer.iter("{jabber:x:data}field")
+    }
+
+
+def entry(title: str) -> str:
+    return f"<entry xmlns='{ATOM}'><title>{title}</title></entry>"
+
+
+# -- options ----------------------------------------------------------------------------------------
+
+
+def test_who_subscribes_with_options_is_shown_what_came_of_it(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    options = f"<options>{form(deliver='0')}</options>"
+    answer = romeo.ask(order(f"<subscribe node='n' jid='{ROMEO}'/>{options}", NEWS))
+    assert fields(answer)["pubsub#deliver"] == ["0"]
+    publish(juliet, "unheard")
+    assert romeo.hears_nothing()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "<options>{}</options><subscribe node='n' jid='{}'/>",
+        "<subscribe node='n' jid='{1}'/><options node='n'>{0}</options>",
+        "<subscribe node='n' jid='{1}'/><options jid='{1}'>{0}</options>",
+    ],
+)
+def test_options_follow_what_they_are_about_and_name_nothing(
+    juliet: Client, romeo: Client, wrong: str
+) -> None:
+    create(juliet)
+    assert condition(romeo.ask(order(wrong.format(form(deliver="0"), ROMEO), NEWS))) == "bad-request"
+    assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
+
+
+def test_a_lease_ends_and_may_be_renewed(network: Network, juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    assert wish(romeo, expire=SOON).get("type") == "result"
+    assert fields(romeo.ask(ask(f"<options node='n' jid='{ROMEO}'/>", NEWS)))["pubsub#expire"] == [SOON]
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+    network.advance(60)
+    publish(juliet, "unheard")
+    assert events(romeo) == []
+    assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
+    assert refusal(wish(romeo, expire=SOON)) == ("unexpected-request", "not-subscribed")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"expire": "tomorrow"},
+        {"expire": "1969-01-01T00:00:00Z"},
+        {"deliver": "may be"},
+        {"show-values": "in"},
+    ],
+)
+def test_options_that_make_no_sense_are_invalid(
+    juliet: Client, romeo: Client, options: dict[str, str]
+) -> None:
+    create(juliet)
+    subscribe(romeo)
+    assert refusal(wish(romeo, **options)) == ("bad-request", "invalid-options")
+
+
+def test_nobody_sees_or_sets_the_options_of_others(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    theirs = f"<options node='n' jid='{ROMEO}'>{form(deliver='0')}</options>"
+    assert condition(juliet.ask(order(theirs, NEWS))) == "forbidden"
+    assert condition(juliet.ask(ask(theirs, NEWS))) == "forbidden"
+    assert refusal(romeo.ask(ask("<options node='n'/>", NEWS))) == ("bad-request", "jid-required")
+
+
+def test_who_wants_a_text_gets_that_of_an_atom_entry(juliet: Client, romeo: Client) -> None:
+    create(juliet, type=ATOM)
+    create(juliet, "plain")
+    assert "pubsub#include_body" not in fields(romeo.ask(ask("<default node='plain'/>", NEWS)))
+    assert "pubsub#include_body" in fields(romeo.ask(ask("<default node='n'/>", NEWS)))
+    assert condition(romeo.ask(ask("<default node='none'/>", NEWS))) == "item-not-found"
+    subscribe(romeo)
+    subscribe(juliet)
+    wish(romeo, include_body="1")
+    juliet.ask(order(f"<publish node='n'><item id='1'>{entry('Peace')}</item></publish>", NEWS))
+    [told] = events(romeo)
+    assert told.findtext("{jabber:client}body") == "Peace"
+    [told] = events(juliet)
+    assert told.findtext("{jabber:client}body") is None
+
+
+# -- presence ---------------------------------------------------------------------------------------
+
+
+def agree(client: Client, show: str = "") -> None:
+    """Show the service one's presence, which it has asked for."""
+    client.flush()
+    asked = [each.get("type") for each in client.heard if each.get("from") == NEWS]
+    assert "subscribe" in asked
+    client.send(f"<presence to='{NEWS}' type='subscribed'/>")
+    appear(client, show)
+    client.forget()
+
+
+def appear(client: Client, show: str = "", type: str = "") -> None:
+    type = f" type='{type}'" if type else ""
+    client.send(f"<presence{type}>{f'<show>{show}</show>' if show else ''}</presence>")
+    client.flush()
+
+
+def test_a_subscriber_is_notified_in_the_states_it_wants(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    wish(romeo, **{"show-values": "chat"})
+    publish(juliet, "unheard")
+    agree(romeo)
+    publish(juliet, "unheard too")
+    assert events(romeo) == []
+    appear(romeo, "chat")
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+
+
+def test_a_node_may_notify_those_alone_who_are_there(juliet: Client, romeo: Client) -> None:
+    create(juliet, presence_based_delivery="1", notification_type="normal")
+    subscribe(romeo)
+    agree(romeo)
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+    appear(romeo, type="unavailable")
+    publish(juliet, "unheard")
+    appear(romeo)
+    assert events(romeo) == []
+
+
+def test_who_comes_gets_the_last_item_where_the_node_says_so(juliet: Client, romeo: Client) -> None:
+    create(juliet, send_last_published_item="on_sub_and_presence")
+    create(juliet, "other")
+    for node in ("n", "other"):
+        subscribe(romeo, node)
+        publish(juliet, node, node=node)
+    romeo.flush()
+    agree(romeo)
+    appear(romeo, type="unavailable")
+    romeo.forget()
+    appear(romeo)
+    appear(romeo, "away")
+    assert titles(romeo) == ["n"]
+
+
+def test_a_temporary_subscription_ends_with_presence(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    wish(romeo, expire="presence")
+    agree(romeo)
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+    appear(romeo, type="unavailable")
+    assert juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner")).xpath(".//@jid") == []
+
+
+def test_a_node_may_make_all_subscriptions_temporary(juliet: Client, romeo: Client) -> None:
+    create(juliet, tempsub="1")
+    subscribe(romeo)
+    answer = romeo.ask(ask(f"<options node='n' jid='{ROMEO}'/>", NEWS))
+    assert fields(answer)["pubsub#expire"] == ["presence"]
+    agree(romeo)
+    appear(romeo, type="unavailable")
+    assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
+
+
+def test_what_a_publisher_said_goes_when_the_publisher_goes(juliet: Client, romeo: Client) -> None:
+    create(juliet, purge_offline="1", publish_model="open")
+    subscribe(juliet)
+    publish(juliet, "hers", "hers")
+    publish(romeo, "his", "his")
+    agree(romeo)
+    events(juliet)
+    appear(romeo, type="unavailable")
+    [told] = events(juliet)
+    assert told.xpath(".//e:retract/@id", namespaces={"e": EVENT}) == ["his"]
+    assert juliet.ask(items("n", NEWS)).xpath(".//@id")[1:] == ["hers"]
+
+
+def test_who_unsubscribes_need_not_show_presence_any_more(juliet: Client, romeo: Client) -> None:
+    create(juliet, presence_based_delivery="1")
+    subscribe(romeo)
+    agree(romeo)
+    answer = romeo.ask(order(f"<unsubscribe node='n' jid='{ROMEO}'/>", NEWS))
+    assert answer.xpath(".//@subscription") == ["none"]
+    romeo.flush()
+    answer = romeo.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")
+    assert "from" not in answer.xpath(".//@subscription")
+
+
+def test_presence_of_whom_nobody_waits_for_does_not_count(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    romeo.send(f"<presence to='{NEWS}'/>")
+    romeo.send(f"<presence to='{NEWS}' type='unavailable'/>")
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+
+
+def test_whose_account_is_gone_is_no_subscriber_any_more(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    romeo.ask(order(f"<subscribe node='n' jid='{romeo.jid}'/>", NEWS))
+    bounce = "<message to='{}' type='error'><error type='cancel'><{} xmlns='{}'/></error></message>"
+    stanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
+    romeo.send(bounce.format(NEWS, "service-unavailable", stanzas))
+    assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == [romeo.jid]
+    romeo.send(bounce.format(NEWS, "gone", stanzas))
+    assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
+
+
+# -- several subscriptions --------------------------------------------------------------------------
+
+
+def test_an_address_may_have_several_subscriptions_where_the_operator_says_so(
+    juliet: Client, romeo: Client
+) -> None:
+    several = "several.capulet.lit"
+    multi = f"{PUBSUB}#multi-subscribe"
+    assert multi in about(juliet, "info", to=several).xpath(".//@var")
+    assert multi not in about(juliet, "info").xpath(".//@var")
+    juliet.ask(order("<create node='n'/>", several))
+    one = order(f"<subscribe node='n' jid='{ROMEO}'/>", several)
+    subids = [romeo.ask(one).xpath(".//@subid")[0] for _ in range(2)]
+    assert len(set(subids)) == 2
+    assert refusal(romeo.ask(one)) == ("policy-violation", "too-many-subscriptions")
+    juliet.ask(order("<publish node='n'><item id='1'><x xmlns='urn:x'/></item></publish>", several))
+    [told] = events(romeo)
+    assert sorted(told.xpath(".//*[@name='SubID']/text()")) == sorted(subids)
+    leave = f"<unsubscribe node='n' jid='{ROMEO}'{{}}/>"
+    required = ("bad-request", "subid-required")
+    assert refusal(romeo.ask(order(leave.format(""), several))) == required
+    assert refusal(romeo.ask(items("n", several))) == required
+    assert romeo.ask(items("n", several, attributes=f" subid='{subids[0]}'")).get("type") == "result"
+    assert romeo.ask(order(leave.format(f" subid='{subids[0]}'"), several)).get("type") == "result"
+    assert romeo.ask(items("n", several)).get("type") == "result"
+
+
+def test_items_for_a_subscription_that_is_not_there_are_refused(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    answer = romeo.ask(items("n", NEWS, attributes=" subid='none'"))
+    assert refusal(answer) == ("not-acceptable", "invalid-subid")
+
+
+# -- who waits --------------------------------------------------------------------------------------
+
+
+def affiliate(juliet: Client, affiliation: str) -> None:
+    inside = f"<affiliation jid='{ROMEO}' affiliation='{affiliation}'/>"
+    juliet.ask(order(f"<affiliations node='n'>{inside}</affiliations>", NEWS, "#owner"))
+
+
+@pytest.mark.parametrize(
+    ("affiliation", "state"), [("publisher", "subscribed"), ("member", "subscribed"), ("outcast", "none")]
+)
+def test_an_affiliation_decides_about_who_waits(
+    juliet: Client, romeo: Client, affiliation: str, state: str
+) -> None:
+    create(juliet, access_model="authorize")
+    subscribe(romeo)
+    affiliate(juliet, affiliation)
+    [told] = [each for each in events(romeo) if each.xpath(".//@subscription")]
+    assert told.xpath(".//@subscription") == [state]
+
+
+def test_a_node_that_opens_lets_in_who_waits(juliet: Client, romeo: Client) -> None:
+    create(juliet, access_model="authorize")
+    publish(juliet, "first")
+    subscribe(romeo)
+    juliet.ask(order(f"<configure node='n'>{form(access_model='open')}</configure>", NEWS, "#owner"))
+    told, last = events(romeo)
+    assert told.xpath(".//@subscription") == ["subscribed"]
+    assert last.xpath("string(.//*[local-name()='title'])") == "first"
+
+
+def command(client: Client, sessionid: str = "", inside: str = "") -> _Element:
+    sessionid = f" sessionid='{sessionid}'" if sessionid else ""
+    node = f"{PUBSUB}#get-pending"
+    asked = f"<command xmlns='{COMMANDS}' node='{node}'{sessionid}>{inside}</command>"
+    return client.ask(f"<iq type='set' to='{NEWS}'>{asked}</iq>")
+
+
+def test_an_owner_asks_who_waits(juliet: Client, romeo: Client) -> None:
+    assert f"{PUBSUB}#get-pending" in about(juliet, "info").xpath(".//@var")
+    create(juliet, "open")
+    create(juliet, access_model="authorize")
+    assert condition(command(juliet)) == "forbidden"
+    subscribe(romeo)
+    juliet.forget()
+    offered = command(juliet)
+    [choice] = offered.iter("{jabber:x:data}option")
+    assert choice.findtext("{jabber:x:data}value") == "n"
+    assert condition(command(romeo)) == "forbidden"
+    [id] = offered.xpath(".//@sessionid")
+    done = command(juliet, id, form(node="n"))
+    assert done.xpath(".//@status") == ["completed"]
+    [question] = [each for each in juliet.heard if each.tag.endswith("message")]
+    assert fields(question)["pubsub#subscriber_jid"] == [ROMEO]
+
+
+def test_who_waits_learns_that_the_node_is_deleted(juliet: Client, romeo: Client) -> None:
+    create(juliet, access_model="authorize")
+    subscribe(romeo)
+    juliet.ask(
+        order("<delete node='n'><redirect uri='xmpp:elsewhere.lit?;node=n'/></delete>", NEWS, "#owner")
+    )
+    [told] = events(romeo)
+    assert told.xpath(".//@uri") == ["xmpp:elsewhere.lit?;node=n"]
+
+
+def test_owners_learn_who_comes_and_who_leaves_if_they_want(juliet: Client, romeo: Client) -> None:
+    create(juliet, notify_sub="1")
+    subscribe(romeo)
+    romeo.ask(order(f"<unsubscribe node='n' jid='{ROMEO}'/>", NEWS))
+    assert [each.xpath(".//@subscription") for each in events(juliet)] == [["subscribed"], ["none"]]
+
+
+# -- what nodes are ---------------------------------------------------------------------------------
+
+
+def test_a_form_offers_what_the_service_has(juliet: Client) -> None:
+    answer = juliet.ask(ask("<default type='leaf'/>", NEWS, "#owner"))
+    assert answer.xpath("string(.//@type[.='leaf'])") == "leaf"
+    models = answer.xpath(".//*[@var='pubsub#access_model']/*[local-name()='option']/*/text()")
+    assert models == ["open", "authorize", "whitelist"]
+    assert "pubsub#roster_groups_allowed" not in fields(answer)
+    assert refusal(juliet.ask(ask("<default type='collection'/>", NEWS, "#owner"))) == (
+        "feature-not-implemented",
+        "unsupported",
+    )
+    assert refusal(create(juliet, node_type="collection")) == ("feature-not-implemented", "unsupported")
+
+
+def test_a_node_of_a_type_takes_nothing_else(juliet: Client) -> None:
+    create(juliet, type="http://jabber.org/protocol/tune")
+    create(juliet, "feed", type="urn:xmpp:pubsub-social-feed:1")
+    assert publish(juliet, "a tune").get("type") == "result"
+    wrong = f"<publish node='n'><item id='1'>{entry('x')}</item></publish>"
+    assert refusal(juliet.ask(order(wrong, NEWS))) == ("bad-request", "invalid-payload")
+    assert juliet.ask(order(wrong.replace("'n'", "'feed'"), NEWS)).get("type") == "result"
+    assert refusal(publish(juliet, "no entry", node="feed")) == ("bad-request", "invalid-payload")
+
+
+def test_a_node_that_keeps_nothing_has_nothing_to_give_or_to_take_away(juliet: Client) -> None:
+    create(juliet, persist_items="0")
+    publish(juliet, "gone")
+    unsupported = ("feature-not-implemented", "unsupported")
+    assert refusal(juliet.ask(items("n", NEWS))) == unsupported
+    assert refusal(juliet.ask(order("<retract node='n'><item id='1'/></retract>", NEWS))) == unsupported
+
+
+def test_a_node_tells_its_contacts_and_publishers(juliet: Client, romeo: Client) -> None:
+    create(juliet, contact=ROMEO, language="it")
+    affiliate(juliet, "publisher")
+    told = fields(about(romeo, "info", "n"))
+    assert (told["pubsub#contact"], told["pubsub#publisher"]) == ([ROMEO], [ROMEO])
+    assert told["pubsub#language"] == ["it"]
+
+
+def test_two_who_publish_at_once_overwrite_nothing(juliet: Client, romeo: Client) -> None:
+    create(juliet, publish_model="open", max_items="max")
+    item = "<publish node='n'><item id='{}'><x xmlns='urn:x'/></item></publish>"
+    for number in range(5):
+        for client, name in ((juliet, "j"), (romeo, "r")):
+            client.send(order(item.format(f"{name}{number}"), NEWS).replace("<iq", f"<iq id='i{number}'", 1))
+    juliet.flush()
+    romeo.flush()
+    kept = juliet.ask(items("n", NEWS)).xpath(".//*[local-name()='item']/@id")
+    assert sorted(kept) == [f"{name}{number}" for name in "jr" for number in range(5)]
