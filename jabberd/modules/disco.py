@@ -23,6 +23,7 @@ from jabberd.api import (
     StanzaError,
     answers,
 )
+from jabberd.xmpp.forms import NS as DATA
 from jabberd.xmpp.rsm import SET, wanted
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Extends(Protocol):
     """A module that tells more of the domain in a form (XEP-0128)."""
 
     def extensions(self) -> Iterable[Element]:
-        """The forms, each with a FORM_TYPE of its own."""
+        """The forms; what several modules tell under one FORM_TYPE becomes one form (XEP-0128 §2)."""
 
 
 @runtime_checkable
@@ -149,7 +150,7 @@ class Disco(Module, xep=30, version="2.5.0"):
         own = [module for module in self.domain.modules if not _within(module.features, gone)]
         server = [("server", "im")] if self.domain.has_accounts else []
         identities = [*server, *(each for module in own for each in module.identities)]
-        forms = [form for each in own if isinstance(each, Extends) for form in each.extensions()]
+        forms = _merged(form for each in own if isinstance(each, Extends) for form in each.extensions())
         features = (feature for module in self.domain.modules for feature in module.features)
         nested = [each for module in self._delegates() for each in module.nested(account=False)]
         return [
@@ -250,6 +251,21 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     def _account_nodes(self) -> Iterable[AccountNodes]:
         return (module for module in self.domain.modules if isinstance(module, AccountNodes))
+
+
+def _merged(forms: Iterable[Element]) -> list[Element]:
+    """The forms, those of the same FORM_TYPE as one, and of its fields those of the same name as one."""
+    found: dict[str, Element] = {}
+    for form in forms:
+        first, *fields = form
+        kind = first.findtext(f"{{{DATA}}}value") or ""
+        whole = found.setdefault(kind, form)
+        if whole is not form:
+            known = {each.get("var"): each for each in whole}
+            for each in fields:
+                same = known.get(each.get("var"))
+                whole.append(each) if same is None else same.extend(each.findall(f"{{{DATA}}}value"))
+    return [*found.values()]
 
 
 def _node(namespace: str, node: str, found: Iterable[Iterable[Element] | None]) -> Element:

@@ -10,12 +10,16 @@ import jabberd
 from jabberd.api import DomainName, Duration, E, Module, Settings, Stanza, StanzaError
 from jabberd.pubsub.names import NODE_CONFIG, NS
 from jabberd.pubsub.options import submitted
+from jabberd.xmpp.forms import Field, Form
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twisted.internet.interfaces import IDelayedCall
 
     from jabberd.api import JID, Element
 
+SERVER_INFO: Final = "http://jabber.org/network/serverinfo"
 INFO: Final = "urn:xmpp:serverinfo:0"
 _NODE: Final = "serverinfo"
 _VERSION: Final = "jabber:iq:version"
@@ -26,7 +30,7 @@ _OPTIONS: Final = {"access_model": "open", "max_items": "1", "title": "What this
 class ServerInfo(Module, xep=485, version="1.0.0"):
     """Publishes which domain this is and what software serves it; with whom it talks is nobody's business.
 
-    That is found in the node ``serverinfo`` of the service that the domain lists first (§3).
+    Where that is found, a form tells (§3).
     """
 
     requires = ("disco",)
@@ -59,8 +63,18 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
         told = Deferred.fromCoroutine(self._publish())
         told.addErrback(lambda why: self.log.failure("cannot publish what this server is", why))
 
+    def extensions(self) -> Iterable[Element]:
+        """See `jabberd.modules.disco.Extends`."""
+        service = self._service()
+        if service is not None:
+            where = f"xmpp:{service}?;node={_NODE}"
+            yield Form(SERVER_INFO, (Field("serverinfo-pubsub-node", values=(where,)),)).element("result")
+
+    def _service(self) -> JID | None:
+        return self.config.service or next(iter(self.domain.services), None)
+
     async def _publish(self) -> None:
-        service = self.config.service or next(iter(self.domain.services), None)
+        service = self._service()
         if service is None:
             self.log.warn(
                 "{domain} has no publish-subscribe service to tell of itself", domain=self.domain.jid

@@ -357,7 +357,7 @@ def test_an_owner_asks_who_waits(juliet: Client, romeo: Client) -> None:
     [id] = offered.xpath(".//@sessionid")
     done = command(juliet, id, form(node="n"))
     assert done.xpath(".//@status") == ["completed"]
-    [question] = [each for each in juliet.heard if each.tag.endswith("message")]
+    [question] = [each for each in juliet.heard if str(each.tag).endswith("message")]
     assert fields(question)["pubsub#subscriber_jid"] == [ROMEO]
 
 

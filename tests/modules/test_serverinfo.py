@@ -16,7 +16,8 @@ SERVICE: dict[str, dict[str, object]] = {"commands": {}, "disco": {}, "pubsub": 
 
 
 def test_the_domain_tells_what_it_is(network: Network) -> None:
-    network.serve("montague.lit", modules=MODULES, services={NEWS: SERVICE})
+    contact: dict[str, object] = {"abuse": ("mailto:abuse@montague.lit",)}
+    network.serve("montague.lit", modules={**MODULES, "contact": contact}, services={NEWS: SERVICE})
     network.advance(6)
     anybody = network.client("juliet@capulet.lit/balcony")
     answer = anybody.ask(items("serverinfo", NEWS))
@@ -26,6 +27,13 @@ def test_the_domain_tells_what_it_is(network: Network) -> None:
         "<iq type='get' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
     )
     assert INFO in about.xpath(".//@var")
+    [form] = about.iter("{jabber:x:data}x")  # one with the contact addresses (§9.2)
+    values = {each.get("var"): each.findtext("{*}value") for each in form}
+    assert values == {
+        "FORM_TYPE": "http://jabber.org/network/serverinfo",
+        "abuse-addresses": "mailto:abuse@montague.lit",
+        "serverinfo-pubsub-node": f"xmpp:{NEWS}?;node=serverinfo",
+    }
 
 
 def test_it_is_told_again_from_time_to_time(network: Network) -> None:
