@@ -14,6 +14,7 @@ from tests.interop.peers import PROSODY
 from tests.interop.story import subscription
 from tests.interop.test_pep import OMEMO, element, equipped, heard, played, wanting
 from tests.interop.test_prosody import Verona
+from tests.interop.test_pubsub import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,3 +97,11 @@ async def test_people_elsewhere_subscribe_to_a_service_of_ours(verona: Verona) -
         assert error.value.condition == "forbidden"
         answer = await theirs.get_items(service, "verona", max_items=2)
         assert [each["id"] for each in answer["pubsub"]["items"]] == ["3", "4"]
+        options = filled(juliet, "subscribe_options", show_values="dnd")
+        await theirs.subscribe(service, "verona", options=options)
+        await juliet.until("her answer", lambda: juliet.client_roster[service]["from"])
+        for number, show in enumerate((None, "dnd")):
+            juliet.send_presence(pshow=show)
+            await juliet.plugin["xep_0199"].ping(service)  # behind the presence
+            await ours.publish(service, "verona", id=f"show {number}", payload=news(f"{show}"))
+        assert (await heard(juliet))["item"]["id"] == "show 1"

@@ -27,13 +27,18 @@ NEWS = "news.montague.lit"
 register_stanza_plugin(Pubsub, Set)  # what its own iterator over pages forgets
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Running]:
+def written(tmp_path: Path) -> Path:
+    """The configuration of a server with a publish-subscribe service, and with accounts."""
     development_certificates(tmp_path / "certs", ("montague.lit", NEWS))
     config = tmp_path / "montague.toml"
     config.write_text(f'{CONFIG}[domains."{NEWS}"]\nfederation = "off"\nservice = "pubsub"\n')
     accounts(config)
-    with running(config) as server:
+    return config
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    with running(written(tmp_path)) as server:
         yield server
 
 
@@ -80,3 +85,106 @@ async def test_owners_publish_and_subscribers_hear_it(server: Running) -> None:
         assert (await heard(juliet))["purge"]["node"] == "verona"
         await pubsub.delete_node(NEWS, "verona")
         assert (await heard(juliet))["delete"]["node"] == "verona"
+
+
+def filled(actor: Any, kind: str = "", **values: str) -> Any:
+    """A form that is filled in."""
+    form = actor.plugin["xep_0004"].make_form("submit")
+    if kind:
+        form.add_field("FORM_TYPE", "hidden", value=f"http://jabber.org/protocol/pubsub#{kind}")
+    for name, value in values.items():
+        form.add_field(f"pubsub#{name.replace('_values', '-values')}", value=value)
+    return form
+
+
+@played
+async def test_an_owner_learns_who_waits_and_lets_them_in(server: Running) -> None:
+    romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
+    juliet.add_event_handler("pubsub_publish", juliet.heard.put_nowait)
+    juliet.add_event_handler("pubsub_subscription", juliet.heard.put_nowait)
+    romeo.register_plugin("xep_0050")
+    async with entered(romeo, juliet):
+        pubsub, hers = romeo.plugin["xep_0060"], juliet.plugin["xep_0060"]
+        config = filled(romeo, "node_config", access_model="authorize")
+        await pubsub.create_node(NEWS, "verona", config=config)
+        await pubsub.publish(NEWS, "verona", id="n", payload=element("<news xmlns='urn:news'/>"))
+        answer = await hers.subscribe(NEWS, "verona")
+        assert answer["pubsub"]["subscription"]["subscription"] == "pending"
+        question = await romeo.receives("message", from_=NEWS)
+        commands = romeo.plugin["xep_0050"]
+        pending = "http://jabber.org/protocol/pubsub#get-pending"
+        offered = await commands.send_command(NEWS, pending)
+        form = filled(romeo, node="verona")
+        await commands.send_command(
+            NEWS, pending, action="complete", sessionid=offered["command"]["sessionid"], payload=form
+        )
+        again = await romeo.receives("message", from_=NEWS)
+        assert question["form"]["values"] == again["form"]["values"]
+        decision = romeo.make_message(NEWS)
+        decision["id"] = again["id"]
+        values = {**again["form"]["values"], "pubsub#allow": True}
+        decided = romeo.plugin["xep_0004"].make_form("submit")
+        for name, value in values.items():
+            decided.add_field(name, value="1" if value is True else value)
+        decision.append(decided)
+        decision.send()
+        assert (await heard(juliet))["subscription"]["subscription"] == "subscribed"
+        assert (await heard(juliet))["items"]["item"]["id"] == "n"
+
+
+@played
+async def test_a_subscriber_shows_when_it_wants_to_be_notified(server: Running) -> None:
+    romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
+    juliet.add_event_handler("pubsub_publish", juliet.heard.put_nowait)
+    async with entered(romeo, juliet):
+        pubsub, hers = romeo.plugin["xep_0060"], juliet.plugin["xep_0060"]
+        await pubsub.create_node(NEWS, "verona")
+        options = filled(juliet, "subscribe_options", show_values="chat")
+        await hers.subscribe(NEWS, "verona", options=options)
+        await juliet.until("the question", lambda: NEWS in juliet.client_roster)  # it agrees by itself
+        await juliet.until("the answer", lambda: juliet.client_roster[NEWS]["from"])
+        for number, show in enumerate((None, "chat", "away", "chat")):
+            juliet.send_presence(pshow=show)
+            await juliet.plugin["xep_0199"].ping(NEWS)  # behind the presence
+            news = element(f"<news xmlns='urn:news'>{number}</news>")
+            await pubsub.publish(NEWS, "verona", id=f"n{number}", payload=news)
+        assert [(await heard(juliet))["items"]["item"]["id"] for _ in range(2)] == ["n1", "n3"]
+
+
+@played
+async def test_what_was_said_outlives_a_killed_server(tmp_path: Path) -> None:
+    config = written(tmp_path)
+    with running(config) as server:
+        romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
+        async with entered(romeo, juliet):
+            pubsub = romeo.plugin["xep_0060"]
+            options = filled(romeo, "node_config", max_items="max", publish_model="open", title="News")
+            await pubsub.create_node(NEWS, "verona", config=options)
+            lease = filled(juliet, "subscribe_options", expire="2999-12-31T00:00:00Z")
+            await juliet.plugin["xep_0060"].subscribe(NEWS, "verona", options=lease)
+            await pubsub.modify_affiliations(NEWS, "verona", affiliations=[("x@capulet.lit", "outcast")])
+
+            async def publish(actor: Any) -> None:
+                name = actor.boundjid.local
+                for number in range(20):
+                    news = element(f"<news xmlns='urn:news'>{number}</news>")
+                    await actor.plugin["xep_0060"].publish(NEWS, "verona", id=f"{name}{number}", payload=news)
+
+            await asyncio.gather(publish(romeo), publish(juliet))
+            server.process.kill()
+            server.process.wait()
+    with running(config) as server:
+        romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
+        async with entered(romeo, juliet):
+            pubsub, hers = romeo.plugin["xep_0060"], juliet.plugin["xep_0060"]
+            answer = await hers.get_items(NEWS, "verona")
+            kept = sorted(each["id"] for each in answer["pubsub"]["items"])
+            assert kept == sorted(f"{name}{number}" for name in ("romeo", "juliet") for number in range(20))
+            options = await hers.get_subscription_options(NEWS, "verona", user_jid=JULIET)
+            values = options["pubsub"]["options"]["options"]["values"]
+            assert values["pubsub#expire"] == "2999-12-31T00:00:00Z"
+            answer = await pubsub.get_node_config(NEWS, "verona")
+            assert answer["pubsub_owner"]["configure"]["form"]["values"]["pubsub#title"] == "News"
+            affiliations = await pubsub.get_node_affiliations(NEWS, "verona")
+            known = {str(e["jid"]): e["affiliation"] for e in affiliations["pubsub_owner"]["affiliations"]}
+            assert known == {ROMEO: "owner", "x@capulet.lit": "outcast"}
