@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 import jabberd
-from jabberd.api import DomainName, Duration, E, Module, Settings, Stanza, StanzaError
+from jabberd.api import JID, DomainName, Duration, E, Module, Settings, Stanza, StanzaError
 from jabberd.pubsub.names import NODE_CONFIG, NS
 from jabberd.pubsub.options import submitted
 from jabberd.xmpp.forms import Field, Form
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall
 
-    from jabberd.api import JID, Element
+    from jabberd.api import Element
 
 SERVER_INFO: Final = "http://jabber.org/network/serverinfo"
 INFO: Final = "urn:xmpp:serverinfo:0"
 _NODE: Final = "serverinfo"
+_DISCO: Final = "http://jabber.org/protocol/disco#info"
+_MOST: Final = 300  #: domains of which is told: an item has so much room
+_WAYS: Final = {"in": "incoming", "out": "outgoing"}
 _VERSION: Final = "jabber:iq:version"
 _BEGIN: Final = 5.0  #: seconds after the start, when all domains are there
 _OPTIONS: Final = {"access_model": "open", "max_items": "1", "title": "What this server is"}
 
 
 class ServerInfo(Module, xep=485, version="1.0.0"):
-    """Publishes which domain this is and what software serves it; with whom it talks is nobody's business.
+    """Publishes which domain this is and what software serves it, and with whom it talks if that is wished.
 
     Where that is found, a form tells (§3).
     """
@@ -41,10 +44,13 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
 
         :ivar service: the publish-subscribe service; None: the first of those below this domain.
         :ivar interval: between two publications.
+        :ivar federation: whether it is told with how many domains this one is connected, and how; the names
+            of those that publish likewise are told, too (§7).
         """
 
         service: DomainName | None = None
         interval: Duration = 3600.0
+        federation: bool = False
 
     config: Config
     _timer: IDelayedCall | None = None
@@ -87,16 +93,48 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
             if why.condition != "conflict":  # it is there already
                 self._refused(service, why)
                 return
-        item = E(NS, "item", {"id": "current"}, self._about())
+        item = E(NS, "item", {"id": "current"}, self._about(await self._federation()))
         try:
             await self._ask(service, E(NS, "publish", {"node": _NODE}, item))
         except StanzaError as why:
             self._refused(service, why)
 
-    def _about(self) -> Element:
+    def _about(self, federation: Iterable[Element]) -> Element:
         name, version = (E(_VERSION, tag, None, text) for tag, text in _software())
         software = E(_VERSION, "query", None, name, version)
-        return E(INFO, "serverinfo", None, E(INFO, "domain", {"name": self.domain.jid}), software)
+        domain = E(INFO, "domain", {"name": self.domain.jid}, *federation)
+        return E(INFO, "serverinfo", None, domain, software)
+
+    async def _federation(self) -> list[Element]:
+        """With whom this domain is connected (§4); nothing if that is not to be told."""
+        if not self.config.federation:
+            return []
+        ways: dict[JID, set[str]] = {}
+        for row in await self.domain.operators.call("links", "list", {"domain": None}):
+            if row["ours"] == self.domain.jid and row["state"] == "up" and len(ways) < _MOST:
+                way = "bidi" if row["bidi"] else _WAYS[row["way"]]
+                ways.setdefault(JID.parse(row["theirs"]), set()).add(way)
+        named = await gatherResults([Deferred.fromCoroutine(self._agrees(each)) for each in ways])
+        remote = (
+            E(
+                INFO,
+                "remote-domain",
+                {"name": domain if agrees else None},
+                *(E(INFO, "connection", {"type": type}) for type in sorted(types)),
+            )
+            for (domain, types), agrees in zip(ways.items(), named, strict=True)
+        )
+        return [E(INFO, "federation", None, *remote)]
+
+    async def _agrees(self, domain: JID) -> bool:
+        """Whether a domain publishes likewise, and so may be named (§7)."""
+        question = Stanza.of("iq", E(_DISCO, "query"), sender=self.domain.jid, to=domain, type="get")
+        try:
+            answer = await self.domain.ask(question)
+        except StanzaError:
+            return False
+        found = answer.child(f"{{{_DISCO}}}query")
+        return found is not None and any(each.get("var") == INFO for each in found)
 
     async def _ask(self, service: JID, *inside: Element) -> None:
         pubsub = E(NS, "pubsub", None, *inside)

@@ -21,6 +21,7 @@ from jabberd.pubsub.node import Item
 from jabberd.pubsub.venue import Published, Removed
 from jabberd.xmpp.element import E, serialize, split
 from jabberd.xmpp.errors import StanzaError
+from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.jid import JID
-    from jabberd.xmpp.rsm import PageWanted
 
 _PAGE: Final = 1_000  #: items in one answer
 _PAGE_BYTES: Final = 512 << 10  #: of payloads in one answer
@@ -181,6 +181,14 @@ class Items:
         shown = [item_element(NS, each.key, each.value, options) for each in some]
         below = found.below + (len(fresh) - len(some) if page.last else 0)
         return shown, Page(tuple(some), below, found.count)
+
+    async def ids(self, venue: Venue, name: str, who: JID) -> list[str]:
+        """Those of a node's newest items, for whoever may have them (§5.5)."""
+        node = await self._store.node(venue, name)
+        options = self._store.options(node)
+        check_reader(venue, node, options, who)
+        found = await self._page(venue, name, (), PageWanted(last=True))
+        return [e.key for e in found.entries if not options.expired(e.value.stamp, self._store.now())]
 
     async def _page(self, venue: Venue, name: str, ids: Sequence[str], page: PageWanted) -> Page[Item]:
         items = self._store.items

@@ -32,6 +32,7 @@ FEATURES: Final = (
             "delete-nodes",
             "instant-nodes",
             "item-ids",
+            "leased-subscription",
             "manage-subscriptions",
             "member-affiliation",
             "meta-data",

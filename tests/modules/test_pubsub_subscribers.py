@@ -409,6 +409,7 @@ def test_a_node_that_keeps_nothing_has_nothing_to_give_or_to_take_away(juliet: C
     publish(juliet, "gone")
     unsupported = ("feature-not-implemented", "unsupported")
     assert refusal(juliet.ask(items("n", NEWS))) == unsupported
+    assert about(juliet, "items", "n").xpath(".//@name") == []
     assert refusal(juliet.ask(order("<retract node='n'><item id='1'/></retract>", NEWS))) == unsupported
 
 

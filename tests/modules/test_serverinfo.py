@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jabberd.admin import Admin
+from jabberd.api.domain import Operators
+from jabberd.streams.link_verbs import LinkVerbs
 from tests.pubsub.play import items, order
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def test_the_domain_tells_what_it_is(network: Network) -> None:
         "<iq type='get' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
     )
     assert INFO in about.xpath(".//@var")
-    [form] = about.iter("{jabber:x:data}x")  # one with the contact addresses (§9.2)
+    [form] = about.iter("{jabber:x:data}x")  # one with the contact addresses (§8.2)
     values = {each.get("var"): each.findtext("{*}value") for each in form}
     assert values == {
         "FORM_TYPE": "http://jabber.org/network/serverinfo",
@@ -57,3 +60,46 @@ def test_an_operator_reads_why_it_cannot_be_told(network: Network, log_lines: li
     assert log_lines[-1].endswith(
         "capulet.lit does not take what verona.lit tells of itself: service-unavailable"
     )
+
+
+def federated(network: Network, **settings: object) -> None:
+    """Montague, which tells of itself, is connected with Capulet, which does so too, and with Verona."""
+    serverinfo: dict[str, object] = {"interval": 60.0, **settings}
+    network.serve(
+        "montague.lit",
+        modules={"disco": {}, "serverinfo": serverinfo},
+        services={NEWS: SERVICE},
+        federate=True,
+    )
+    [way] = network.federated
+    verbs = [("links", "", LinkVerbs(way.route, way.door))]
+    manager = network.server("montague.lit").hosts["montague.lit"].manager
+    manager.operators = Operators(Admin(lambda: verbs).call)
+    network.serve("capulet.lit", modules=MODULES, federate=True)
+    network.serve("verona.lit", modules={"disco": {}}, federate=True)
+    romeo = network.client("romeo@montague.lit/orchard")
+    for domain in ("capulet.lit", "verona.lit"):
+        romeo.ask(f"<iq type='get' to='{domain}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
+    network.advance(60)
+    network.flush()
+
+
+def test_with_whom_a_domain_is_connected_is_told_where_both_wish_it(
+    network: Network, log_lines: list[str]
+) -> None:
+    federated(network, federation=True)
+    answer = network.client("romeo@montague.lit/garden").ask(items("serverinfo", NEWS))
+    remote = answer.findall(f".//{{{INFO}}}remote-domain")
+    assert sorted(str(each.get("name")) for each in remote) == ["None", "capulet.lit"]
+    for each in remote:
+        assert {way.get("type") for way in each} <= {"bidi", "incoming", "outgoing"}
+        assert len(each) > 0
+
+
+def test_with_whom_a_domain_is_connected_is_not_told_otherwise(
+    network: Network, log_lines: list[str]
+) -> None:
+    federated(network)
+    answer = network.client("romeo@montague.lit/garden").ask(items("serverinfo", NEWS))
+    assert answer.xpath(".//@name") == ["montague.lit"]
+    assert answer.find(f".//{{{INFO}}}federation") is None

@@ -67,6 +67,7 @@ strangers = true
 archive = true
 groups = true
 invitations = true
+outages = true
 
 [domains."example.org".modules.upload]
 folder = "upload"

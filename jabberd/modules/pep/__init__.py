@@ -43,7 +43,6 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import E
 from jabberd.xmpp.forms import NS as DATA
 from jabberd.xmpp.forms import X
-from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -319,8 +318,8 @@ class Pep(Module, xep=163, version="1.2.2"):
             ]
         if not await self.pubsub.nodes.is_visible(venue, node, asker):
             return None
-        items, _ = await self.pubsub.items.retrieve(venue, node, asker, page=PageWanted(last=True))
-        return [E(ITEMS, "item", {"jid": account.jid, "name": each.get("id")}) for each in items]
+        ids = await self.pubsub.items.ids(venue, node, asker)
+        return [E(ITEMS, "item", {"jid": account.jid, "name": each}) for each in ids]
 
 
 def _decides(form: Element) -> bool:

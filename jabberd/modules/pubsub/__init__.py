@@ -31,7 +31,7 @@ from jabberd.modules.disco import ITEMS
 from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
 from jabberd.modules.pubsub.presences import Presences
 from jabberd.pubsub.access import PUBLISHERS
-from jabberd.pubsub.events import needs_presence
+from jabberd.pubsub.events import SHIM, needs_presence
 from jabberd.pubsub.names import FEATURES, NS, OWNER
 from jabberd.pubsub.node import Item, Node
 from jabberd.pubsub.options import Options
@@ -40,7 +40,6 @@ from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
 from jabberd.xmpp import ns
 from jabberd.xmpp.forms import X
-from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -125,7 +124,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     def reconfigured(self, before: Any) -> None:
         """Advertise what the settings allow."""
-        several = (_SEVERAL,) if self.config.subscriptions > 1 else ()
+        several = (_SEVERAL, SHIM) if self.config.subscriptions > 1 else ()
         self.features = (*type(self).features, *several)
 
     async def ready(self) -> None:
@@ -319,5 +318,5 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             ]
         if not await self.pubsub.nodes.is_visible(self, node, asker):
             return None
-        items, _ = await self.pubsub.items.retrieve(self, node, asker, page=PageWanted(last=True))
-        return [E(ITEMS, "item", {"jid": self.jid, "name": each.get("id")}) for each in items]
+        ids = await self.pubsub.items.ids(self, node, asker)
+        return [E(ITEMS, "item", {"jid": self.jid, "name": each}) for each in ids]
