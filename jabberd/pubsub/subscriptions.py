@@ -106,18 +106,18 @@ class Subscriptions:
             await store.nodes.put(venue.jid, name, node)
         gone = replace(old, state="none")
         self._tell_owners(venue, name, node, gone)
-        if store.presence and needs_presence(store.options(node), old):
-            await self._unwatch(venue, who)
+        if store.presence and needs_presence(store.options(node), old) and not await self.needs(venue, who):
+            venue.unwatch(who)
         return gone
 
-    async def _unwatch(self, venue: Venue, who: JID) -> None:
-        """See no more whether somebody is there, unless that matters elsewhere."""
+    async def needs(self, venue: Venue, who: JID) -> bool:
+        """Whether it matters at any node if somebody is there."""
         for node in (await self._store.every(venue)).values():
             options = self._store.options(node)
             publishes = options.purge_offline and affiliation(venue, node, who) in PUBLISHERS
             if publishes or any(needs_presence(options, each) for each in node.subscriptions_of(who)):
-                return
-        venue.unwatch(who)
+                return True
+        return False
 
     async def forget(self, venue: Venue, who: JID, *, temporary: bool = False) -> None:
         """End all subscriptions of an address: nobody is there any more.

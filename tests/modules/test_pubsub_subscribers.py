@@ -8,6 +8,7 @@ import pytest
 
 from jabberd.testing import Network
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.modules.test_pubsub import JULIET, NEWS, ROMEO, about, create, publish, subscribe
 from tests.pubsub.play import EVENT, PUBSUB, ask, events, form, items, order, refusal, titles
 
@@ -189,6 +190,41 @@ def test_a_node_may_notify_those_alone_who_are_there(juliet: Client, romeo: Clie
     publish(juliet, "unheard")
     appear(romeo)
     assert events(romeo) == []
+
+
+def test_who_agrees_late_is_notified_from_then_on(juliet: Client, romeo: Client) -> None:
+    create(juliet, presence_based_delivery="1")
+    subscribe(romeo)
+    romeo.send(f"<presence to='{NEWS}' type='unsubscribed'/>")
+    appear(romeo)
+    publish(juliet, "unheard")
+    assert events(romeo) == []
+    subscribe(romeo)  # asks again
+    agree(romeo)
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+
+
+def test_who_agrees_after_a_restart_is_notified(network: Network, juliet: Client, romeo: Client) -> None:
+    create(juliet, presence_based_delivery="1")
+    subscribe(romeo)
+    [service] = [each for each in network.server(NEWS).hosts[NEWS].manager.modules if each.name == "pubsub"]
+    done(service.start())  # it knows nobody
+    agree(romeo)
+    publish(juliet, "heard")
+    assert titles(romeo) == ["heard"]
+
+
+def test_who_is_gone_without_a_word_loses_a_temporary_subscription(
+    network: Network, juliet: Client, romeo: Client
+) -> None:
+    create(juliet)
+    for client in (juliet, romeo):
+        subscribe(client)
+        wish(client, expire="presence")
+    agree(juliet)
+    network.advance(65)  # as after a start
+    assert juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner")).xpath(".//@jid") == [JULIET]
 
 
 def test_who_comes_gets_the_last_item_where_the_node_says_so(juliet: Client, romeo: Client) -> None:

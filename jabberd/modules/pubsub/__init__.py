@@ -191,10 +191,14 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             first = not self._presences.shows(JID.parse(who.bare))
             if self._presences.came(who, stanza):
                 await self._welcome([who, JID.parse(who.bare)] if first else [who])
-        elif stanza.type in ("unavailable", "unsubscribed", "error"):
+        elif stanza.type in ("unavailable", "error"):
             await self._left(who)
-            if stanza.type == "unsubscribed":
-                self._presences.forget(who)
+        elif stanza.type == "unsubscribed":
+            await self._left(who)
+            await self.pubsub.subscriptions.forget(self, JID.parse(who.bare), temporary=True)
+            self._presences.forget(who)
+        elif stanza.type == "subscribed" and await self.pubsub.subscriptions.needs(self, who):
+            self._presences.look(who)  # unless we wait for it anyway
 
     async def _welcome(self, here: list[JID]) -> None:
         """Send the last items of the nodes that say so to subscribers who have come."""
