@@ -409,5 +409,7 @@ def test_an_owner_is_asked_and_decides_who_may_subscribe(
     decision = f"<x xmlns='jabber:x:data' type='submit'>{fields}</x>"
     romeo.send(f"<message to='{JULIET}'>{decision}</message>")
     assert events(romeo) == []
+    juliet.flush()
+    assert juliet.heard[-1].get("from") == str(romeo.jid)  # a message like any other
     juliet.send(f"<message to='{JULIET}' id='{question.get('id')}'>{decision}</message>")
     assert titles(romeo)[-1:] == heard

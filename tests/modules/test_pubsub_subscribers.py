@@ -258,6 +258,7 @@ def test_a_node_may_make_all_subscriptions_temporary(juliet: Client, romeo: Clie
     subscribe(romeo)
     answer = romeo.ask(ask(f"<options node='n' jid='{ROMEO}'/>", NEWS))
     assert fields(answer)["pubsub#expire"] == ["presence"]
+    wish(romeo, expire="")
     agree(romeo)
     appear(romeo, type="unavailable")
     assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
@@ -360,6 +361,15 @@ def test_an_affiliation_decides_about_who_waits(
     affiliate(juliet, affiliation)
     [told] = [each for each in events(romeo) if each.xpath(".//@subscription")]
     assert told.xpath(".//@subscription") == [state]
+
+
+def test_an_outcast_learns_that_its_subscription_is_over(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    affiliate(juliet, "outcast")
+    [told] = [each for each in events(romeo) if each.xpath(".//@subscription")]
+    assert told.xpath(".//@subscription") == ["none"]
+    assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
 
 
 def test_a_node_that_opens_lets_in_who_waits(juliet: Client, romeo: Client) -> None:
