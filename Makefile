@@ -10,7 +10,7 @@ $(shell rm -f .venv/.has-*)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test unit faults interop guard bench bench-peers crowd fuzz lint types docs clean
+.PHONY: help demo run test unit faults interop guard bench bench-peers crowd rooms fuzz lint types docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -41,6 +41,10 @@ bench: .venv/.has-bench ## measure what the server costs: two minutes, a table a
 crowd: .venv/.has-bench ## 5000 idle and 500 chatting sessions for ten minutes (FOR=600 IDLE=5000 CHATTING=500)
 	@$(BIN)/python benchmarks/crowd.py --for $(or $(FOR),600) --idle $(or $(IDLE),5000) \
 	--chatting $(or $(CHATTING),500) --output var/bench
+
+rooms: .venv/.has-bench ## rooms under churn for FOR=300 seconds, ROOMS=50 OCCUPANTS=100; nothing is lost or reordered
+	@$(BIN)/python benchmarks/rooms.py --for $(or $(FOR),300) --rooms $(or $(ROOMS),50) \
+	--occupants $(or $(OCCUPANTS),100) --output var/bench
 
 bench-peers: .venv/.has-bench ## the same beside Prosody, ejabberd and jabberd2, where they are installed
 	@$(BIN)/python benchmarks/bench.py --peers --idle 1000 5000 --output var/bench $(ARGS)
