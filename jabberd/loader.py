@@ -85,7 +85,19 @@ DEFAULT: Final = (
 SERVICE_DEFAULT: Final = ("commands", "disco", "ping", "version", "time")
 
 #: What belongs to such a service beside the module that serves it.
-BESIDE: Final = {"muc": ("muc_retraction", "muc_moderation", "muc_avatars", "muc_search", "muc_hats")}
+BESIDE: Final = {
+    "muc": (
+        "muc_retraction",
+        "muc_moderation",
+        "muc_avatars",
+        "muc_search",
+        "muc_hats",
+        "muc_slow",
+        "muc_activity",
+        "muc_versions",
+        "muc_tokens",
+    )
+}
 
 
 def chosen(switches: Mapping[str, bool], service: str = "") -> list[str]:

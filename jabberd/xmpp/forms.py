@@ -23,6 +23,7 @@ __all__ = ["NS", "Field", "FieldType", "Form", "Submission", "X"]
 
 NS: Final = "jabber:x:data"
 X: Final = f"{{{NS}}}x"  #: the Clark name of a form
+_VALIDATE: Final = "http://jabber.org/protocol/xdata-validate"
 _FORM_TYPE: Final = "FORM_TYPE"  # XEP-0068 §3
 _MULTI: Final = frozenset({"jid-multi", "list-multi", "text-multi", "hidden"})  # §3.2
 _TRUE: Final = frozenset({"1", "true"})
@@ -48,6 +49,7 @@ class Field:
 
     :ivar values: what holds when nothing is filled in; in a result, the data.
     :ivar options: of a list: by value, what it is called.
+    :ivar within: of a number: the least and the most that it may be (XEP-0122 §3).
     """
 
     var: str
@@ -56,6 +58,7 @@ class Field:
     values: tuple[str, ...] = ()
     required: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    within: tuple[int, int] | None = None
 
     def element(self) -> Element:
         """As it stands in a form or a result."""
@@ -65,6 +68,7 @@ class Field:
             "field",
             attrs,
             *([E(NS, "required")] if self.required else []),
+            *([] if self.within is None else [_range(*self.within)]),
             *_values(self.values),
             *(E(NS, "option", {"label": name}, *_values([value])) for value, name in self.options.items()),
         )
@@ -81,6 +85,10 @@ class Field:
             raise StanzaError("not-acceptable", f"{self.var} is missing")
         if self.type.startswith("jid-"):
             return tuple(dict.fromkeys(self._jid(value) for value in values if value))
+        if self.within is not None and not all(_is_within(value, *self.within) for value in values):
+            raise StanzaError(
+                "not-acceptable", f"{self.var} is a number from {self.within[0]} to {self.within[1]}"
+            )
         if self.type.startswith("list-"):
             values = tuple(value for value in values if value)
         known = _BOOLEANS if self.type == "boolean" else self.options.keys()
@@ -166,6 +174,17 @@ def _given(submitted: Element) -> dict[str, tuple[str, ...]]:
             raise StanzaError("bad-request", f"{var} is there twice")
         given[var] = tuple(value.text or "" for value in each.iterfind(f"{{{NS}}}value"))
     return given
+
+
+def _range(least: int, most: int) -> Element:
+    """XEP-0122 §3.2.4."""
+    bounds = E(_VALIDATE, "range", {"min": str(least), "max": str(most)})
+    return E(_VALIDATE, "validate", {"datatype": "xs:integer"}, bounds)
+
+
+def _is_within(value: str, least: int, most: int) -> bool:
+    digits = value.removeprefix("-")
+    return digits.isascii() and digits.isdecimal() and len(digits) < 20 and least <= int(value) <= most
 
 
 def _values(values: Iterable[str]) -> Iterable[Element]:

@@ -16,7 +16,8 @@ started or stopped:
 - `seam.RoomFields`: fields of the configuration form, kept in `options.Options.extra`;
 - `seam.MarksOccupants`: children of an occupant's presence, and what nobody else may send;
 - `seam.Hears`: a filter on what is said to all; it may refuse;
-- `seam.Admits`: another way in, for those who are no members.
+- `seam.Admits`: another way in, for those who are no members or do not know the password;
+- `seam.FollowsAffiliations`: what newcomers and occupants are told of who belongs to a room.
 
 It listens to the events of `events` with ``@on``.  To act it has ``self.domain.module("muc")`` with
 `Rooms.service`, `Rooms.room` (bring a room into memory) and what the parts above offer:

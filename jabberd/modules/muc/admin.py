@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jabberd.modules.muc.room import Room
     from jabberd.modules.muc.seam import RoomRequest
 
-__all__ = ["change", "lists", "set_role"]
+__all__ = ["change", "lists", "may_list", "set_role"]
 
 _ITEM = f"{{{ADMIN}}}item"
 _REASON = f"{{{ADMIN}}}reason"
@@ -84,16 +84,18 @@ def _with_affiliation(request: RoomRequest, affiliation: Affiliation) -> Iterabl
     room = request.room
     if affiliation is Affiliation.none:
         raise StanzaError("bad-request", "nobody keeps a list of those")
-    if not _may_list(request, affiliation):
+    if not may_list(room, request.sender, affiliation):
         raise StanzaError("forbidden")
     for jid, each in room.affiliated(affiliation):
         attrs = {"affiliation": each.affiliation, "jid": jid, "nick": each.nick or None}
         yield E(ADMIN, "item", attrs, *([E(ADMIN, "reason", None, each.reason)] if each.reason else []))
 
 
-def _may_list(request: RoomRequest, affiliation: Affiliation) -> bool:
-    """§9.5, §10.5: others than admins and owners, where addresses are no secret and the room lets them."""
-    room, sender = request.room, request.sender
+def may_list(room: Room, sender: JID, affiliation: Affiliation) -> bool:
+    """Whether somebody may know who has an affiliation (§9.5, §10.5).
+
+    Others than admins and owners may where addresses are no secret and the room lets them.
+    """
     asks = room.affiliation(sender.bare)
     least = Affiliation.owner if affiliation >= Affiliation.admin else Affiliation.admin
     if asks >= least:

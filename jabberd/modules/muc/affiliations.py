@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jabberd.api import JID, E, Stanza, StanzaError
+from jabberd.api import JID, E, Sealed, Stanza, StanzaError
 from jabberd.modules.muc.events import AffiliationChanged
 from jabberd.modules.muc.messages import announce, invitation
-from jabberd.modules.muc.names import USER
+from jabberd.modules.muc.names import USER, X_USER
 from jabberd.modules.muc.occupant import Occupant, fold
-from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, remove
+from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, item, remove
 from jabberd.modules.muc.privileges import Affiliation, Role, check_affiliation, role_after
 from jabberd.modules.muc.room import Belonging
+from jabberd.modules.muc.seam import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,12 +28,14 @@ class Order:
     """An account, or everybody at a domain, is to belong to a room in that way.
 
     :ivar nick: to be reserved; empty: none any more; None: as it was.
+    :ivar invited: that one is invited otherwise.
     """
 
     jid: JID
     affiliation: Affiliation
     reason: str = ""
     nick: str | None = None
+    invited: bool = False
 
 
 async def affiliate(
@@ -57,20 +60,39 @@ async def affiliate(
     _check(room, changes)
     await room.store_belongings(changes)
     standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
-    room.belong(changes)
+    inside = _followed(room, changes)
     reasons = {each.jid: each.reason for each in orders}
-    told = settle(room, standing, reasons, nick)
+    told = settle(room, standing, reasons, nick, inside=inside)
     changed = [each.jid for each in orders if room.affiliation(each.jid) is not before[each.jid]]
     for jid in changed:
         room.service.fire(AffiliationChanged(room, jid, before[jid], room.affiliation(jid)))
     absent = [jid for jid in changed if not room.is_in(jid) and not any(o.account == jid for o in standing)]
+    invited = {each.jid for each in orders if each.invited}
 
     def tell() -> None:
         told()
         for jid in absent:
-            _tell_absent(room, jid, before[jid], by)
+            _tell_others(room, jid, inside.get(jid))
+            if jid not in invited:
+                _tell_absent(room, jid, before[jid], by)
 
     return tell
+
+
+def _followed(
+    room: Room, changes: Mapping[str, Belonging | None]
+) -> Mapping[JID, Callable[[Occupant], bytes]]:
+    """Make changes that are stored, and ask what is told with the news of each."""
+    before = {jid: room.belongings.get(jid) for jid in changes}
+    room.belong(changes)
+    if not room.service.seam.following:
+        return {}
+    steps = [Change(JID.parse(jid), _listed(before[jid]), _listed(each)) for jid, each in changes.items()]
+    return room.service.seam.changed(room, [each for each in steps if each.before is not each.after])
+
+
+def _listed(belonging: Belonging | None) -> Affiliation:
+    return Affiliation.none if belonging is None else Affiliation[belonging.affiliation]
 
 
 def _belonging(room: Room, order: Order) -> Belonging | None:
@@ -105,12 +127,14 @@ def settle(
     reasons: Mapping[JID, str],
     actor: str,
     leaving: int = 321,
+    inside: Mapping[JID, Callable[[Occupant], bytes]] | None = None,
 ) -> Callable[[], None]:
     """Bring roles in line with affiliations; who may not be in the room any more is out at once.
 
     :param standing: what the affiliations were.
     :param reasons: by bare JID or domain, what was said of the change.
     :param leaving: the status code of those who have to leave, and are not banned.
+    :param inside: by bare JID or domain, see `News.inside_of`.
     :returns: what tells the others.
     """
     told: list[Callable[[], None]] = []
@@ -120,12 +144,14 @@ def settle(
         if (after is before and default is not Role.none) or not occupant.visits:
             continue
         reason = reasons.get(occupant.account) or reasons.get(occupant.account.domain, "")
+        more = inside and (inside.get(occupant.account) or inside.get(occupant.account.domain))
+        news = News(actor=actor, reason=reason, changed=True, inside_of=more or None)
         if default is Role.none:
             code = 301 if after is Affiliation.outcast else leaving
-            told.append(remove(room, occupant, News(UNAVAILABLE, codes=(code,), actor=actor, reason=reason)))
+            told.append(remove(room, occupant, replace(news, type=UNAVAILABLE, codes=(code,))))
             continue
         occupant.role = role_after(before, occupant.role, default)
-        told.append(_telling(room, occupant, News(actor=actor, reason=reason, changed=True)))
+        told.append(_telling(room, occupant, news))
     return together(told)
 
 
@@ -147,11 +173,21 @@ def _telling(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
     return tell
 
 
-def _tell_absent(room: Room, jid: JID, before: Affiliation, by: JID) -> None:
+def _tell_others(room: Room, jid: JID, inside_of: Callable[[Occupant], bytes] | None) -> None:
     """Somebody who is not in the room belongs to it in another way (§9.5, §10.3)."""
+    where = item(room.affiliation(jid), Role.none, jid).encode()
+    told: dict[bytes, list[Occupant]] = {}
+    for each in room.occupants.values():
+        if room.sees_addresses(each):
+            told.setdefault(b"" if inside_of is None else inside_of(each), []).append(each)
+    for more, occupants in told.items():
+        x = Sealed(X_USER, f"<x xmlns='{USER}'>".encode() + where + more + b"</x>")
+        announce(room, x, to=occupants)
+
+
+def _tell_absent(room: Room, jid: JID, before: Affiliation, by: JID) -> None:
+    """Tell that one itself."""
     after = room.affiliation(jid)
-    changed = E(USER, "x", None, E(USER, "item", {"affiliation": after.name, "jid": jid, "role": "none"}))
-    announce(room, changed, to=[each for each in room.occupants.values() if room.sees_addresses(each)])
     invited = room.options.members_only and before is Affiliation.none and after is Affiliation.member
     if not jid.localpart or Affiliation.outcast in (before, after):
         return

@@ -15,12 +15,13 @@ from jabberd.modules.muc.occupant import Occupant, Visit, fold
 from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, depart, introduce, item
 from jabberd.modules.muc.privileges import Affiliation, Role
 from jabberd.modules.muc.room import Belonging, Record, Room
+from jabberd.modules.muc.seam import Admission
 from jabberd.xmpp.stanza import LANG
 
 if TYPE_CHECKING:
     from jabberd.modules.muc.service import Service
 
-__all__ = ["enter", "made", "not_in_room", "present"]
+__all__ = ["enter", "made", "not_in_room", "password_of", "present"]
 
 _FORGED: Final = frozenset({JOIN, X_USER, OCCUPANT_ID, STANZA_ID})
 _LARGEST: Final = 16 << 10  # bytes of a presence: it goes to everybody who ever enters
@@ -48,25 +49,40 @@ async def enter(room: Room, stanza: Stanza, to: JID) -> None:
     sender = stanza.sender
     assert sender is not None  # the router's business
     check_nick(to)
-    affiliation = room.affiliation(sender.bare)
-    if affiliation < Affiliation.member:
-        for each in room.service.seam.admitting:
-            affiliation = await each.admits(room, stanza, affiliation)
-    _check(room, stanza, affiliation)
+    admission = await _admission(room, stanza, sender.bare)
+    _check(room, stanza, admission)
     _check_nick_free(room, to, sender.bare)
     if sender not in room.visits:  # it may have come in meanwhile
-        _let_in(room, stanza, to, affiliation)
+        _let_in(room, stanza, to, admission.affiliation)
 
 
-def _check(room: Room, stanza: Stanza, affiliation: Affiliation) -> None:
+async def _admission(room: Room, stanza: Stanza, account: JID) -> Admission:
+    """How somebody is looked at; other modules may know another way in."""
+    found = Admission(room.affiliation(account), password=_knows_password(room, stanza))
+    for each in room.service.seam.admitting:
+        if found.affiliation is Affiliation.outcast:
+            break
+        if found.affiliation < Affiliation.member or not found.password:
+            admitted = await each.admits(room, stanza, found.affiliation)
+            if admitted is not None:
+                found = replace(admitted, password=found.password or admitted.password)
+    return found
+
+
+def _knows_password(room: Room, stanza: Stanza) -> bool:
+    password = room.options.password
+    return not password or hmac.compare_digest(password_of(stanza).encode(), password.encode())
+
+
+def _check(room: Room, stanza: Stanza, admission: Admission) -> None:
+    affiliation = admission.affiliation
     if room.gone or (room.locked and affiliation is not Affiliation.owner):
         raise StanzaError("item-not-found")
     if affiliation is Affiliation.outcast:
         raise StanzaError("forbidden")
     if room.default_role(affiliation) is Role.none:
         raise StanzaError("registration-required")
-    password = room.options.password
-    if password and not hmac.compare_digest(_password(stanza).encode(), password.encode()):
+    if not admission.password:
         raise StanzaError("not-authorized")
     if _is_full(room, stanza, _RESERVE if affiliation >= Affiliation.admin else 0):
         raise StanzaError("service-unavailable", type="wait")
@@ -80,7 +96,8 @@ def _is_full(room: Room, stanza: Stanza, reserve: int) -> bool:
     return crowded or len(room.visits) >= room.service.limits.occupants + reserve
 
 
-def _password(stanza: Stanza) -> str:
+def password_of(stanza: Stanza) -> str:
+    """The password that somebody enters with; empty: none."""
     join = stanza.child(JOIN)
     return "" if join is None else join.findtext(f"{{{MUC}}}password") or ""
 
@@ -120,6 +137,8 @@ def _welcome(room: Room, occupant: Occupant, stanza: Stanza) -> None:
     """Tell a newcomer everything in the order of §7.1, and the others of it."""
     sender = stanza.sender
     assert sender is not None
+    for each in room.service.seam.following:
+        each.greet(room, occupant, stanza)
     introduce(room, occupant, sender)
     broadcast(room, occupant, occupant.visits[sender], News(own=_first_codes(room)), stanza.id)
     join = stanza.child(JOIN)

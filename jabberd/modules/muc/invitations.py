@@ -40,9 +40,10 @@ async def invite(room: Room, stanza: Stanza) -> None:
     if room.options.members_only:
         async with room.changing():
             new = [to.bare for to, _ in wanted if room.affiliation(to.bare) is Affiliation.none]
-            orders = [Order(jid, Affiliation.member) for jid in dict.fromkeys(new)]
+            orders = [Order(jid, Affiliation.member, invited=True) for jid in dict.fromkeys(new)]
             # the room does it, for somebody who may
-            await affiliate(room, orders, Affiliation.owner, by, occupant.nick)
+            told = await affiliate(room, orders, Affiliation.owner, by, occupant.nick)
+            told()
     for to, each in wanted:
         reason = each.findtext(_REASON) or ""
         room.service.route(invitation(room, to, by, reason, each.find(_CONTINUE), stanza.id))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from jabberd.api import Sealed
     from jabberd.modules.muc.occupant import Occupant
     from jabberd.modules.muc.room import Room
 
@@ -152,7 +153,7 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
 # -- from the room ------------------------------------------------------------------------------------
 
 
-def announce(room: Room, *children: Element, to: Iterable[Occupant] | None = None) -> None:
+def announce(room: Room, *children: Element | Sealed, to: Iterable[Occupant] | None = None) -> None:
     """Send a message from the room itself to all who are in it, or to some of them."""
     told = Stanza.of("message", *children, sender=room.jid, type="groupchat")
     for occupant in tuple(room.occupants.values() if to is None else to):

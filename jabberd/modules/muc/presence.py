@@ -32,7 +32,7 @@ class News:
     :ivar codes: status codes for everybody, ``own``: for itself beside 110.
     :ivar nick: the nickname that it has from now on.
     :ivar actor: the nickname of who did it.
-    :ivar inside: more of ``<x/>``.
+    :ivar inside: more of ``<x/>``, ``inside_of``: still more, for each of those who are told.
     :ivar affiliation: if it is not what the room knows.
     :ivar changed: role or affiliation are others than before: who knows of it learns that, even where its
         role is one whose presence is not broadcast.
@@ -47,6 +47,7 @@ class News:
     actor: str = ""
     reason: str = ""
     inside: bytes = b""
+    inside_of: Callable[[Occupant], bytes] | None = None
     affiliation: Affiliation | None = None
     changed: bool = False
     children: tuple[str, ...] = ()
@@ -71,11 +72,14 @@ def item(
     return f"{start}>{by}{why}</item>"
 
 
-def tell(room: Room, occupant: Occupant, visit: Visit, news: News, *, address: bool, own: bool) -> Stanza:
+def tell(
+    room: Room, occupant: Occupant, visit: Visit, news: News, *, address: bool, own: bool, more: bytes = b""
+) -> Stanza:
     """Presence of an occupant, still without an address to go to.
 
     :param address: whether the full JID is told.
     :param own: whether it is for the occupant itself.
+    :param more: what stands in ``<x/>`` beside `News.inside`.
     """
     gone = news.type == UNAVAILABLE
     affiliation = room.affiliation(occupant.account) if news.affiliation is None else news.affiliation
@@ -83,7 +87,7 @@ def tell(room: Room, occupant: Occupant, visit: Visit, news: News, *, address: b
     inside = item(affiliation, role, visit.jid if address else "", news.nick, news.actor, news.reason)
     codes = (*news.codes, 110, *news.own) if own else news.codes
     statuses = "".join([f"<status code='{code}'/>" for code in sorted(codes)])
-    x = f"<x xmlns='{USER}'>{inside}{statuses}".encode() + news.inside + b"</x>"
+    x = f"<x xmlns='{USER}'>{inside}{statuses}".encode() + news.inside + more + b"</x>"
     attrs: dict[str, str] = {}
     if news.type:
         attrs["type"] = news.type
@@ -110,18 +114,22 @@ def broadcast(room: Room, occupant: Occupant, visit: Visit, news: News, id: str 
 
 
 def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
-    told: dict[bool, list[JID]] = {}
+    told: dict[tuple[bool, bytes], list[JID]] = {}
     for other in room.occupants.values():
         if other is not occupant:
-            told.setdefault(room.sees_addresses(other), []).extend(other.visits)
-    for address, recipients in told.items():
-        stanza = tell(room, occupant, visit, news, address=address, own=False)
+            more = b"" if news.inside_of is None else news.inside_of(other)
+            told.setdefault((room.sees_addresses(other), more), []).extend(other.visits)
+    for (address, more), recipients in told.items():
+        stanza = tell(room, occupant, visit, news, address=address, own=False, more=more)
         for copy in stanza.copies(occupant.jid, recipients):
             room.service.route(copy)
 
 
 def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:
-    stanza = tell(room, occupant, visit, news, address=True, own=True)
+    standing = (
+        room.service.seam.standing(room, occupant) if news.inside_of is None else news.inside_of(occupant)
+    )
+    stanza = tell(room, occupant, visit, news, address=True, own=True, more=standing)
     for jid in tuple(occupant.visits):
         own = stanza.with_attrs(id=id) if id and jid == visit.jid else stanza
         room.service.route(own.stamped(occupant.jid, jid))

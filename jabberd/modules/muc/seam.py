@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from jabberd.xmpp.forms import Field
 
 __all__ = [
+    "Admission",
     "Admits",
     "AnswersRooms",
+    "Change",
     "DescribesRooms",
     "Extension",
+    "FollowsAffiliations",
     "Hears",
     "MarksOccupants",
     "RoomAnswer",
@@ -145,10 +148,50 @@ class Hears(Protocol):
 class Admits(Protocol):
     """A module that may let somebody in who could not enter."""
 
-    def admits(self, room: Room, stanza: Stanza, affiliation: Affiliation) -> Awaitable[Affiliation]:
-        """The affiliation with which whoever sent that presence is looked at, before it enters.
+    def admits(self, room: Room, stanza: Stanza, affiliation: Affiliation) -> Awaitable[Admission | None]:
+        """How whoever sent that presence is looked at, before it enters; None: as it is.
 
-        Called for those alone who are not members yet; storing it is the module's business.
+        Called for those alone who are no members yet, or do not know the password; the banned stay out.
+        Storing an affiliation is the module's business.
+
+        :raises StanzaError: that one does not enter.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How somebody is looked at who enters.
+
+    :ivar password: whether it is as if the room's password was given.
+    """
+
+    affiliation: Affiliation
+    password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An account or a domain stands in another of a room's lists; none: in no list."""
+
+    jid: JID
+    before: Affiliation
+    after: Affiliation
+
+
+@runtime_checkable
+class FollowsAffiliations(Protocol):
+    """A module that follows who belongs to a room, and tells those who are in it."""
+
+    def greet(self, room: Room, newcomer: Occupant, join: Stanza) -> None:
+        """Tell somebody who has just entered, before anything else is told."""
+
+    def standing(self, room: Room, occupant: Occupant) -> bytes:
+        """What stands in the ``<x/>`` of an occupant's own presence."""
+
+    def changed(self, room: Room, changes: Iterable[Change]) -> Mapping[JID, Callable[[Occupant], bytes]]:
+        """Affiliations have changed, and are stored, one after the other.
+
+        :returns: by account or domain, what stands in the ``<x/>`` in which an occupant learns of it.
         """
 
 
@@ -162,12 +205,24 @@ class Seam:
         self.admitting = [each for each in known if isinstance(each, Admits)]
         self.describing = [each for each in known if isinstance(each, DescribesRooms)]
         self.noding = [each for each in known if isinstance(each, RoomNodes)]
+        self.following = [each for each in known if isinstance(each, FollowsAffiliations)]
         self.adding = [each for each in known if isinstance(each, RoomFields)]
         self.forged = frozenset[str]().union(*(each.forged for each in self._marking))
         self.answers: dict[tuple[str, str], Callable[[RoomRequest], Awaitable[RoomAnswer]]] = {}
         for each in known:
             if isinstance(each, AnswersRooms):
                 self.answers.update(each.room_answers())
+
+    def changed(self, room: Room, changes: Iterable[Change]) -> Mapping[JID, Callable[[Occupant], bytes]]:
+        """See `FollowsAffiliations`: what the last module says that has something to say."""
+        found: dict[JID, Callable[[Occupant], bytes]] = {}
+        for each in self.following:
+            found.update(each.changed(room, changes))
+        return found
+
+    def standing(self, room: Room, occupant: Occupant) -> bytes:
+        """See `FollowsAffiliations`."""
+        return b"".join([each.standing(room, occupant) for each in self.following])
 
     def marks(self, room: Room, occupant: Occupant) -> tuple[tuple[str, ...], bytes]:
         """What modules add to an occupant's presence: names and bytes."""

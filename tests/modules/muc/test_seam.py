@@ -19,7 +19,7 @@ from jabberd.modules.muc.events import (
 )
 from jabberd.modules.muc.messages import announce
 from jabberd.modules.muc.privileges import Affiliation
-from jabberd.modules.muc.seam import RoomAnswer, RoomRequest
+from jabberd.modules.muc.seam import Admission, RoomAnswer, RoomRequest
 from jabberd.operating.change import Change
 from jabberd.testing import Network
 from jabberd.testing.client import condition
@@ -94,9 +94,9 @@ class Masks(Module):
             raise StanzaError("policy-violation", "swear not by the moon")
         return stanza
 
-    async def admits(self, room: Room, stanza: Stanza, affiliation: Affiliation) -> Affiliation:
+    async def admits(self, room: Room, stanza: Stanza, affiliation: Affiliation) -> Admission | None:
         """Who says the word is a member."""
-        return Affiliation.member if b"sesame" in stanza.payload else affiliation
+        return Admission(Affiliation.member) if b"sesame" in stanza.payload else None
 
     @on(OccupantJoined)
     @on(OccupantLeft)
