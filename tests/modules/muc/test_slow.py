@@ -44,7 +44,8 @@ def test_an_owner_says_how_slow_a_room_is_and_everybody_can_know(romeo: Client, 
     [field] = find(ask(romeo, "", "get", "owner"), ".//x:field[@var='muc#roomconfig_slow_mode_duration']")
     assert (field.get("type"), texts(field, "x:value/text()")) == ("text-single", ["0"])
     validate = field.find(f"{VALIDATE}validate")
-    assert validate is not None and validate.get("datatype") == "xs:integer"
+    assert validate is not None
+    assert validate.get("datatype") == "xs:integer"
     assert [each.get("min") for each in validate] == ["0"]
     heard_by(juliet)
     assert configure(romeo, slow_mode_duration="20").get("type") == "result"
