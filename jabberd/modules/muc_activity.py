@@ -68,7 +68,8 @@ class Activity(Extension, xep=502, version="0.1.0"):
     async def stop(self) -> None:
         """Store what there is."""
         self._storing.stop()
-        await self._store()
+        if self._changed:
+            await self._store()
         await super().stop()
 
     def _hour(self) -> int:

@@ -64,6 +64,7 @@ class Play:
         presence.on_available.connect(self._available)
         presence.on_unavailable.connect(self._unavailable)
         self._of[aioxmpp.RosterClient].on_subscribe.connect(self._asked)
+        self._of[aioxmpp.MUCClient].on_muc_invitation.connect(self._invited)
         client.on_stream_resumed.connect(lambda: tell(event="resumed"))
         client.on_stream_destroyed.connect(lambda reason=None: tell(event="lost", why=str(reason)))
 
@@ -87,6 +88,58 @@ class Play:
 
     def _asked(self, stanza: Any) -> None:
         self._of[aioxmpp.RosterClient].approve(stanza.from_)
+
+    def _invited(self, stanza: Any, room: Any, inviter: Any, mode: Any, *, reason: Any, **_: Any) -> None:
+        tell(event="invited", room=str(room), sender=str(inviter), mode=mode.name, reason=reason)
+
+    def _watch(self, room: Any) -> None:
+        """Tell what happens in a room that is about to be entered."""
+
+        def on(signal: Any, event: str, **values: Any) -> None:
+            def told(*given: Any, **more: Any) -> None:
+                tell(event=event, **{name: value(given, more) for name, value in values.items()})
+
+            signal.connect(told)
+
+        def nick(given: Any, _: Any) -> str:
+            return str(given[0].nick)
+
+        def mode(_: Any, more: Any) -> str:
+            return str(more["muc_leave_mode"].name)
+
+        def affiliation(given: Any, _: Any) -> str:
+            return str(given[1].affiliation)
+
+        def last(given: Any, _: Any) -> str:
+            return str(given[-1])
+
+        def reason(_: Any, more: Any) -> str | None:
+            return str(more["muc_reason"]) if more.get("muc_reason") else None
+
+        on(
+            room.on_message,
+            "said",
+            sender=lambda given, _: given[1].nick,
+            body=lambda given, _: given[0].body.any() if given[0].body else None,
+        )
+        on(room.on_topic_changed, "topic", body=lambda given, _: given[1].any() if given[1] else None)
+        on(room.on_join, "joined", sender=nick)
+        on(room.on_leave, "left", sender=nick, mode=mode)
+        on(room.on_exit, "out", mode=mode, reason=reason)
+        on(room.on_nick_changed, "renamed", nick=last)
+        on(
+            room.on_muc_role_changed,
+            "role",
+            sender=lambda given, _: given[1].nick,
+            role=lambda given, _: given[1].role,
+        )
+        on(room.on_muc_affiliation_changed, "affiliation", affiliation=affiliation)
+
+    def _room(self, room: str) -> Any:
+        return self._of[aioxmpp.MUCClient].get_muc(JID(room))
+
+    def _member(self, room: str, nick: str) -> Any:
+        return next(each for each in self._room(room).members if each.nick == nick)
 
     # -- what it does -------------------------------------------------------------------------------
 
@@ -143,6 +196,52 @@ class Play:
 
     async def blocked(self) -> list[str]:
         return sorted(str(each) for each in self._of[aioxmpp.BlockingClient].blocklist)
+
+    # -- in rooms -----------------------------------------------------------------------------------
+
+    async def join(self, room: str, nick: str, password: str | None = None) -> list[str]:
+        """Who is there then."""
+        entered, done = self._of[aioxmpp.MUCClient].join(JID(room), nick, password=password, autorejoin=False)
+        self._watch(entered)
+        await done
+        return sorted(each.nick for each in entered.members)
+
+    async def part(self, room: str) -> None:
+        await self._room(room).leave()
+
+    async def topic(self, room: str, text: str) -> None:
+        await self._room(room).set_topic({None: text})
+
+    async def rename(self, room: str, nick: str) -> None:
+        await self._room(room).set_nick(nick)
+
+    async def kick(self, room: str, nick: str, reason: str) -> None:
+        await self._room(room).kick(self._member(room, nick), reason)
+
+    async def ban(self, room: str, nick: str, reason: str) -> None:
+        await self._room(room).ban(self._member(room, nick), reason)
+
+    async def role(self, room: str, nick: str, role: str) -> None:
+        await self._room(room).muc_set_role(nick, role)
+
+    async def affiliate(self, room: str, jid: str, affiliation: str) -> None:
+        await self._of[aioxmpp.MUCClient].set_affiliation(JID(room), JID(jid), affiliation)
+
+    async def affiliated(self, room: str, affiliation: str) -> list[str]:
+        found = await self._of[aioxmpp.MUCClient].get_affiliated(JID(room), affiliation)
+        return sorted(str(getattr(each, "jid", each)) for each in found)
+
+    async def invite(self, room: str, jid: str, text: str) -> None:
+        mode = aioxmpp.im.InviteMode.MEDIATED
+        await self._room(room).invite(JID(jid), text, mode=mode)
+
+    async def configure(self, room: str, fields: dict[str, Any]) -> None:
+        """By its form: the last parts of the fields' names, and what is filled in."""
+        muc = self._of[aioxmpp.MUCClient]
+        form = aioxmpp.muc.ConfigurationForm.from_xso(await muc.get_room_config(JID(room)))
+        for name, value in fields.items():
+            getattr(form, name).value = value
+        await muc.set_room_config(JID(room), form.render_reply())
 
 
 async def lines() -> Any:

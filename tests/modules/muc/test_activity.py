@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.modules.muc_activity import Activity, Counts
 from jabberd.storage import open_storage
 from jabberd.testing import Network
 from tests.modules.muc.play import ROOM, ROOMS, ask, configure, create, say, texts
@@ -36,8 +37,13 @@ def test_what_is_said_in_an_hour_is_told_afterwards(network: Network, romeo: Cli
     assert activity(romeo) == []  # nobody knows yet
     assert activity(later(network, 1)) == ["6.00"]
     assert activity(later(network, 1)) == ["3.00"]
-    assert activity(later(network, 22)) == ["0.25"]
-    assert activity(later(network, 1)) == ["0.00"]
+
+
+def test_only_the_last_day_counts() -> None:
+    said = Counts(7, (6,))
+    assert said.at(7 + 24).rate(24) == 0.25
+    assert said.at(7 + 25).rate(24) == 0
+    assert len(said.at(10**6).counts) == 25
 
 
 def test_corrections_and_what_has_no_body_do_not_count(network: Network, romeo: Client) -> None:
@@ -76,6 +82,14 @@ def test_a_new_room_of_the_name_begins_with_nothing(network: Network, romeo: Cli
     ask(romeo, "<destroy/>", part="owner")
     create(romeo, "Romeo", persistentroom="1")
     assert activity(later(network, 1)) == ["0.00"]
+
+
+def test_a_server_that_serves_nobody_stores_nothing(network: Network) -> None:
+    """Such as one that operators' commands start for a moment, without a clock."""
+    kept = network.server("montague.lit").hosts[ROOMS].manager.module("muc_activity")
+    assert isinstance(kept, Activity)
+    network.close()
+    assert kept.kept.all(ROOMS).result == {}
 
 
 def test_counts_survive_a_restart() -> None:
