@@ -90,7 +90,7 @@ def verona(tmp_path: Path) -> Iterator[Verona]:
                 command = [JABBERCTL, "--config", config, "--password-stdin", "accounts", "create", jid]
                 subprocess.run(list(map(str, command)), input=PASSWORD, text=True, check=True, timeout=30)
             servers.append(stack.enter_context(running(config)))
-        yield Verona(*servers, certificates / "ca.crt")
+        yield Verona(servers[0], servers[1], certificates / "ca.crt")
 
 
 @played

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 FIELD = "{urn:xmpp:muc-activity}message-activity"
 INFO = f"<iq type='get' to='{ROOM}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+
+
+@pytest.fixture
+def modules() -> dict[str, dict[str, object]]:
+    return {"muc_activity": {}}
 
 
 def activity(who: Client) -> list[str]:
@@ -66,7 +71,7 @@ def test_corrections_and_what_has_no_body_do_not_count(network: Network, romeo: 
     ids=lambda each: next(iter(each)),
 )
 def test_rooms_that_not_everybody_may_enter_tell_nothing(
-    network: Network, romeo: Client, closed: dict[str, str | list[str]]
+    network: Network, romeo: Client, closed: dict[str, Any]
 ) -> None:
     create(romeo, "Romeo", persistentroom="1")
     say(romeo, "He jests at scars")
@@ -94,7 +99,7 @@ def test_a_server_that_serves_nobody_stores_nothing(network: Network) -> None:
 
 def test_counts_survive_a_restart() -> None:
     storage = open_storage("memory", None)
-    told = []
+    told: list[list[str]] = []
     for _ in range(2):
         network = Network()
         network.clock.rightNow = 1_000 + HOUR * len(told)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from jabberd.testing.client import condition
 from tests.modules.muc.play import (
     ROOM,
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 VALIDATE = "{http://jabber.org/protocol/xdata-validate}"
 INFO = f"<iq type='get' to='{ROOM}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+
+
+@pytest.fixture
+def modules() -> dict[str, dict[str, object]]:
+    return {"muc_slow": {}}
 
 
 def said(who: Client) -> list[str]:

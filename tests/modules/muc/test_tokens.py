@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 JULIET, NURSE = "juliet@capulet.lit", "nurse@capulet.lit"
 
 
+@pytest.fixture
+def modules() -> dict[str, dict[str, object]]:
+    return {"muc_tokens": {}}
+
+
 def asked(who: Client, inside: str, kind: str = "set") -> _Element:
     return who.ask(f"<iq type='{kind}' to='{ROOM}'>{inside}</iq>")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from jabberd.modules.muc_versions import NS
 from jabberd.testing.client import condition
@@ -23,7 +25,6 @@ from tests.modules.muc.play import (
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-    from jabberd.testing import Network
     from jabberd.testing.client import Client
 
 ROMEO, JULIET, NURSE, TYBALT = (
@@ -32,7 +33,12 @@ ROMEO, JULIET, NURSE, TYBALT = (
     "nurse@capulet.lit",
     "tybalt@capulet.lit",
 )
-PRIVATE: dict[str, str | list[str]] = {"membersonly": "1", "whois": "anyone", "persistentroom": "1"}
+PRIVATE: dict[str, Any] = {"membersonly": "1", "whois": "anyone", "persistentroom": "1"}
+
+
+@pytest.fixture
+def modules() -> dict[str, dict[str, object]]:
+    return {"muc_versions": {}}
 
 
 def mav(stanza: _Element) -> tuple[str | None, str | None]:
@@ -50,7 +56,7 @@ def come(who: Client, nickname: str, since: str | None = None) -> tuple[list[_El
     attr = "" if since is None else f" since='{since}'"
     who.forget()
     heard = enter(who, nickname, f"<mav xmlns='{NS}'{attr}/>")
-    first = next(n for n, each in enumerate(heard) if each.tag.endswith("}presence"))
+    first = next(n for n, each in enumerate(heard) if str(each.tag).endswith("}presence"))
     [own] = [each for each in heard if find(each, "u:x/u:status[@code='110']")]
     since, until = mav(own)
     assert since is None
@@ -208,10 +214,14 @@ def test_nobody_else_sees_that_somebody_asked(romeo: Client, juliet: Client) -> 
     assert not any(texts(each, f".//*[namespace-uri()='{NS}']/@since") for each in heard_by(romeo))
 
 
-def test_off_it_says_nothing(network: Network, romeo: Client) -> None:
-    host = network.server("montague.lit").hosts["rooms.montague.lit"]
-    rooms = host.manager.module("muc")
-    rooms.service.seam.following.clear()  # type: ignore[attr-defined]
-    heard = enter(romeo, "Romeo", f"<mav xmlns='{NS}'/>")
-    configure(romeo)
-    assert not any(find(each, f".//*[namespace-uri()='{NS}']") for each in heard)
+class TestOff:
+    """Without the module."""
+
+    @pytest.fixture
+    def modules(self) -> dict[str, dict[str, object]]:
+        return {}
+
+    def test_nothing_is_told(self, romeo: Client) -> None:
+        heard = enter(romeo, "Romeo", f"<mav xmlns='{NS}'/>")
+        configure(romeo)
+        assert not any(find(each, f".//*[namespace-uri()='{NS}']") for each in heard)
