@@ -149,11 +149,12 @@ class House:
 
     def _move(self, room: str) -> None:
         clerk, *others = self.members[room]
-        who = self._random.choice(others)
-        if room not in who.inside:
+        absent = [each for each in others if room not in each.inside]
+        if absent and self._random.random() < 0.5:  # so that the room stays full
             self.changes["joins"] += 1
-            self._join(who, room)
+            self._join(self._random.choice(absent), room)
             return
+        who = self._random.choice([each for each in others if room in each.inside])
         what = self._random.choice(("leaves", "renames", "kicks"))
         self.changes[what] += 1
         nick = who.inside[room]
