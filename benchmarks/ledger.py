@@ -99,7 +99,8 @@ class Ledger:
         self.occupancies: dict[tuple[Room, int], Occupancy] = defaultdict(Occupancy)
         self.books: dict[Room, Book] = defaultdict(Book)
         self.clerks: dict[Room, int] = {}
-        self.copies = 0
+        self.copies = 0  # of messages, and presences
+        self.presences = 0
         self.faults: list[str] = []
 
     def heard(self, who: int, stanza: Heard) -> None:
@@ -125,6 +126,7 @@ class Ledger:
             self.books[stanza.room].order.append(said)
 
     def _presence(self, who: int, stanza: Heard) -> None:
+        self.presences += 1
         occupancy = self.occupancies[stanza.room, who]
         gone = stanza.type == "unavailable"
         if gone:

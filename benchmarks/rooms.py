@@ -224,9 +224,10 @@ def measure(server: servers.Server, args: argparse.Namespace) -> tuple[str, list
     house = House(server, args)
     idle = server.rss()
     costs = house.fill()
-    full, cpu = server.rss(), server.cpu_seconds()
+    full, cpu, presences = server.rss(), server.cpu_seconds(), house.ledger.presences
     house.talk(args.seconds)
     cpu = server.cpu_seconds() - cpu
+    presences = house.ledger.presences - presences
     last = server.rss()
     faults = house.ledger.check()
     house.leave()
@@ -238,8 +239,8 @@ def measure(server: servers.Server, args: argparse.Namespace) -> tuple[str, list
         ("churn", f"{changes} in {args.seconds:.0f} s; {stays} stays"),
         ("messages", f"{said} said, {len(house.ledger.refused)} refused to who was out, {copies} copies"),
         ("faults", str(len(faults))),
-        ("CPU", f"{cpu / args.seconds * 100:.1f} % of one core, {cpu / max(1, copies) * 1e6:.1f} us a copy"),
-        ("", "(with everything that churn costs)"),
+        ("presences", f"{presences} because of churn"),
+        ("CPU", f"{cpu / args.seconds:.1%} of one core, {cpu / (copies + presences) * 1e6:.1f} us a stanza"),
         *((f"latency, p{100 * each:g}", f"{percentile(house.took, each) * 1000:.1f} ms") for each in SHARES),
         *((f"entering, up to {count}", f"{cost * 1000:.2f} ms each") for count, cost in costs),
         ("memory", " MiB, ".join(f"{each / 2**20:.1f}" for each in (empty, idle, full, last)) + " MiB"),
