@@ -31,7 +31,7 @@ from ledger import Heard, Ledger, stanzas
 MUC = "http://jabber.org/protocol/muc"
 SERVICE = f"rooms.{load.DOMAIN}"
 STEPS = 4  # of filling the rooms, each with a figure
-QUIET = 2.0  # seconds without a stanza: everything has arrived
+QUIET = 5.0  # seconds without a stanza: everything has arrived; a server that is busy is silent for a while
 
 
 @dataclass
