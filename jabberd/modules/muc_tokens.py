@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from jabberd.api import JID, Duration, E, Element, Keyed, Refused, Settings, Stanza, StanzaError, operator
 from jabberd.modules.muc.affiliations import Order, affiliate
-from jabberd.modules.muc.entering import password_of
+from jabberd.modules.muc.entering import knows_password, password_of
 from jabberd.modules.muc.privileges import Affiliation, Role
 from jabberd.modules.muc.seam import Admission, Extension, RoomAnswer
 
@@ -153,7 +153,7 @@ class Tokens(Extension, xep=488, version="0.1.0"):
         """See `Admits`; who is a member already uses nothing up (§4)."""
         assert stanza.sender is not None
         word, account = password_of(stanza), stanza.sender.bare
-        if not word or word == room.options.password:
+        if not word or (room.options.password and knows_password(room, stanza)):
             return None
         token = await self._token(room, word) if _MADE.fullmatch(word) else None
         if token is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jabberd.xmpp.element import Element, parse, serialize
+from jabberd.xmpp.element import E, Element, parse, serialize
 from jabberd.xmpp.errors import StanzaError
-from jabberd.xmpp.forms import Field, Form
+from jabberd.xmpp.forms import NS, Field, Form
 from jabberd.xmpp.jid import JID
 
 KIND = "urn:example:gate"
@@ -129,3 +129,19 @@ def test_only_a_submission_is_read(type: str) -> None:
 def test_another_element_is_no_submission() -> None:
     with pytest.raises(StanzaError, match="bad-request"):
         GATE.read(parse(b"<x xmlns='urn:example:gate' type='submit'/>"))
+
+
+@pytest.mark.parametrize("given", ["-1", "61", "1.5", "soon", "", "9" * 400])
+def test_a_number_is_within_its_bounds(given: str) -> None:
+    form = Form(KIND, (Field("pause", values=("7",), within=(0, 60)),))
+    [validate] = form.element().iter("{http://jabber.org/protocol/xdata-validate}validate")
+    assert validate.get("datatype") == "xs:integer"
+    assert [dict(each.attrib) for each in validate] == [{"min": "0", "max": "60"}]
+
+    def read(text: str) -> str:
+        value = E(NS, "field", {"var": "pause"}, E(NS, "value", None, text))
+        return form.read(E(NS, "x", {"type": "submit"}, value)).text("pause")
+
+    assert [read(text) for text in ("0", "60")] == ["0", "60"]
+    with pytest.raises(StanzaError, match="pause is a number from 0 to 60"):
+        read(given)

@@ -21,7 +21,7 @@ from jabberd.xmpp.stanza import LANG
 if TYPE_CHECKING:
     from jabberd.modules.muc.service import Service
 
-__all__ = ["enter", "made", "not_in_room", "password_of", "present"]
+__all__ = ["enter", "knows_password", "made", "not_in_room", "password_of", "present"]
 
 _FORGED: Final = frozenset({JOIN, X_USER, OCCUPANT_ID, STANZA_ID})
 _LARGEST: Final = 16 << 10  # bytes of a presence: it goes to everybody who ever enters
@@ -58,7 +58,7 @@ async def enter(room: Room, stanza: Stanza, to: JID) -> None:
 
 async def _admission(room: Room, stanza: Stanza, account: JID) -> Admission:
     """How somebody is looked at; other modules may know another way in."""
-    found = Admission(room.affiliation(account), password=_knows_password(room, stanza))
+    found = Admission(room.affiliation(account), password=knows_password(room, stanza))
     for each in room.service.seam.admitting:
         if found.affiliation is Affiliation.outcast:
             break
@@ -69,7 +69,8 @@ async def _admission(room: Room, stanza: Stanza, account: JID) -> Admission:
     return found
 
 
-def _knows_password(room: Room, stanza: Stanza) -> bool:
+def knows_password(room: Room, stanza: Stanza) -> bool:
+    """Whether somebody enters with the room's password, or it has none."""
     password = room.options.password
     return not password or hmac.compare_digest(password_of(stanza).encode(), password.encode())
 
