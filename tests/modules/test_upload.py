@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from jabberd.api import JID, Refused
 from jabberd.interfaces import LoginPolicy
 from jabberd.modules.upload import Upload
+from jabberd.modules.upload.files import Held
 from jabberd.modules.upload.sending import LeftError, Part, sent
 from jabberd.modules.upload.terms import NS, PURPOSE
 from jabberd.pages import PublicPages
@@ -287,6 +288,23 @@ def test_f11_a_put_without_a_length_is_cut_off_where_it_gets_too_long(
     assert head(pages, place)[0] == 200
 
 
+def test_who_was_refused_and_leaves_late_does_not_end_the_next_try(
+    romeo: Client, pages: PublicPages, tmp_path: Path, upload: Upload
+) -> None:
+    there, place = places(ask(romeo, size=4))
+    start = f"PUT {there} HTTP/1.1\r\nHost: montague.lit\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    first, second = Connection(pages), Connection(pages)
+    first.say(start + b"5\r\nroses\r\n")
+    assert first.heard.startswith(b"HTTP/1.1 413 ")
+    second.say(start + b"2\r\nro\r\n")
+    first.leave()
+    assert put(pages, there, b"rose") == 404  # it is arriving still
+    second.say(b"2\r\nse\r\n0\r\n\r\n")
+    assert second.heard.startswith(b"HTTP/1.1 201 ")
+    second.leave()
+    assert (head(pages, place)[0], files(tmp_path), upload.files.total) == (200, 1, 4)
+
+
 def test_who_leaves_in_the_middle_leaves_nothing_even_with_all_bytes_said(
     romeo: Client, pages: PublicPages, tmp_path: Path
 ) -> None:
@@ -553,6 +571,19 @@ def test_a_start_finds_what_is_whole_and_removes_what_is_not(
     assert (files(tmp_path), upload.files.total) == (1, 4)
     assert (head(pages, place)[0], head(pages, lost)[0]) == (200, 404)
     assert len(done(upload.files.of(ROMEO))) == 1
+
+
+def test_what_a_kill_leaves_half_counts_for_nobody(
+    romeo: Client, pages: PublicPages, upload: Upload, network: Network
+) -> None:
+    place = uploaded(pages, romeo, 4)
+    now = network.clock.seconds()
+    half = {"f" * 32: Held(20 * KIB, now, now + 5 * DAY), "e" * 32: Held(2 * KIB, now, now + DAY, "profile")}
+    done(upload.held.change(ROMEO, half))  # as between the two changes by which a file comes or goes
+    assert retry(ask(romeo, size=10 * KIB))
+    done(upload.files.start())
+    assert places(ask(romeo, size=10 * KIB))
+    assert [*done(upload.files.of(ROMEO))] == [place.split("/")[2]]
 
 
 def test_a_start_on_the_wrong_storage_removes_nothing(

@@ -105,7 +105,17 @@ class Files:
                 self.total += file.size
             else:
                 await self._forget(token, file)
+        await self._forget_half(known)
         await self._in_thread(lambda: self._clear(known))
+
+    async def _forget_half(self, known: set[str]) -> None:
+        """What was on its way in or out when the process was killed counts for nobody."""
+        now = self._clock.seconds()
+        for uploader in await self._held.owners(self._domain):
+            held = await self._held.all(uploader)
+            half = [token for token, each in held.items() if each.expires > now and token not in known]
+            if half:
+                await self._held.change(uploader, dict.fromkeys(half))
 
     def _clear(self, known: set[str]) -> None:
         odd = [path for path in self._place("").glob("*/*") if path.name not in known and path.is_file()]

@@ -99,7 +99,7 @@ class FilePage(Page):
         if not arrival.whole:
             arrival.drop()
             return Refusal(http.BAD_REQUEST, b"shorter than announced\n").render(request)
-        arrival.kept = True
+        arrival.over = True
         _answered(request, self._keep(request, arrival))
         return NOT_DONE_YET
 
@@ -182,7 +182,7 @@ class Arrival:
 
     :ivar slot: the promise; nobody else can have it kept.
     :ivar type: the media type of the file.
-    :ivar kept: whether it is whole, and somebody else's business from now on.
+    :ivar over: whether it is whole, and somebody else's business from now on, or was dropped.
     """
 
     def __init__(self, slots: Slots, secret: str, spooled: Spooled, type: str) -> None:
@@ -191,7 +191,7 @@ class Arrival:
         self.spooled = spooled
         self._slots = slots
         self._secret = secret
-        self.kept = False
+        self.over = False
 
     @property
     def whole(self) -> bool:
@@ -211,7 +211,8 @@ class Arrival:
 
     def drop(self) -> None:
         """See `jabberd.web.Body`; it may be put again."""
-        if not self.kept:
+        if not self.over:  # else the slot may be somebody's who puts it again
+            self.over = True
             self.spooled.drop()
             self._slots.again(self._secret)
 
