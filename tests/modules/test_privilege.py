@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jabberd.api import JID, Turns
 from jabberd.loader import DEFAULT, LoadError, Modules
 from jabberd.modules.privilege import Privilege
 from jabberd.testing.client import condition, written
@@ -329,6 +330,21 @@ def test_while_it_waits_for_one_answer_it_is_heard_itself(stage: Stage) -> None:
     asked_back = stage.pep.next()
     stage.pep.send(f"<iq from='{PEP}' to='romeo@montague.lit' type='result' id='{asked_back.get('id')}'/>")
     assert inside(stage.pep.next()).get("type") == "result"
+
+
+def test_it_has_only_so_many_questions_waiting_and_others_have_theirs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.module, "_turns", Turns(JID("montague.lit"), 3))
+    silent = stage.network.stranger("tybalt@capulet.lit/street").jid
+    asking = question(attrs=f"type='get' id='in' to='{silent}'")
+    for number in range(4):
+        stage.pep.send(f"<iq from='{PEP}' to='romeo@montague.lit' type='get' id='{number}'>{asking}</iq>")
+    refused = stage.pep.next()
+    assert (refused.get("id"), condition(refused)) == ("3", "resource-constraint")
+    stage.network.advance(31)
+    assert [each.get("id") for each in stage.pep.heard] == ["0", "1", "2"]
+    assert len(stage.module._turns) == 0
 
 
 def test_what_the_account_itself_is_asked_is_answered_as_to_its_owner(stage: Stage) -> None:
