@@ -16,6 +16,7 @@ from jabberd.modules.upload import Upload
 from jabberd.modules.upload.files import Held
 from jabberd.modules.upload.sending import LeftError, Part, sent
 from jabberd.modules.upload.terms import NS, PURPOSE
+from jabberd.operating.change import Change
 from jabberd.pages import PublicPages
 from jabberd.testing import Network
 from jabberd.testing.client import condition
@@ -584,6 +585,37 @@ def test_what_a_kill_leaves_half_counts_for_nobody(
     done(upload.files.start())
     assert places(ask(romeo, size=10 * KIB))
     assert [*done(upload.files.of(ROMEO))] == [place.split("/")[2]]
+
+
+def test_new_code_takes_nothing_away_that_is_still_arriving(
+    romeo: Client, pages: PublicPages, upload: Upload, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jabberd.operating.change._imported_anew", lambda _, cls: cls)
+    there, place = places(ask(romeo, size=4))
+    client = Connection(pages)
+    client.say(f"PUT {there} HTTP/1.1\r\nHost: montague.lit\r\nContent-Length: 4\r\n\r\nro".encode())
+    host = network.servers[0].hosts["montague.lit"]
+    wanted = {module.name: module.config for module in host.manager.modules}
+    change = Change(host, wanted, ["upload"])
+    done(Deferred.fromCoroutine(change.start()))
+    change.commit()
+    done(Deferred.fromCoroutine(change.finish()))
+    assert host.manager.module("upload") is not upload
+    client.say(b"se")
+    assert client.heard.startswith(b"HTTP/1.1 201 ")
+    client.leave()
+    assert head(pages, place)[0] == 200
+    assert len(done(upload.files.of(ROMEO))) == 1
+
+
+def test_a_reload_moves_to_another_folder(
+    romeo: Client, pages: PublicPages, upload: Upload, tmp_path: Path
+) -> None:
+    before = upload.config
+    upload.config = Upload.Config(**vars(before) | {"folder": tmp_path / "elsewhere"})
+    upload.reconfigured(before)
+    uploaded(pages, romeo, 4)
+    assert files(tmp_path / "elsewhere") == 1
 
 
 def test_a_start_on_the_wrong_storage_removes_nothing(

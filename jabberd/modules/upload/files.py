@@ -88,12 +88,20 @@ class Files:
         self._folder = folder
         self._clock = clock
 
-    async def start(self) -> None:
-        """Count what is there; of what a crash left half, nothing stays.
+    def make_room(self) -> None:
+        """Make the folder, if it is not there.
 
-        :raises OSError: the folder cannot be used.
+        :raises OSError: it cannot be used.
         """
         self._place(_SPOOL).mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+
+    async def start(self, *, alone: bool = True) -> None:
+        """Count what is there; of what a crash left half, nothing stays.
+
+        :param alone: nobody else puts files there, for whom something half may get whole.
+        :raises OSError: the folder cannot be used.
+        """
+        self.make_room()
         known = set()
         whose: dict[str, dict[str, Held]] = {}
         self.total = 0
@@ -103,10 +111,11 @@ class Files:
             if token in whose[file.uploader] and self.path(token).is_file():
                 known.add(token)
                 self.total += file.size
-            else:
+            elif alone:
                 await self._forget(token, file)
-        await self._forget_half(known)
-        await self._in_thread(lambda: self._clear(known))
+        if alone:
+            await self._forget_half(known)
+            await self._in_thread(lambda: self._clear(known))
 
     async def _forget_half(self, known: set[str]) -> None:
         """What was on its way in or out when the process was killed counts for nobody."""
