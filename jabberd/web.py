@@ -198,6 +198,9 @@ class BoundedRequest(Request):
         Request.connectionLost(self, reason)
 
     def process(self) -> None:
+        if self.uri == b"*":  # which Twisted would answer by itself
+            self.path = b"/*"
+            self.uri = self.path
         if not self._refused:
             Request.process(self)
 
@@ -213,6 +216,7 @@ class Channel(http.HTTPChannel):
     """
 
     callLater: Any  # the clock of the site
+    transport: Any
     _due = 0  # bytes until there is another `_TIMEOUT`; none at the beginning of a request
 
     def dataReceived(self, data: bytes) -> None:
@@ -228,6 +232,17 @@ class Channel(http.HTTPChannel):
     def requestDone(self, request: Request) -> None:
         self._due = 0
         http.HTTPChannel.requestDone(self, request)
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        # Twisted would say nothing, and TLS would not end
+        self._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]  # of Twisted's
+
+    def timeoutConnection(self) -> None:
+        self.loseConnection()  # Twisted would say so in the log, of each that is idle
+
+    def forceAbortClient(self) -> None:
+        self._abortingCall = None
+        self.transport.abortConnection()
 
     def loseConnection(self) -> None:
         self.setTimeout(None)  # type: ignore[no-untyped-call]  # of Twisted's

@@ -242,6 +242,20 @@ def test_only_so_many_connections_are_open_at_a_time(pages: Pages) -> None:
     made[1].connectionLost(connectionDone)
 
 
+def test_nobody_is_told_what_answers_also_of_the_whole_server(pages: Pages) -> None:
+    status, headers, _ = ask(pages, "OPTIONS * HTTP/1.1\nHost: montague.lit")
+    assert (status, "server" in headers) == (404, False)
+
+
+def test_a_line_without_end_is_a_bad_request(pages: Pages, clock: Clock) -> None:
+    client = Connection(pages)
+    client.say(b"GET /balcony HTTP/1.1\r\nRose: " + b"a" * 17_000)
+    assert client.heard.startswith(b"HTTP/1.1 400 ")
+    assert client.disconnecting
+    client.leave()
+    assert not clock.getDelayedCalls()
+
+
 def test_who_says_nothing_is_dropped(pages: Pages, clock: Clock) -> None:
     client = Connection(pages)
     client.say(b"GET /balc")
