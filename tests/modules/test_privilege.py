@@ -257,6 +257,31 @@ def test_e3_it_speaks_for_nobody_else(stage: Stage, sender: str) -> None:
     assert juliet.hears_nothing()
 
 
+@pytest.mark.parametrize("sender", ["romeo@montague.lit", "montague.lit"])
+@pytest.mark.parametrize(
+    "element",
+    [
+        "<received xmlns='urn:xmpp:carbons:2'>{}</received>",
+        "<sent xmlns='urn:xmpp:carbons:2'>{}</sent>",
+        "<result xmlns='urn:xmpp:mam:2' id='1'>{}</result>",
+        "<delegation xmlns='urn:xmpp:delegation:2'/>",
+        f"<privilege xmlns='{NS}'><perm access='message' type='outgoing'/></privilege>",
+    ],
+)
+def test_e3_it_does_not_make_clients_believe_what_others_said(
+    stage: Stage, sender: str, element: str
+) -> None:
+    forged = element.format(
+        "<forwarded xmlns='urn:xmpp:forward:0'>"
+        "<message xmlns='jabber:client' from='juliet@montague.lit/balcony'><body>I do</body></message>"
+        "</forwarded>"
+    )
+    stage.pep.forget()
+    said(stage.pep, speech(sender, "to='romeo@montague.lit/orchard'").replace("<body>ciao</body>", forged))
+    assert condition(stage.pep.next()) == "forbidden"
+    assert stage.romeo.hears_nothing()
+
+
 @granted(roster="both")
 def test_e3_a_message_without_the_grant(stage: Stage) -> None:
     juliet = stage.network.client("juliet@montague.lit/balcony")

@@ -45,6 +45,16 @@ _ROSTER: Final = f"{{{ns.ROSTER}}}query"
 _PRIVILEGE: Final = f"{{{NS}}}privilege"
 _IQ: Final = f"{{{NS}}}privileged_iq"
 _MOST: Final = 1000  #: questions of one component that wait for an answer
+#: What clients and components believe of their server alone: it tells what others have said, or may do.
+_SERVERS_OWN: Final = frozenset(
+    {
+        "{urn:xmpp:carbons:2}sent",
+        "{urn:xmpp:carbons:2}received",
+        "{urn:xmpp:mam:2}result",
+        "{urn:xmpp:delegation:2}delegation",
+        _PRIVILEGE,
+    }
+)
 _FORBIDDEN: Final = "the operator has not granted that"
 
 
@@ -166,6 +176,8 @@ class Privilege(Module, xep=356, version="0.4.1"):
         message = Stanza.from_element(found)
         if message.to is None:
             raise StanzaError("bad-request", "the message is for nobody")
+        if not _SERVERS_OWN.isdisjoint(message.children):
+            raise StanzaError("forbidden", "only the server itself says that")
         home = await self._said(message, message.sender)
         if home is not None:
             await home
