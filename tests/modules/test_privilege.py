@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jabberd.api import JID, Turns
+from jabberd.api import JID, E, Stanza, Turns
 from jabberd.loader import DEFAULT, LoadError, Modules
 from jabberd.modules.privilege import Privilege
+from jabberd.modules.privilege.presence import Audience
 from jabberd.testing.client import condition, written
 
 if TYPE_CHECKING:
@@ -483,6 +484,23 @@ def test_it_hears_contacts_whether_the_account_is_there_or_not_and_each_thing_on
         nurse.send(f"<presence to='{to}' type='unavailable'/>")
     assert late.receives(f"<presence from='nurse@capulet.lit/hall' to='{PEP}' type='unavailable'/>")
     assert late.hears_nothing()
+
+
+def test_a_contact_with_much_to_say_of_many_resources_fills_no_memory() -> None:
+    told: list[Stanza] = []
+    audience = Audience(lambda stanza, _: told.append(stanza), lambda _: [JID(PEP)])
+    said = E("jabber:client", "status", None, "r" * (512 << 10))
+    for number in range(100):
+        sender = JID.parse(f"tybalt@capulet.lit/{number}")
+        audience.heard(Stanza.of("presence", said, sender=sender))
+    assert len(told) == 100
+    told.clear()
+    audience.catch_up(JID(PEP), [], contacts=True)
+    assert (len(told), str(told[-1].sender)) == (31, "tybalt@capulet.lit/99")
+    for number in range(100):
+        sender = JID.parse(f"tybalt@capulet.lit/{number}")
+        audience.heard(Stanza.of("presence", sender=sender, type="unavailable"))
+    assert audience._size == 0
 
 
 def test_it_does_not_hear_strangers(stage: Stage) -> None:
