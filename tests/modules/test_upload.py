@@ -202,6 +202,18 @@ def test_a_file_without_a_name_size_or_type_that_is_one_is_refused(
     assert condition(ask(romeo, name, size, type=type)) == "bad-request"
 
 
+def test_f11_an_account_has_so_many_files_however_small_and_what_is_promised_counts(
+    romeo: Client, pages: PublicPages, upload: Upload
+) -> None:
+    upload.config = Upload.Config(**vars(upload.config) | {"files": 3})
+    for _ in range(2):
+        uploaded(pages, romeo, 1)
+    there, _ = places(ask(romeo, size=1))
+    assert condition(ask(romeo, size=1)) == "resource-constraint"
+    assert put(pages, there, b"r") == 201
+    assert retry(ask(romeo, size=1))
+
+
 # --- putting and reading (§7) --------------------------------------------------------------------
 
 

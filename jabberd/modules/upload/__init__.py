@@ -154,7 +154,7 @@ class Upload(Module, xep=363, version="1.2.0"):
         counted = [each for each in held.values() if (each.purpose == "profile") == profile]
         promised = self.slots.promised(file.uploader, now)
         try:
-            Allowance(config.day, stored, config.slots).check(file.size, counted, promised, now)
+            Allowance(config.day, stored, config.slots, config.files).check(file.size, counted, promised, now)
             if self.files.total + self.slots.size + file.size > config.total:
                 raise FullError("the server has no room for more files", now + _SWEEP)
             if shutil.disk_usage(config.folder).free < file.size + self.slots.size + _LEFT:
