@@ -630,6 +630,16 @@ def test_a_reload_moves_to_another_folder(
     assert files(tmp_path / "elsewhere") == 1
 
 
+def test_a_start_removes_however_many_were_arriving_when_the_server_was_killed(
+    romeo: Client, pages: PublicPages, upload: Upload, tmp_path: Path
+) -> None:
+    uploaded(pages, romeo, 4)
+    for number in range(150):
+        (tmp_path / "montague.lit" / "arriving" / f"{number:016x}").write_text("ro")
+    done(upload.files.start())
+    assert files(tmp_path) == 1
+
+
 def test_a_start_on_the_wrong_storage_removes_nothing(
     upload: Upload, tmp_path: Path, logged_errors: Any
 ) -> None:

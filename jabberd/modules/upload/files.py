@@ -127,6 +127,8 @@ class Files:
                 await self._held.change(uploader, dict.fromkeys(half))
 
     def _clear(self, known: set[str]) -> None:
+        for path in self._place(_SPOOL).iterdir():  # nobody else writes there, on whatever storage
+            path.unlink(missing_ok=True)
         odd = [path for path in self._place("").glob("*/*") if path.name not in known and path.is_file()]
         if len(odd) > len(known) + _ODD:
             said = (
