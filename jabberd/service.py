@@ -41,12 +41,13 @@ from jabberd.streams.spool import Spool
 from jabberd.streams.tls import DirectTLS, security
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from twisted.application.service import IService, MultiService, Service
 
     from jabberd.config import Config
     from jabberd.interfaces import Storage
+    from jabberd.jsm.credentials import Run
     from jabberd.logs import Levels
     from jabberd.settings import ServerSettings
     from jabberd.storage.ownership import Ownership
@@ -68,40 +69,26 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
     threads = BoundedThreads(reactor)
     policies = terms.policies(settings)
     spool = Spool(storage.archive("spool of links"))
-    federation = terms.federation(
-        settings, shown, policies, trust, secret, reactor, lambda: listeners.bound, spool
-    )
+
+    def bound() -> list[tuple[str, str, int]]:
+        return listeners.bound
+
+    federation = terms.federation(settings, shown, policies, trust, secret, reactor, bound, spool)
     federation.terms.rules.table.update(kept_rules)
     router = _routed(federation)
-    hosts = hosting.host_domains(config, storage, router, reactor, threads.run, secret)
-    for host in hosts.values():
-        hosting.settle(host, settings, client_trust)
+    hosts = _hosted(config, client_trust, storage, router, reactor, threads.run, secret)
     addresses = Addresses(reactor, settings.limits, most_connections())
     clients, factories = _client_factories(settings, shown, hosts, reactor, addresses)
     servers = ServerFactory(federation.terms, router, federation, addresses)
     servers.use(federation.terms, settings.federation)
     factories |= _server_factories(servers, federation)
-    components = ComponentFactory(
-        reactor, terms.server_streams(settings, Traffic()), terms.secrets(settings), router, addresses
-    )
-    components.tell = partial(_told, hosts)
+    components = _components(settings, hosts, router, reactor, addresses)
     factories["component"] = components
-    relay = _relay(settings, hosts, reactor, addresses, lambda: listeners.bound)
+    relay = _relay(settings, hosts, reactor, addresses, bound)
     if relay is not None:
         factories["bytestreams"] = relay
     listeners = Listeners(tcp(reactor), settings, factories)
     domains = Hosts(reactor, clients, hosts, listeners, federation, policies)
-    services = [
-        threads,
-        StorageService(reactor, threads.run, storage, ours),
-        domains,
-        Links(federation),
-        Streams("streams of servers", reactor, servers),
-        Streams("streams of components", reactor, components),
-        Streams("streams of clients", reactor, clients),
-        *([Streams("bytestreams", reactor, relay)] if relay is not None else []),
-        listeners,
-    ]
     parts = Parts(
         reactor=reactor,
         storage=storage,
@@ -117,22 +104,46 @@ def assemble(config: Config, reactor: Any, levels: Levels) -> MultiService:
         federation=federation,
         relay=relay,
         components=components,
-        bound=lambda: listeners.bound,
+        bound=bound,
         let_operate=lambda now: hosting.let_operate(hosts, admin, hosting.admins(now)),
     )
     reload = Reload(config, parts)
-    services.append(Hangup(reload, reactor))
     admin = _admin(reload)
     parts.let_operate(settings)
     factories |= _web(hosts, shown, addresses, reactor, {each.kind for each in settings.listeners})
-    if any(each.kind == "http" for each in settings.listeners):
-        lag, pages = _pages(domains, admin, reload, settings.limits.http_connections)
-        services.append(lag)
-        factories |= pages
-    if settings.control.socket is not None:
-        services.append(Control(reactor, settings.control.socket, admin))
-    services += manhole(config, reactor, admin, {"hosts": hosts, "services": services})
+    services = [*_services(parts, threads, ours, domains, listeners), Hangup(reload, reactor)]
+    services += _operators_doors(reload, admin, domains, services, factories)
     return _in_order(services, reactor)
+
+
+def _hosted(
+    config: Config,
+    client_trust: Mapping[str, Trust],
+    storage: Storage,
+    router: Router,
+    reactor: Any,
+    run: Run,
+    secret: bytes,
+) -> dict[str, hosting.Host]:
+    """The domains, as their settings want them; they are not started."""
+    hosts = hosting.host_domains(config, storage, router, reactor, run, secret)
+    for host in hosts.values():
+        hosting.settle(host, config.settings, client_trust)
+    return hosts
+
+
+def _components(
+    settings: ServerSettings,
+    hosts: Mapping[str, hosting.Host],
+    router: Router,
+    reactor: Any,
+    addresses: Addresses,
+) -> ComponentFactory:
+    """What listens to components, and tells the domains who comes and goes."""
+    streams = terms.server_streams(settings, Traffic())
+    components = ComponentFactory(reactor, streams, terms.secrets(settings), router, addresses)
+    components.tell = partial(_told, hosts)
+    return components
 
 
 def _told(hosts: Mapping[str, hosting.Host], event: object) -> None:
@@ -161,6 +172,44 @@ def _admin(reload: Reload) -> Admin:
     ]
     abroad = partial(outlook, federation)
     return Admin(lambda: [*hosting.verb_groups(parts.hosts, abroad), *verbs])
+
+
+def _services(
+    parts: Parts, threads: BoundedThreads, ours: Ownership, domains: Hosts, listeners: Listeners
+) -> list[IService]:
+    """What carries stanzas, from the storage below to the doors above: it starts in this order."""
+    reactor, relay = parts.reactor, parts.relay
+    return [
+        threads,
+        StorageService(reactor, parts.run, parts.storage, ours),
+        domains,
+        Links(parts.federation),
+        Streams("streams of servers", reactor, parts.servers),
+        Streams("streams of components", reactor, parts.components),
+        Streams("streams of clients", reactor, parts.clients),
+        *([Streams("bytestreams", reactor, relay)] if relay is not None else []),
+        listeners,
+    ]
+
+
+def _operators_doors(
+    reload: Reload, admin: Admin, domains: Hosts, services: list[Any], factories: dict[str, Any]
+) -> list[Any]:
+    """What lets operators in: pages over HTTP, the control socket, the prompt.
+
+    :param services: those that there are, for the prompt to show.
+    :param factories: gets what listens for pages.
+    """
+    config, parts = reload.config, reload.parts
+    doors: list[Any] = []
+    if any(each.kind == "http" for each in config.settings.listeners):
+        lag, pages = _pages(domains, admin, reload, config.settings.limits.http_connections)
+        doors.append(lag)
+        factories |= pages
+    if config.settings.control.socket is not None:
+        doors.append(Control(parts.reactor, config.settings.control.socket, admin))
+    seen = {"hosts": parts.hosts, "services": services}
+    return doors + manhole(config, parts.reactor, admin, seen)
 
 
 def _in_order(services: Iterable[IService], reactor: Any) -> MultiService:
@@ -229,7 +278,11 @@ def _client_factories(
 
 
 def _web(
-    hosts: Mapping[str, hosting.Host], shown: Shown, addresses: Addresses, reactor: Any, kinds: set[str]
+    hosts: Mapping[str, hosting.Host],
+    shown: Shown,
+    addresses: Addresses,
+    reactor: Any,
+    kinds: Collection[str],
 ) -> dict[str, Any]:
     """What serves everybody the pages of modules, by the kind of listener.
 

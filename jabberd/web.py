@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
@@ -41,6 +41,8 @@ log = Logger()
 
 _MOST_BODY: Final = 64 << 10  # bytes of one request
 _TIMEOUT: Final = 30.0  # seconds that a connection may be silent
+_PACE: Final = 4 << 10  # bytes of a request that have to come in so long, or its end
+_GOODBYE: Final = 60.0  # seconds that the end of a connection may take
 _PATIENCE: Final = 2.0  # seconds that the storage has for an answer
 
 
@@ -196,12 +198,57 @@ class BoundedRequest(Request):
         Request.connectionLost(self, reason)
 
     def process(self) -> None:
+        if self.uri == b"*":  # which Twisted would answer by itself
+            self.path = b"/*"
+            self.uri = self.path
         if not self._refused:
             Request.process(self)
 
     def render(self, resrc: Any) -> None:
         self.responseHeaders.removeHeader(b"server")  # nobody's business
         Request.render(self, resrc)
+
+
+class Channel(http.HTTPChannel):
+    """A connection that gets on: whoever sends a byte now and then does not keep it for long.
+
+    Nor does whoever, told that it ends, does not read the rest, or never ends TLS.
+    """
+
+    callLater: Any  # the clock of the site
+    transport: Any
+    _due = 0  # bytes until there is another `_TIMEOUT`; none at the beginning of a request
+
+    def dataReceived(self, data: bytes) -> None:
+        self._due -= len(data)
+        http.HTTPChannel.dataReceived(self, data)
+
+    def resetTimeout(self) -> None:
+        """Twisted would, whenever there is a byte."""
+        if self._due < 0:
+            self._due = _PACE
+            http.HTTPChannel.resetTimeout(self)
+
+    def requestDone(self, request: Request) -> None:
+        self._due = 0
+        http.HTTPChannel.requestDone(self, request)
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        # Twisted would say nothing, and TLS would not end
+        self._respondToBadRequestAndDisconnect()  # type: ignore[no-untyped-call]  # of Twisted's
+
+    def timeoutConnection(self) -> None:
+        self.loseConnection()  # Twisted would say so in the log, of each that is idle
+
+    def forceAbortClient(self) -> None:
+        self._abortingCall = None
+        self.transport.abortConnection()
+
+    def loseConnection(self) -> None:
+        self.setTimeout(None)  # type: ignore[no-untyped-call]  # of Twisted's
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(_GOODBYE, self.forceAbortClient)
+        http.HTTPChannel.loseConnection(self)
 
 
 class Pages(Site):
@@ -211,6 +258,7 @@ class Pages(Site):
         browser finds under another name was not meant for it (DNS rebinding).
     """
 
+    protocol = cast("Any", Channel)  # where there is no HTTP/2 to choose
     requestFactory = BoundedRequest
     noisy = False
 

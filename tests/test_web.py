@@ -55,7 +55,12 @@ def pages(clock: Clock) -> Pages:
 
 
 class Connection(StringTransport):
-    """A connection to pages."""
+    """A connection to pages.
+
+    :ivar aborted: whether it was cut off.
+    """
+
+    aborted = False
 
     def __init__(self, pages: Pages) -> None:
         here, there = IPv4Address("TCP", "127.0.0.1", 5280), IPv4Address("TCP", "127.0.0.1", 40000)
@@ -70,6 +75,9 @@ class Connection(StringTransport):
 
     def say(self, data: bytes) -> None:
         self._channel.dataReceived(data)
+
+    def abortConnection(self) -> None:
+        self.aborted = True
 
     def leave(self) -> None:
         self._channel.connectionLost(connectionDone)
@@ -234,6 +242,20 @@ def test_only_so_many_connections_are_open_at_a_time(pages: Pages) -> None:
     made[1].connectionLost(connectionDone)
 
 
+def test_nobody_is_told_what_answers_also_of_the_whole_server(pages: Pages) -> None:
+    status, headers, _ = ask(pages, "OPTIONS * HTTP/1.1\nHost: montague.lit")
+    assert (status, "server" in headers) == (404, False)
+
+
+def test_a_line_without_end_is_a_bad_request(pages: Pages, clock: Clock) -> None:
+    client = Connection(pages)
+    client.say(b"GET /balcony HTTP/1.1\r\nRose: " + b"a" * 17_000)
+    assert client.heard.startswith(b"HTTP/1.1 400 ")
+    assert client.disconnecting
+    client.leave()
+    assert not clock.getDelayedCalls()
+
+
 def test_who_says_nothing_is_dropped(pages: Pages, clock: Clock) -> None:
     client = Connection(pages)
     client.say(b"GET /balc")
@@ -242,6 +264,55 @@ def test_who_says_nothing_is_dropped(pages: Pages, clock: Clock) -> None:
 
 
 # --- /healthz ------------------------------------------------------------------------------------
+
+
+def kept(client: Connection, clock: Clock, said: bytes, seconds: int) -> int:
+    """For how many seconds somebody keeps a connection who says a byte a second of that, round and round."""
+    for second in range(seconds):
+        if client.disconnecting:
+            return second
+        client.say(said[second % len(said) :][:1])
+        clock.advance(1)
+    return seconds
+
+
+def test_h1_who_says_a_byte_now_and_then_keeps_a_connection_for_no_longer(pages: Pages, clock: Clock) -> None:
+    assert kept(Connection(pages), clock, b"GET /" + b"a" * 200, 100) < 40
+    assert kept(Connection(pages), clock, b"\r\n", 100) < 40
+    client = Connection(pages)
+    client.say(b"GET / HTTP/1.1\r\nHost: montague.lit\r\n")
+    assert kept(client, clock, b"A: b\r\n", 100) < 40
+    client = Connection(pages)
+    client.say(b"POST /balcony HTTP/1.1\r\nHost: montague.lit\r\nContent-Length: 60000\r\n\r\n")
+    assert kept(client, clock, b"a", 100) < 40
+
+
+def test_who_gets_on_slowly_is_waited_for(pages: Pages, clock: Clock) -> None:
+    client = Connection(pages)
+    for _ in range(3):
+        clock.advance(29)
+        client.say(b"GET /balcony HTTP/1.1\r\n")
+        clock.advance(29)
+        client.say(b"Host: montague.lit\r\n\r\n")
+    client.say(b"POST /balcony HTTP/1.1\r\nHost: montague.lit\r\nContent-Length: 60000\r\n\r\n")
+    for _ in range(12):
+        clock.advance(29)
+        client.say(b"a" * 5000)
+    assert client.heard.count(b"HTTP/1.1 ") == 4
+    assert not client.disconnecting
+
+
+def test_h3_who_does_not_take_the_end_of_a_connection_is_cut_off(pages: Pages, clock: Clock) -> None:
+    for said in (b"Host: montague.lit\r\nConnection: close\r\n", b"Content-Length: 70000\r\n", b"a\r\n"):
+        client = Connection(pages)
+        client.say(b"GET /balcony HTTP/1.1\r\n" + said + b"\r\n")
+        assert client.disconnecting
+        clock.advance(59)
+        assert not client.aborted
+        clock.advance(2)
+        assert client.aborted
+        client.leave()
+    assert not clock.getDelayedCalls()
 
 
 def health(storage: Storage, clock: Clock, **domains: bool) -> Pages:

@@ -60,6 +60,7 @@ from jabberd.api.events import (
 from jabberd.api.module import Module
 from jabberd.api.relay import BytestreamTerms
 from jabberd.api.stores import Archive, Keyed, Ordered, Resident
+from jabberd.api.turns import Turns
 from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.settings import DomainName, Duration, FilePath, Settings, Size
 from jabberd.typed import Mistake, checked
@@ -123,6 +124,7 @@ __all__ = [
     "Stanza",
     "StanzaError",
     "StorageError",
+    "Turns",
     "answers",
     "bound",
     "checked",

@@ -66,6 +66,11 @@ class Module:
         self.stores = stores
         self.log = log
 
+    @property
+    def succeeds(self) -> bool:
+        """While it starts, whether it takes the place of another instance, which serves the domain still."""
+        return any(each.name == self.name for each in self.domain.modules if each is not self)
+
     @classmethod
     def surroundings(cls, config: Any) -> Iterable[tuple[str, str, str]]:  # noqa: ARG003  # for subclasses
         """What these settings need of the machine: what it is, how it is, and what to do; empty: all is well.

@@ -1,7 +1,7 @@
 """The session manager of one domain: it delivers what is for its accounts, and speaks for them.
 
 It implements three seams: `interfaces.Route` for the router, `interfaces.SessionHost` for
-client streams, and `api.Domain` for modules.
+client streams, and `api.Domain` for modules (most of it in `HostedDomain`).
 """
 
 from __future__ import annotations
@@ -10,39 +10,35 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jabberd.api import Keyed, MessageStored, Ordered, SessionClosed, Stage
-from jabberd.api.domain import Operators
+from jabberd.api import MessageStored, SessionClosed, Stage
 from jabberd.interfaces import LoginPolicy, StorageError
 from jabberd.jsm import delivery, roster
 from jabberd.jsm import login as logins
-from jabberd.jsm.account import ACCOUNTS, ROSTER, Account, AccountCache, Residents
+from jabberd.jsm.account import ROSTER, Account, Residents
 from jabberd.jsm.answers import Answers
 from jabberd.jsm.contacts import Contacts
-from jabberd.jsm.credentials import AccountRecord
 from jabberd.jsm.delivery import Plan
+from jabberd.jsm.domain import HostedDomain
 from jabberd.jsm.homes import Held, first, others_have
 from jabberd.jsm.limits import Limits
 from jabberd.jsm.presence import Presence
-from jabberd.jsm.questions import Questions
 from jabberd.jsm.session import Session, spoken
 from jabberd.jsm.unstored import Unstored
-from jabberd.registry import Registry
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
     from jabberd import api, interfaces
-    from jabberd.jsm.trace import Watch
     from jabberd.jsm.unstored import Again
     from jabberd.router import Router
     from jabberd.xmpp.parser import Nonza
@@ -54,16 +50,11 @@ log = Logger()
 _OWN_FEATURES: Final = E(ns.ROSTER_VER, "ver"), E(ns.PRE_APPROVAL, "sub")  # RFC 6121 §2.6.1, §3.4.1
 
 
-class SessionManager:
+class SessionManager(HostedDomain):
     """What a domain does for its users (RFC 6121).
 
     :ivar held: what the stanza that is on its road just now has to wait for before it has a home.
-    :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
-    :ivar registrar: given by whoever makes the domain, and so may ``relay`` be.
     """
-
-    registrar: api.Registrar
-    relay: api.relay.Relay | None = None
 
     def __init__(
         self,
@@ -76,28 +67,16 @@ class SessionManager:
         policy: LoginPolicy | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self.jid = jid
-        self.clock = clock
-        self.storage = storage
-        self.credentials = credentials
+        self.limits = limits or Limits()
+        super().__init__(jid, router, storage, clock, credentials, self.limits.cached)
         self.policy = policy or LoginPolicy()
-        self.registry = Registry()
-        self.url = ""
         self.offers: dict[Any, bytes] = {}
-        self.operators = Operators(_no_verb)
-        self.watch: Watch | None = None
         self.held = Held()
         self.hold = self.held.add
-        self.limits = limits or Limits()
-        self._router = router
-        self.connected = router.connected
         self.say = partial(spoken, self)
-        self._records = storage.keyed(ACCOUNTS, AccountRecord)
-        self.accounts = AccountCache(storage, self.limits.cached)
         rosters = Residents(self.accounts, storage.keyed(ROSTER, roster.RosterItem), ROSTER)
         self.contacts = Contacts(self, rosters)
         self.presence = Presence(self)
-        self.questions = Questions(clock, self.route)
         self._answers = Answers(self)
         self._unstored = Unstored(clock, self._put_off)
 
@@ -107,35 +86,7 @@ class SessionManager:
         self.presence.use(limits)
         self.contacts.use(limits)
 
-    # -- api.Domain ---------------------------------------------------------------------------------
-
-    @property
-    def modules(self) -> Iterable[api.Module]:
-        """See `jabberd.api.Domain`."""
-        return self.registry.modules.values()
-
-    def module(self, name: str) -> api.Module:
-        """See `jabberd.api.Domain`."""
-        return self.registry.modules[name]
-
-    def route(self, stanza: Stanza) -> Deferred[None] | None:
-        """See `jabberd.api.Domain`."""
-        if self.watch is not None:
-            self.watch.routed(stanza)
-        return self._router.route(stanza)
-
-    def tell(self, stanza: Stanza) -> Deferred[None] | None:
-        """See `jabberd.api.Domain`."""
-        filters = self.registry.filters(Stage.TELLING, stanza.name)
-        if filters is not None and stanza.sender is not None:
-            account = self.accounts.get(stanza.sender.bare)
-            if account is not None and filters.run(stanza, account) is None:
-                return None
-        return self.route(stanza)
-
-    def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
-        """See `jabberd.api.Domain`."""
-        return self.questions.ask(question, seconds)
+    # -- api.Domain, as far as it delivers -----------------------------------------------------------
 
     def redeliver(self, stanza: Stanza) -> Deferred[None]:
         """See `jabberd.api.Domain`."""
@@ -151,63 +102,6 @@ class SessionManager:
         home = self.held.settled(self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to))
         if home is not None:
             await home
-
-    async def registered(self) -> list[JID]:
-        """See `jabberd.api.Domain`."""
-        return [JID.parse(owner) for owner in await self._records.owners(self.jid)]
-
-    def account(self, jid: JID) -> Deferred[Account]:
-        """See `jabberd.api.Domain`."""
-        return self.accounts.load(jid.bare)
-
-    @property
-    def has_accounts(self) -> bool:
-        """See `jabberd.api.Domain`."""
-        return self.registry.serves is None
-
-    @property
-    def services(self) -> Iterable[JID]:
-        """See `jabberd.api.Domain`."""
-        below = f".{self.jid}"
-        routes = self._router.routes.items()
-        return [
-            JID.parse(name)
-            for name, route in routes
-            if name.endswith(below) and not (isinstance(route, SessionManager) and route.has_accounts)
-        ]
-
-    @property
-    def online(self) -> Iterable[Account]:
-        """See `api.Domain.online`."""
-        return [account for account in self.accounts if account.sessions]
-
-    def bind(self, store: api.Keyed[Any] | api.Archive | api.Ordered[Any]) -> object:
-        """See `jabberd.api.Domain`."""
-        if isinstance(store, Keyed):
-            keyed = self.storage.keyed(store.name, store.type)
-            return Residents(self.accounts, keyed, store.name) if store.resident else keyed
-        if isinstance(store, Ordered):
-            return self.storage.ordered(store.name, store.type)
-        return self.storage.archive(store.name)
-
-    def fire(self, event: object) -> None:
-        """See `jabberd.api.Domain`; one of the four places where errors are caught."""
-        for listener in self.registry.listeners.get(type(event), ()):
-            done = maybeDeferred(listener, event)
-            done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
-
-    @property
-    def inlines(self) -> Iterable[str]:
-        """See `jabberd.api.Domain`."""
-        return sorted({name[1:].partition("}")[0] for name in self.registry.binding})
-
-    async def inlined(self, session: api.Session, request: Element) -> list[Element]:
-        """See `jabberd.api.Domain`."""
-        return await logins.inlined(self.registry, session, request)
-
-    def is_local(self, jid: JID) -> bool:
-        """Whether this server answers for the address."""
-        return jid.domainpart in self._router.domains
 
     # -- interfaces.SessionHost ---------------------------------------------------------------------
 
@@ -439,8 +333,3 @@ class SessionManager:
     def caught(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Do asynchronous work for a stanza; an error becomes the answer to it."""
         return Deferred.fromCoroutine(work).addErrback(self._undeliverable, stanza)
-
-
-async def _no_verb(noun: str, name: str, _arguments: Mapping[str, object]) -> object:
-    """Whoever makes the domain says what operators can do; see `jabberd.hosting.let_operate`."""
-    raise KeyError(noun, name)

@@ -278,7 +278,21 @@ def test_one_account_has_only_so_many_questions_waiting(stage: Stage) -> None:
     assert len(pep.heard) == 50
     stage.network.advance(31)
     assert {condition(each) for each in stage.romeo.heard} == {"service-unavailable"}
-    assert not stage.module._waiting
+    assert len(stage.module._turns) == 0
+
+
+def test_another_server_has_only_so_many_whoever_asks_there(stage: Stage) -> None:
+    pep = stage.component()
+    for number in range(51):
+        evil = stage.network.stranger(f"tybalt{number}@capulet.lit/street")
+        evil.send(f"<iq type='get' id='q' to='montague.lit'>{PUBLISH}</iq>")
+    assert condition(evil.next()) == "resource-constraint"
+    assert len(pep.heard) == 50
+    asks(stage.romeo, PUBLISH)
+    for _ in range(50):
+        pep.next()
+    pep.send(right(pep.next()))
+    assert stage.romeo.next().get("type") == "result"
 
 
 # -- what is told of the domain and its accounts -------------------------------------------------------------

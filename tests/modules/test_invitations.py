@@ -369,6 +369,23 @@ def test_a_storage_that_is_away_uses_no_invitation(
     assert registers(network, token) == ""
 
 
+def test_invitations_count_and_reserve_while_they_are_being_stored(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(network)
+    ledger, now, stored = module(network)._ledger, module(network).now(), Deferred[None]()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger._store, "change", lambda *_: stored)
+        made = Deferred.fromCoroutine(
+            ledger.add(Invitation(now + timedelta(1), "romeo@montague.lit", username="rosaline"), now)
+        )
+        assert ledger.open("romeo@montague.lit", now) == 1
+        assert ledger.reserves("rosaline", now)
+        stored.errback(StorageError("away"))
+    assert isinstance(failed(made), StorageError)
+    assert not ledger.reserves("rosaline", now)
+
+
 # --- a contact (XEP-0379) -------------------------------------------------------------------------
 
 

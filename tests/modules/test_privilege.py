@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jabberd.api import JID, E, Stanza, Turns
 from jabberd.loader import DEFAULT, LoadError, Modules
 from jabberd.modules.privilege import Privilege
+from jabberd.modules.privilege.presence import Audience
 from jabberd.testing.client import condition, written
 
 if TYPE_CHECKING:
@@ -256,6 +258,31 @@ def test_e3_it_speaks_for_nobody_else(stage: Stage, sender: str) -> None:
     assert juliet.hears_nothing()
 
 
+@pytest.mark.parametrize("sender", ["romeo@montague.lit", "montague.lit"])
+@pytest.mark.parametrize(
+    "element",
+    [
+        "<received xmlns='urn:xmpp:carbons:2'>{}</received>",
+        "<sent xmlns='urn:xmpp:carbons:2'>{}</sent>",
+        "<result xmlns='urn:xmpp:mam:2' id='1'>{}</result>",
+        "<delegation xmlns='urn:xmpp:delegation:2'/>",
+        f"<privilege xmlns='{NS}'><perm access='message' type='outgoing'/></privilege>",
+    ],
+)
+def test_e3_it_does_not_make_clients_believe_what_others_said(
+    stage: Stage, sender: str, element: str
+) -> None:
+    forged = element.format(
+        "<forwarded xmlns='urn:xmpp:forward:0'>"
+        "<message xmlns='jabber:client' from='juliet@montague.lit/balcony'><body>I do</body></message>"
+        "</forwarded>"
+    )
+    stage.pep.forget()
+    said(stage.pep, speech(sender, "to='romeo@montague.lit/orchard'").replace("<body>ciao</body>", forged))
+    assert condition(stage.pep.next()) == "forbidden"
+    assert stage.romeo.hears_nothing()
+
+
 @granted(roster="both")
 def test_e3_a_message_without_the_grant(stage: Stage) -> None:
     juliet = stage.network.client("juliet@montague.lit/balcony")
@@ -329,6 +356,21 @@ def test_while_it_waits_for_one_answer_it_is_heard_itself(stage: Stage) -> None:
     asked_back = stage.pep.next()
     stage.pep.send(f"<iq from='{PEP}' to='romeo@montague.lit' type='result' id='{asked_back.get('id')}'/>")
     assert inside(stage.pep.next()).get("type") == "result"
+
+
+def test_it_has_only_so_many_questions_waiting_and_others_have_theirs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.module, "_turns", Turns(JID("montague.lit"), 3))
+    silent = stage.network.stranger("tybalt@capulet.lit/street").jid
+    asking = question(attrs=f"type='get' id='in' to='{silent}'")
+    for number in range(4):
+        stage.pep.send(f"<iq from='{PEP}' to='romeo@montague.lit' type='get' id='{number}'>{asking}</iq>")
+    refused = stage.pep.next()
+    assert (refused.get("id"), condition(refused)) == ("3", "resource-constraint")
+    stage.network.advance(31)
+    assert [each.get("id") for each in stage.pep.heard] == ["0", "1", "2"]
+    assert len(stage.module._turns) == 0
 
 
 def test_what_the_account_itself_is_asked_is_answered_as_to_its_owner(stage: Stage) -> None:
@@ -442,6 +484,23 @@ def test_it_hears_contacts_whether_the_account_is_there_or_not_and_each_thing_on
         nurse.send(f"<presence to='{to}' type='unavailable'/>")
     assert late.receives(f"<presence from='nurse@capulet.lit/hall' to='{PEP}' type='unavailable'/>")
     assert late.hears_nothing()
+
+
+def test_a_contact_with_much_to_say_of_many_resources_fills_no_memory() -> None:
+    told: list[Stanza] = []
+    audience = Audience(lambda stanza, _: told.append(stanza), lambda _: [JID(PEP)])
+    said = E("jabber:client", "status", None, "r" * (512 << 10))
+    for number in range(100):
+        sender = JID.parse(f"tybalt@capulet.lit/{number}")
+        audience.heard(Stanza.of("presence", said, sender=sender))
+    assert len(told) == 100
+    told.clear()
+    audience.catch_up(JID(PEP), [], contacts=True)
+    assert (len(told), str(told[-1].sender)) == (31, "tybalt@capulet.lit/99")
+    for number in range(100):
+        sender = JID.parse(f"tybalt@capulet.lit/{number}")
+        audience.heard(Stanza.of("presence", sender=sender, type="unavailable"))
+    assert audience._size == 0
 
 
 def test_it_does_not_hear_strangers(stage: Stage) -> None:

@@ -13,8 +13,10 @@ from twisted.internet.task import Clock
 from jabberd.api import JID, Refused
 from jabberd.interfaces import LoginPolicy
 from jabberd.modules.upload import Upload
+from jabberd.modules.upload.files import Held
 from jabberd.modules.upload.sending import LeftError, Part, sent
 from jabberd.modules.upload.terms import NS, PURPOSE
+from jabberd.operating.change import Change
 from jabberd.pages import PublicPages
 from jabberd.testing import Network
 from jabberd.testing.client import condition
@@ -200,6 +202,18 @@ def test_a_file_without_a_name_size_or_type_that_is_one_is_refused(
     assert condition(ask(romeo, name, size, type=type)) == "bad-request"
 
 
+def test_f11_an_account_has_so_many_files_however_small_and_what_is_promised_counts(
+    romeo: Client, pages: PublicPages, upload: Upload
+) -> None:
+    upload.config = Upload.Config(**vars(upload.config) | {"files": 3})
+    for _ in range(2):
+        uploaded(pages, romeo, 1)
+    there, _ = places(ask(romeo, size=1))
+    assert condition(ask(romeo, size=1)) == "resource-constraint"
+    assert put(pages, there, b"r") == 201
+    assert retry(ask(romeo, size=1))
+
+
 # --- putting and reading (§7) --------------------------------------------------------------------
 
 
@@ -285,6 +299,23 @@ def test_f11_a_put_without_a_length_is_cut_off_where_it_gets_too_long(
         assert client.heard.split()[1] == status
         client.leave()
     assert head(pages, place)[0] == 200
+
+
+def test_who_was_refused_and_leaves_late_does_not_end_the_next_try(
+    romeo: Client, pages: PublicPages, tmp_path: Path, upload: Upload
+) -> None:
+    there, place = places(ask(romeo, size=4))
+    start = f"PUT {there} HTTP/1.1\r\nHost: montague.lit\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    first, second = Connection(pages), Connection(pages)
+    first.say(start + b"5\r\nroses\r\n")
+    assert first.heard.startswith(b"HTTP/1.1 413 ")
+    second.say(start + b"2\r\nro\r\n")
+    first.leave()
+    assert put(pages, there, b"rose") == 404  # it is arriving still
+    second.say(b"2\r\nse\r\n0\r\n\r\n")
+    assert second.heard.startswith(b"HTTP/1.1 201 ")
+    second.leave()
+    assert (head(pages, place)[0], files(tmp_path), upload.files.total) == (200, 1, 4)
 
 
 def test_who_leaves_in_the_middle_leaves_nothing_even_with_all_bytes_said(
@@ -553,6 +584,60 @@ def test_a_start_finds_what_is_whole_and_removes_what_is_not(
     assert (files(tmp_path), upload.files.total) == (1, 4)
     assert (head(pages, place)[0], head(pages, lost)[0]) == (200, 404)
     assert len(done(upload.files.of(ROMEO))) == 1
+
+
+def test_what_a_kill_leaves_half_counts_for_nobody(
+    romeo: Client, pages: PublicPages, upload: Upload, network: Network
+) -> None:
+    place = uploaded(pages, romeo, 4)
+    now = network.clock.seconds()
+    half = {"f" * 32: Held(20 * KIB, now, now + 5 * DAY), "e" * 32: Held(2 * KIB, now, now + DAY, "profile")}
+    done(upload.held.change(ROMEO, half))  # as between the two changes by which a file comes or goes
+    assert retry(ask(romeo, size=10 * KIB))
+    done(upload.files.start())
+    assert places(ask(romeo, size=10 * KIB))
+    assert [*done(upload.files.of(ROMEO))] == [place.split("/")[2]]
+
+
+def test_new_code_takes_nothing_away_that_is_still_arriving(
+    romeo: Client, pages: PublicPages, upload: Upload, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jabberd.operating.change._imported_anew", lambda _, cls: cls)
+    there, place = places(ask(romeo, size=4))
+    client = Connection(pages)
+    client.say(f"PUT {there} HTTP/1.1\r\nHost: montague.lit\r\nContent-Length: 4\r\n\r\nro".encode())
+    host = network.servers[0].hosts["montague.lit"]
+    wanted = {module.name: module.config for module in host.manager.modules}
+    change = Change(host, wanted, ["upload"])
+    done(Deferred.fromCoroutine(change.start()))
+    change.commit()
+    done(Deferred.fromCoroutine(change.finish()))
+    assert host.manager.module("upload") is not upload
+    client.say(b"se")
+    assert client.heard.startswith(b"HTTP/1.1 201 ")
+    client.leave()
+    assert head(pages, place)[0] == 200
+    assert len(done(upload.files.of(ROMEO))) == 1
+
+
+def test_a_reload_moves_to_another_folder(
+    romeo: Client, pages: PublicPages, upload: Upload, tmp_path: Path
+) -> None:
+    before = upload.config
+    upload.config = Upload.Config(**vars(before) | {"folder": tmp_path / "elsewhere"})
+    upload.reconfigured(before)
+    uploaded(pages, romeo, 4)
+    assert files(tmp_path / "elsewhere") == 1
+
+
+def test_a_start_removes_however_many_were_arriving_when_the_server_was_killed(
+    romeo: Client, pages: PublicPages, upload: Upload, tmp_path: Path
+) -> None:
+    uploaded(pages, romeo, 4)
+    for number in range(150):
+        (tmp_path / "montague.lit" / "arriving" / f"{number:016x}").write_text("ro")
+    done(upload.files.start())
+    assert files(tmp_path) == 1
 
 
 def test_a_start_on_the_wrong_storage_removes_nothing(

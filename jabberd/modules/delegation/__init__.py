@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
@@ -23,6 +22,7 @@ from jabberd.api import (
     Settings,
     Stanza,
     StanzaError,
+    Turns,
     checked,
     diverts,
     on,
@@ -86,7 +86,7 @@ class Delegation(Module, xep=355, version="0.5"):
     async def start(self) -> None:
         """Nobody has told yet what they can do."""
         self._nested: dict[tuple[str, bool], list[Element]] = {}
-        self._waiting: Counter[JID] = Counter()
+        self._turns = Turns(self.domain.jid, _MOST)
 
     async def ready(self) -> None:
         """Components that are there already learn what is theirs."""
@@ -163,15 +163,16 @@ class Delegation(Module, xep=355, version="0.5"):
     async def _delegated(self, asked: Stanza, entity: JID) -> Answer:
         """Have a component answer it (§4.3).
 
-        :raises StanzaError: ``service-unavailable``, whatever went wrong.
+        :raises StanzaError: ``service-unavailable``, whatever went wrong; ``resource-constraint``: whoever
+            asks has asked too much already.
         """
         assert asked.sender is not None  # it was looked at
-        asker = asked.sender.bare
         if not self.domain.connected(entity):
             raise StanzaError("service-unavailable")
-        if self._waiting[asker] >= _MOST:
-            raise StanzaError("resource-constraint", "too many of your questions wait for an answer")
-        self._waiting[asker] += 1
+        with self._turns.turn(asked.sender):
+            return await self._answered(asked, entity)
+
+    async def _answered(self, asked: Stanza, entity: JID) -> Answer:
         try:
             question = wrapped(asked, sender=self.domain.jid, to=entity)
             answer = await self.domain.ask(question, self.config.timeout)
@@ -180,10 +181,6 @@ class Delegation(Module, xep=355, version="0.5"):
             self.log.info("{entity} refuses: {condition}", entity=entity, condition=error.condition)
         except ValueError as error:
             self.log.warn("{entity} does not answer as it should: {error}", entity=entity, error=str(error))
-        finally:
-            self._waiting[asker] -= 1
-            if not self._waiting[asker]:
-                del self._waiting[asker]
         raise StanzaError("service-unavailable")
 
     # -- what is told of the domain and its accounts ------------------------------------------------

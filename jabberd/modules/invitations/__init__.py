@@ -108,13 +108,12 @@ class Invitations(Module, xep=401, version="0.6.0"):
         self._uses = Uses(self.domain, self._ledger, self.log)
         self._shown: WeakKeyDictionary[Outlet, str] = WeakKeyDictionary()
         self._claims: IDelayedCall | None = None
-        others = (each for each in self.domain.modules if each is not self)
-        self._succeeds = any(each.name == self.name for each in others)
+        self._takes_over = self.succeeds
 
     async def ready(self) -> None:
         """See to what was under way when the server ended, or what the instance before may be about."""
         claims = [(key, who) for key, invitation in self._ledger.items() for who in invitation.claims]
-        if not self._succeeds:
+        if not self._takes_over:
             await self._resolved(claims)
         elif claims:
             self._claims = self.domain.clock.callLater(_UNDER_WAY, self._see_to, claims)

@@ -105,9 +105,15 @@ class Ledger:
         :returns: the token.
         """
         token = base64.b32encode(secrets.token_bytes(_TOKEN_BYTES)).decode().lower()
-        await self.remove(k for k, each in self.items() if each.expires + _KEPT <= now and not each.claims)
-        await self._store.change(self._domain, {_key(token): invitation})
-        self._all[_key(token)] = invitation
+        old = [k for k, each in self.items() if each.expires + _KEPT <= now and not each.claims]
+        key = _key(token)
+        self._all[key] = invitation  # at once: it counts, and reserves its name, before anybody has the token
+        try:
+            await self._store.change(self._domain, {key: invitation})
+        except BaseException:
+            self._all.pop(key, None)
+            raise
+        await self.remove(old)
         return token
 
     async def take(self, key: str, who: JID) -> Invitation:

@@ -22,6 +22,7 @@ from jabberd.api import (
     Stage,
     Stanza,
     StanzaError,
+    Turns,
     diverts,
     filters,
     on,
@@ -43,6 +44,17 @@ if TYPE_CHECKING:
 _ROSTER: Final = f"{{{ns.ROSTER}}}query"
 _PRIVILEGE: Final = f"{{{NS}}}privilege"
 _IQ: Final = f"{{{NS}}}privileged_iq"
+_MOST: Final = 1000  #: questions of one component that wait for an answer
+#: What clients and components believe of their server alone: it tells what others have said, or may do.
+_SERVERS_OWN: Final = frozenset(
+    {
+        "{urn:xmpp:carbons:2}sent",
+        "{urn:xmpp:carbons:2}received",
+        "{urn:xmpp:mam:2}result",
+        "{urn:xmpp:delegation:2}delegation",
+        _PRIVILEGE,
+    }
+)
 _FORBIDDEN: Final = "the operator has not granted that"
 
 
@@ -68,6 +80,7 @@ class Privilege(Module, xep=356, version="0.4.1"):
     async def start(self) -> None:
         """Nobody's presence was told yet."""
         self._audience = Audience(self._send, self._listening)
+        self._turns = Turns(self.domain.jid, _MOST)
 
     async def ready(self) -> None:
         """Components that are there already learn what they may do."""
@@ -163,6 +176,8 @@ class Privilege(Module, xep=356, version="0.4.1"):
         message = Stanza.from_element(found)
         if message.to is None:
             raise StanzaError("bad-request", "the message is for nobody")
+        if not _SERVERS_OWN.isdisjoint(message.children):
+            raise StanzaError("forbidden", "only the server itself says that")
         home = await self._said(message, message.sender)
         if home is not None:
             await home
@@ -201,13 +216,15 @@ class Privilege(Module, xep=356, version="0.4.1"):
             raise StanzaError("forbidden", "the type or the sender is another one inside")
         if not grant.may_ask(split(question.children[0])[0], question.type):
             raise StanzaError("forbidden", _FORBIDDEN)
-        return Apart(self._asked(question.stamped(account.jid, question.to or account.jid)))
+        asked = question.stamped(account.jid, question.to or account.jid)
+        return Apart(self._asked(asked, request.sender))
 
-    async def _asked(self, question: Stanza) -> Sealed:
-        try:
-            answer = await self.domain.ask(question)
-        except StanzaError as error:
-            answer = question.error(error)
+    async def _asked(self, question: Stanza, component: JID) -> Sealed:
+        with self._turns.turn(component):
+            try:
+                answer = await self.domain.ask(question)
+            except StanzaError as error:
+                answer = question.error(error)
         inside = forward.forwarded(answer.with_attrs(id=question.id).to_standalone())
         return Sealed(_PRIVILEGE, b"<privilege xmlns='%s'>%s</privilege>" % (NS.encode(), inside))
 

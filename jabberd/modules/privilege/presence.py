@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Audience"]
 
 _MOST: Final = 10_000  #: contacts that are remembered
+_MOST_SIZE: Final = 16 << 20  #: bytes of what they have said
 
 
 class Audience:
@@ -32,6 +33,7 @@ class Audience:
         self._listening = listening
         self._there: set[JID] = set()
         self._last: OrderedDict[JID, Stanza] = OrderedDict()  # of contacts; and of accounts, for those
+        self._size = 0
 
     def began(self, session: Session) -> None:
         """A session has shown itself: for the first time (§7.1 knows nothing of updates) or anew."""
@@ -62,11 +64,14 @@ class Audience:
 
     def _is_news(self, sender: JID, stanza: Stanza) -> bool:
         last = self._last.pop(sender, None)
+        if last is not None:
+            self._size -= len(last.payload)
         if stanza.type == "unavailable":
             return last is not None
         self._last[sender] = stanza
-        if len(self._last) > _MOST:
-            self._last.popitem(last=False)
+        self._size += len(stanza.payload)
+        while len(self._last) > _MOST or self._size > _MOST_SIZE:
+            self._size -= len(self._last.popitem(last=False)[1].payload)
         return last is None or last.payload != stanza.payload
 
     def catch_up(self, component: JID, online: Iterable[Account], *, contacts: bool) -> None:

@@ -84,13 +84,18 @@ class Upload(Module, xep=363, version="1.2.0"):
 
     async def start(self) -> None:
         """Count what there is, and look for what has expired from now on."""
-        await self.files.start()
+        await self.files.start(alone=not self.succeeds)
         self._sweep.start(_SWEEP, now=False)
 
     async def stop(self) -> None:
         """Look no more."""
         if self._sweep.running:
             self._sweep.stop()
+
+    def reconfigured(self, before: Config) -> None:
+        """Files come into another folder, perhaps, where the operator has put those that there were."""
+        if before.folder != self.config.folder:
+            self.files.make_room()
 
     def _sweep_out(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._swept()).addErrback(
@@ -149,7 +154,7 @@ class Upload(Module, xep=363, version="1.2.0"):
         counted = [each for each in held.values() if (each.purpose == "profile") == profile]
         promised = self.slots.promised(file.uploader, now)
         try:
-            Allowance(config.day, stored, config.slots).check(file.size, counted, promised, now)
+            Allowance(config.day, stored, config.slots, config.files).check(file.size, counted, promised, now)
             if self.files.total + self.slots.size + file.size > config.total:
                 raise FullError("the server has no room for more files", now + _SWEEP)
             if shutil.disk_usage(config.folder).free < file.size + self.slots.size + _LEFT:

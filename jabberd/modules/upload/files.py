@@ -88,12 +88,20 @@ class Files:
         self._folder = folder
         self._clock = clock
 
-    async def start(self) -> None:
-        """Count what is there; of what a crash left half, nothing stays.
+    def make_room(self) -> None:
+        """Make the folder, if it is not there.
 
-        :raises OSError: the folder cannot be used.
+        :raises OSError: it cannot be used.
         """
         self._place(_SPOOL).mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+
+    async def start(self, *, alone: bool = True) -> None:
+        """Count what is there; of what a crash left half, nothing stays.
+
+        :param alone: nobody else puts files there, for whom something half may get whole.
+        :raises OSError: the folder cannot be used.
+        """
+        self.make_room()
         known = set()
         whose: dict[str, dict[str, Held]] = {}
         self.total = 0
@@ -103,11 +111,24 @@ class Files:
             if token in whose[file.uploader] and self.path(token).is_file():
                 known.add(token)
                 self.total += file.size
-            else:
+            elif alone:
                 await self._forget(token, file)
-        await self._in_thread(lambda: self._clear(known))
+        if alone:
+            await self._forget_half(known)
+            await self._in_thread(lambda: self._clear(known))
+
+    async def _forget_half(self, known: set[str]) -> None:
+        """What was on its way in or out when the process was killed counts for nobody."""
+        now = self._clock.seconds()
+        for uploader in await self._held.owners(self._domain):
+            held = await self._held.all(uploader)
+            half = [token for token, each in held.items() if each.expires > now and token not in known]
+            if half:
+                await self._held.change(uploader, dict.fromkeys(half))
 
     def _clear(self, known: set[str]) -> None:
+        for path in self._place(_SPOOL).iterdir():  # nobody else writes there, on whatever storage
+            path.unlink(missing_ok=True)
         odd = [path for path in self._place("").glob("*/*") if path.name not in known and path.is_file()]
         if len(odd) > len(known) + _ODD:
             said = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twisted.web.resource import Resource
     from twisted.web.server import Request
 
-    from jabberd.modules.upload.files import File, Files, Spooled
+    from jabberd.modules.upload.files import File, Files
     from jabberd.modules.upload.slots import Slot, Slots
 
 __all__ = ["FilePage", "file_page"]
@@ -88,10 +88,9 @@ class FilePage(Page):
             raise Unwanted(http.REQUEST_ENTITY_TOO_LARGE if length > slot.file.size else http.BAD_REQUEST)
         type = _type(request, slot)
         try:
-            spooled = self._files.spooled()
+            return Arrival(self._files, self._slots, self._key, type)
         except OSError as error:
             raise _no_room(error) from None
-        return Arrival(self._slots, self._key, spooled, type)
 
     def render_PUT(self, request: Any) -> bytes | int:
         """Keep what has arrived, and say so when it will be there after a crash as well."""
@@ -99,23 +98,11 @@ class FilePage(Page):
         if not arrival.whole:
             arrival.drop()
             return Refusal(http.BAD_REQUEST, b"shorter than announced\n").render(request)
-        arrival.kept = True
         _answered(request, self._keep(request, arrival))
         return NOT_DONE_YET
 
     async def _keep(self, request: Request, arrival: Arrival) -> None:
-        token, file = arrival.slot.token, replace(arrival.slot.file, type=arrival.type)
-        try:
-            await self._files.keep(arrival.spooled, token, file)
-            wanted = self._slots.stands(self._key)
-            if not wanted:  # meanwhile the account was deleted
-                await self._files.remove(token, file, counts=False)
-            code = http.CREATED if wanted else http.NOT_FOUND
-        except (OSError, StorageError) as error:
-            code = _no_room(error).code
-        finally:
-            self._slots.end(self._key)
-        request.setResponseCode(code)
+        request.setResponseCode(await arrival.keep())
         request.setHeader(b"content-length", b"0")
         request.finish()
 
@@ -181,17 +168,19 @@ class Arrival:
     """A file that arrives: see `jabberd.web.Body`.
 
     :ivar slot: the promise; nobody else can have it kept.
+    :param secret: with which it is put.
     :ivar type: the media type of the file.
-    :ivar kept: whether it is whole, and somebody else's business from now on.
+    :ivar over: whether it is whole, and somebody else's business from now on, or was dropped.
     """
 
-    def __init__(self, slots: Slots, secret: str, spooled: Spooled, type: str) -> None:
+    def __init__(self, files: Files, slots: Slots, secret: str, type: str) -> None:
         self.type = type
+        self.spooled = files.spooled()
         self.slot = slots.begin(secret)
-        self.spooled = spooled
+        self._files = files
         self._slots = slots
         self._secret = secret
-        self.kept = False
+        self.over = False
 
     @property
     def whole(self) -> bool:
@@ -209,9 +198,26 @@ class Arrival:
         except OSError as error:
             raise _no_room(error) from None
 
+    async def keep(self) -> int:
+        """Have it be a file from now on, also after a crash; the status that says what has become of it."""
+        self.over = True
+        token, file = self.slot.token, replace(self.slot.file, type=self.type)
+        try:
+            await self._files.keep(self.spooled, token, file)
+            wanted = self._slots.stands(self._secret)
+            if not wanted:  # meanwhile the account was deleted
+                await self._files.remove(token, file, counts=False)
+        except (OSError, StorageError) as error:
+            return _no_room(error).code
+        else:
+            return http.CREATED if wanted else http.NOT_FOUND
+        finally:
+            self._slots.end(self._secret)
+
     def drop(self) -> None:
         """See `jabberd.web.Body`; it may be put again."""
-        if not self.kept:
+        if not self.over:  # else the slot may be somebody's who puts it again
+            self.over = True
             self.spooled.drop()
             self._slots.again(self._secret)
 

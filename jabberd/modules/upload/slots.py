@@ -32,14 +32,16 @@ class FullError(Exception):
 
 @dataclass(frozen=True)
 class Allowance:
-    """How many bytes one uploader may have.
+    """How much one uploader may have.
 
-    :ivar day: uploaded within 24 hours; ``stored``: at a time; ``slots``: promised at a time.
+    :ivar day: bytes uploaded within 24 hours; ``stored``: at a time; ``slots``: promised at a time.
+    :ivar files: of any size, within 24 hours and at a time: each costs a row, however small it is.
     """
 
     day: int
     stored: int
     slots: int
+    files: int
 
     def check(self, size: int, held: Iterable[Held], promised: list[Slot], now: float) -> None:
         """See whether a file of that size may come as well.
@@ -49,12 +51,14 @@ class Allowance:
         if len(promised) >= self.slots:
             said = f"at most {self.slots} uploads at a time"
             raise FullError(said, min(each.until for each in promised))
-        waiting = sum(each.file.size for each in promised)
+        waiting, files = sum(each.file.size for each in promised), self.files - len(promised) - 1
         held = [*held]
         today = [(each.since + DAY, each.size) for each in held if each.since > now - DAY]
-        _room(f"at most {self.day} bytes in 24 hours", self.day - waiting - size, today)
         stored = [(each.expires, each.size) for each in held if each.expires > now]
+        _room(f"at most {self.day} bytes in 24 hours", self.day - waiting - size, today)
         _room(f"at most {self.stored} bytes at a time", self.stored - waiting - size, stored)
+        for those, when in ((today, "in 24 hours"), (stored, "at a time")):
+            _room(f"at most {self.files} files {when}", files, [(until, 1) for until, _ in those])
 
 
 def _room(said: str, left: int, taken: list[tuple[float, int]]) -> None:

@@ -31,6 +31,7 @@ class Terms(Settings):
     :ivar folder: where the files lie, in a folder of the domain's own.
     :ivar size: of one file; ``profile_size``: of one that is for a profile (§5.2).
     :ivar day: what one account may upload in 24 hours; ``quota``: what is kept of it.
+    :ivar files: of any size, that one account may upload in 24 hours, and that are kept of it.
     :ivar profile_quota: what is kept of one account's files for its profile.
     :ivar total: what is kept of all accounts.
     :ivar age: after which a file goes; ``profile_age``: one for a profile.
@@ -42,6 +43,7 @@ class Terms(Settings):
     size: Size = 50 << 20
     day: Size = 500 << 20
     quota: Size = 1 << 30
+    files: Annotated[int, Meta(ge=1)] = 5000
     total: Size = 20 << 30
     age: Duration = 30 * 86400.0
     profile_size: Size = 1 << 20
