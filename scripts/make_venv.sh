@@ -64,3 +64,7 @@ if [ "$(cat "$venv/.python" 2>/dev/null)" != "$python" ] || ! "$venv/bin/python"
 fi
 printf 'Installing jabberd[%s] into %s ' "$extra" "$venv" >&2
 with_dots "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+status=$?
+# Twisted keeps a list of its plug-ins beside them; without it the first twistd imports all that Twisted has.
+[ "$status" != 0 ] || "$venv/bin/twistd" --help >/dev/null 2>&1 || true
+exit "$status"
