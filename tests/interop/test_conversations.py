@@ -237,13 +237,13 @@ async def test_calls_find_their_way(server: Running) -> None:
 
 
 @played
-async def test_a_room_has_an_archive(server: Running) -> None:
-    """XEP-0313 on rooms."""
+async def test_a_room_has_an_archive_and_may_have_a_picture(server: Running) -> None:
+    """XEP-0313 on rooms, and XEP-0486."""
     actor = client(server)
     room = "orchard@rooms.montague.lit"
     async with entered(actor):
         await actor.plugin["xep_0045"].join_muc_wait(room, "test", timeout=20)
-        assert "urn:xmpp:mam:2" in await features(actor, room)
+        assert {"urn:xmpp:mam:2", "vcard-temp"} <= await features(actor, room)
         form = await actor.plugin["xep_0045"].get_room_config(room)
         assert "muc#roomconfig_enablearchiving" in form.get_fields()
         await actor.plugin["xep_0045"].destroy(room)

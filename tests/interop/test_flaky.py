@@ -100,7 +100,7 @@ async def test_nothing_is_lost_or_doubled_on_links_that_break(server: Running) -
             assert await all_of(lambda: juliet.heard("chat")) == LINES
             # aioxmpp says again what was not acknowledged with the last line first
             assert sorted(await all_of(romeo.bodies)) == sorted(LINES)
-            await asyncio.gather(*said)  # the server has acknowledged all of it
+            await asyncio.gather(*said, return_exceptions=True)  # aioxmpp may tell that a link broke
         finally:
             await romeo.go()
         assert romeos.cut > 3
