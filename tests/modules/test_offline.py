@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from jabberd.interfaces import StorageError
 from jabberd.jsm.unstored import PATIENCE
 from jabberd.modules import offline
+from jabberd.modules.offline.emptied import Emptied
 from jabberd.testing.outcome import done
 from jabberd.xmpp.stanza import Stanza
 from tests.rehearsal import Ear, Player, Rehearsal
@@ -230,6 +231,85 @@ def test_who_is_gone_before_they_were_read_loses_nothing(stage: Rehearsal) -> No
     for _ in range(6):
         archive.release()
     assert bodies(romeo) == ["hi!"]
+
+
+def test_who_comes_again_is_asked_about_only_if_something_came(
+    stage: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    asked: list[str] = []
+    monkeypatch.setattr(archive, "rows", noting(archive.rows, asked))
+    for _ in range(3):
+        enter(stage).leave()
+    assert asked == [ROMEO]
+    write(stage, "hi!")
+    romeo = enter(stage)
+    assert bodies(romeo) == ["hi!"]
+    romeo.leave()
+    del asked[:]
+    assert bodies(enter(stage)) == []
+    assert asked == []
+
+
+def noting(ask: Any, asked: list[str]) -> Any:
+    """Ask, and note about whom."""
+
+    def noted(owner: str, **how: Any) -> Any:
+        asked.append(owner)
+        return ask(owner, **how)
+
+    return noted
+
+
+def test_of_whom_something_is_being_stored_it_is_not_known_that_nothing_waits() -> None:
+    emptied = Emptied()
+    emptied.look(ROMEO)
+    assert ROMEO in emptied
+    emptied.storing(ROMEO)
+    emptied.storing(ROMEO)
+    emptied.stored(ROMEO)
+    emptied.look(ROMEO)  # what is being stored cannot be seen yet
+    assert ROMEO not in emptied
+    emptied.stored(ROMEO)
+    emptied.look(ROMEO)
+    assert ROMEO in emptied
+    emptied.found(ROMEO)
+    assert ROMEO not in emptied
+
+
+def test_it_is_remembered_of_a_bounded_number_that_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jabberd.modules.offline.emptied.MOST", 2)
+    emptied = Emptied()
+    for owner in "abc":
+        emptied.look(owner)
+    assert [owner in emptied for owner in "abc"] == [False, True, True]
+
+
+@pytest.mark.parametrize("answered", range(4))
+def test_what_comes_while_it_is_looked_whether_anything_waits_is_found_by_the_next(
+    stage: Rehearsal, answered: int
+) -> None:
+    archive = slow(stage)
+    enter(stage).leave()  # it is looked, and nothing found
+    write(stage, "hi!")
+    for _ in range(answered):
+        archive.release()
+    romeo = enter(stage)
+    for _ in range(6):
+        archive.release()
+    assert bodies(romeo) == ["hi!"]
+
+
+def test_what_could_not_be_looked_up_is_looked_up_again(
+    stage: Rehearsal, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
+) -> None:
+    write(stage, "hi!")
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    with monkeypatch.context() as broken:
+        broken.setattr(archive, "rows", lambda *_, **__: fail(StorageError("it is away")))
+        enter(stage).leave()
+    assert len(logged_errors.take(StorageError)) == 1
+    assert bodies(enter(stage)) == ["hi!"]
 
 
 def test_who_reads_slowly_is_sent_no_more_than_it_reads(stage: Rehearsal) -> None:

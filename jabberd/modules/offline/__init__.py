@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Meta
 from twisted.internet.defer import Deferred
@@ -31,6 +31,7 @@ from jabberd.api import (
     on,
     undelivered,
 )
+from jabberd.modules.offline.emptied import Emptied
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.timestamp import to_stamp
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
     from jabberd.api import JID
     from jabberd.interfaces import ArchiveRow
+
+T = TypeVar("T")
 
 DELAY: Final = f"{{{ns.DELAY}}}delay"
 _AGAIN: Final = 1.0  # seconds until a storage that failed is asked again
@@ -97,6 +100,7 @@ class Offline(Module, xep=160, version="1.0.1"):
     async def start(self) -> None:
         """Know nothing yet of what waits."""
         self._loads: dict[str, Deferred[_Load | None]] = {}
+        self._emptied = Emptied()
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
         self._given: dict[str, list[ArchiveRow]] = {}  # what has another home, and is stored all the same
 
@@ -129,8 +133,14 @@ class Offline(Module, xep=160, version="1.0.1"):
                 self._append(stanza, account).chainDeferred(kept)
             return load
 
-        self._load(account.jid).addCallback(store)
-        return kept
+        loading = self._load(account.jid)
+        self._emptied.storing(account.jid)
+        loading.addCallback(store)
+        return kept.addBoth(self._stored, account.jid)
+
+    def _stored(self, outcome: T, owner: str) -> T:
+        self._emptied.stored(owner)
+        return outcome
 
     def _append(self, stanza: Stanza, account: Account) -> Deferred[None]:
         appended = self._wait(stanza, account)
@@ -162,6 +172,8 @@ class Offline(Module, xep=160, version="1.0.1"):
 
     async def _counted(self, owner: JID) -> _Load | None:
         load = _Load(0, 0)
+        if owner in self._emptied:
+            return load
         try:
             for found in [self.messages.size(owner), *(each.size_waiting(owner) for each in self._others)]:
                 count, size = await found
@@ -229,7 +241,20 @@ class Offline(Module, xep=160, version="1.0.1"):
         await self._remove(account)
 
     async def _waiting(self, account: Account) -> list[ArchiveRow]:
-        """The oldest of all that wait, wherever they do."""
+        """The oldest of all that wait, wherever they do; where nothing does, that is asked once."""
+        if account.jid in self._emptied:
+            return []
+        self._emptied.look(account.jid)
+        try:
+            rows = await self._read(account)
+        except BaseException:
+            self._emptied.found(account.jid)
+            raise
+        if rows:
+            self._emptied.found(account.jid)
+        return rows
+
+    async def _read(self, account: Account) -> list[ArchiveRow]:
         rows = await self.messages.rows(account.jid, limit=BATCH)
         for each in self._others:
             rows = sorted(rows + await each.waiting(account, BATCH), key=attrgetter("id"))
