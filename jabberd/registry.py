@@ -176,7 +176,7 @@ class Registry:
     @property
     def stream_features(self) -> tuple[Element, ...]:
         """What a stream advertises after login."""
-        return tuple(f for module in self.modules.values() for f in module.stream_features)
+        return (*[f for module in self.modules.values() for f in module.stream_features],)
 
     def _bind_answer(
         self, module: Module, declared: AnswerDeclared | NewcomerDeclared, method: Callable[[Any], Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import is_
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from msgspec import Meta
@@ -48,7 +49,8 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
         """Nothing is known yet."""
         self._known: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
         self._asking: dict[tuple[str, JID], list[Deferred[frozenset[str] | None]]] = {}
-        self._told: tuple[list[tuple[Module, Settings]], int, str] = ([], 0, "")
+        self._told: tuple[list[Module | Settings], int, str] = ([], 0, "")
+        self._feature = "", E(caps.NS, "c")
 
     # -- of others --------------------------------------------------------------------------------
 
@@ -97,7 +99,10 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
     @property
     def stream_features(self) -> tuple[Element, ...]:  # type: ignore[override]  # it follows the other modules
         """§6.3."""
-        return (E(caps.NS, "c", {"hash": "sha-1", "node": _NODE, "ver": self._own()}),)
+        ver = self._own()
+        if self._feature[0] != ver:
+            self._feature = ver, E(caps.NS, "c", {"hash": "sha-1", "node": _NODE, "ver": ver})
+        return (self._feature[1],)
 
     def node_info(self, node: str, asker: JID) -> Iterable[Element] | None:  # for anybody
         """The server, by the name that it has in its stream features."""
@@ -109,13 +114,10 @@ class EntityCapabilities(Module, xep=115, version="1.6.0"):
 
     def _own(self) -> str:
         """The hash of the server, made anew when other modules or settings came."""
-        now = [(module, module.config) for module in self.domain.modules]
+        now = [each for module in self.domain.modules for each in (module, module.config)]
         before, changes, ver = self._told
-        if (
-            len(now) != len(before)
-            or changes != self._disco.changes
-            or any(new[0] is not old[0] or new[1] is not old[1] for new, old in zip(now, before, strict=True))
-        ):
+        same = len(now) == len(before) and all(map(is_, now, before))
+        if not same or changes != self._disco.changes:
             ver = caps.verification(E(INFO, "query", None, *self._about()))
             self._told = now, self._disco.changes, ver
         return ver

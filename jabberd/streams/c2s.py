@@ -32,6 +32,7 @@ log = Logger()
 
 _COMPRESS: Final = "http://jabber.org/protocol/compress"
 _BIND: Final = f"{{{ns.BIND}}}bind"
+_MOST_OFFERS: Final = 100  # that are remembered as they were written
 _MOST_BINDINGS: Final = 10  # RFC 6120 §7.7.3: between 5 and 10 tries
 
 
@@ -142,16 +143,23 @@ class C2SStream(StreamProtocol):
         self._offer(host)
 
     def _offer(self, host: SessionHost) -> None:
-        """Offer what there is; before login that is the same for all of a kind, and written once."""
+        """Offer what there is; that is the same for all of a kind, and written once."""
         if self.client is not None or self.authentication is None:
-            self.write(stream.features(self._features(host)))
-            return
-        self.authentication.choose_mechanisms()
-        kind = self._kind(host, self.authentication.offered)
+            kind = self._kind_after(host)
+        else:
+            self.authentication.choose_mechanisms()
+            kind = self._kind(host, self.authentication.offered)
         offer = host.offers.get(kind)
         if offer is None:
+            if len(host.offers) >= _MOST_OFFERS:
+                host.offers.clear()
             offer = host.offers[kind] = stream.features(self._features(host))
         self.write(offer)
+
+    def _kind_after(self, host: SessionHost) -> tuple[object, ...]:
+        """All that `_features` after login depend on; what modules offer changes as programs come and go."""
+        settings = self.settings
+        return self.session is None, settings.after.size, settings.idle, *host.stream_features
 
     def _kind(self, host: SessionHost, mechanisms: tuple[str, ...]) -> tuple[object, ...]:
         """All that `_features` before login depend on beside the host's modules."""

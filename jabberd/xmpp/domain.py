@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ def ip_literal(domainpart: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+@lru_cache(maxsize=1024)  # every handshake asks
 def a_labels(domainpart: str) -> str:
     """The name in lower-case ASCII, as DNS and certificates have it (RFC 5890 §2.3.2.1); no trailing dot.
 

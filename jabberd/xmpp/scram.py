@@ -250,5 +250,6 @@ def _proves(keys: ScramKeys, message: bytes, proof: str) -> bool:
     masked = b64decode(proof)
     if len(masked) != len(signature):
         return False
-    client_key = bytes(a ^ b for a, b in zip(masked, signature, strict=True))
+    unmasked = int.from_bytes(masked, "big") ^ int.from_bytes(signature, "big")
+    client_key = unmasked.to_bytes(len(masked), "big")
     return hmac.compare_digest(hashlib.new(digest, client_key).digest(), keys.stored_key)
