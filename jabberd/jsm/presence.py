@@ -123,9 +123,10 @@ class Presence:
         """Everybody who is subscribed, and the account's own available resources."""
         sender = stanza.sender
         assert sender is not None  # it was stamped
-        for item in list(account.roster.values()):
-            if item.subscription in ("from", "both"):
-                self._manager.tell(stanza.stamped(sender, JID.parse(item.jid)))
+        items = account.roster.values()
+        contacts = [JID.parse(item.jid) for item in items if item.subscription in ("from", "both")]
+        for copy in stanza.copies(sender, contacts):
+            self._manager.tell(copy)
         for other in account.available:
             other.send(stanza.stamped(sender, account.jid))
 
