@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -92,3 +92,23 @@ def test_the_stream_says_what_the_server_can_do(network: Network) -> None:
     assert caps.verification(parse(etree.tostring(query))) == told.get("ver")
     assert "urn:xmpp:ping" in query.xpath(".//@var")
     assert condition(romeo.ask(INFO.format(f" node='{told.get('node')}#old'"))) == "item-not-found"
+
+
+def test_the_stream_says_what_the_server_can_do_by_now(network: Network) -> None:
+    """It changes while the server runs, as when a component comes that answers for accounts."""
+    server = network.serve("montague.lit", modules={"disco": {}, "caps": {}, "ping": {}})
+
+    def told() -> str:
+        romeo = network.connected("romeo@montague.lit/orchard")
+        romeo.open()
+        romeo.login()
+        found = romeo.open().find(f"{{{caps.NS}}}c")
+        assert found is not None
+        return found.get("ver", "")
+
+    before = told()
+    assert told() == before
+    modules: Any = server.hosts["montague.lit"].manager
+    modules.module("ping").features = ("urn:example:new",)
+    modules.module("disco").changed()
+    assert told() not in ("", before)
