@@ -39,6 +39,7 @@ async def invite(room: Room, stanza: Stanza) -> None:
     _check(room, by, [to for to, _ in wanted])
     if room.options.members_only:
         async with room.changing():
+            _check(room, by, [to for to, _ in wanted])  # another change may have come first
             new = [to.bare for to, _ in wanted if room.affiliation(to.bare) is Affiliation.none]
             orders = [Order(jid, Affiliation.member, invited=True) for jid in dict.fromkeys(new)]
             # the room does it, for somebody who may
@@ -55,6 +56,8 @@ def _check(room: Room, by: JID, invited: list[JID]) -> None:
         least = Affiliation.member if room.options.allow_invites else Affiliation.admin
         if affiliation < least:
             raise StanzaError("forbidden", "you may not invite others")
+        if not all(to.localpart for to in invited):
+            raise StanzaError("forbidden", "admins alone make members of a whole domain")
     if any(room.affiliation(to.bare) is Affiliation.outcast for to in invited):
         raise StanzaError("forbidden", "somebody is banned here")
 

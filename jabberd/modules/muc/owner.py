@@ -94,13 +94,8 @@ async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], N
 
 async def _unlock(room: Room, options: Options) -> None:
     """The room is there for everybody from now on (§10.1.2)."""
+    await room.service.rooms.create(room, options)
     room.locked = False
-    try:
-        await room.store_belongings(room.belongings)
-        await room.store(options=options)
-    except BaseException:
-        room.locked = True
-        raise
 
 
 def _orders(room: Room, given: Submission) -> list[Order]:

@@ -1,0 +1,255 @@
+"""What those try with rooms who mean no good (XEP-0045 §13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from jabberd.modules.muc.room import Belonging
+from jabberd.modules.muc_tokens import NS as TOKENS
+from jabberd.testing.client import condition
+from tests.modules.muc.play import (
+    MUC,
+    ROOM,
+    ROOMS,
+    affiliate,
+    ask,
+    configure,
+    create,
+    enter,
+    find,
+    heard_by,
+    join,
+    nick,
+    send,
+    texts,
+)
+
+if TYPE_CHECKING:
+    from jabberd.modules.muc import Rooms
+    from jabberd.testing import Network
+    from jabberd.testing.client import Client
+
+JULIET, NURSE, ROMEO = "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit"
+EVIL = "evil.example"
+ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+
+
+@pytest.fixture
+def modules() -> dict[str, dict[str, object]]:
+    return {"muc_moderation": {}, "muc_retraction": {}, "muc_tokens": {}}
+
+
+def rooms(network: Network) -> Rooms:
+    found: Rooms = network.server("montague.lit").hosts[ROOMS].manager.module("muc")
+    return found
+
+
+def members(who: Client) -> list[str]:
+    return texts(ask(who, "<item affiliation='member'/>", "get"), "a:query/a:item/@jid")
+
+
+# -- a whole domain -------------------------------------------------------------------------------------
+
+
+def test_who_may_invite_makes_no_member_of_a_whole_domain(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo", membersonly="1", allowinvites="1")
+    affiliate(romeo, JULIET, "member")
+    enter(juliet, "Juliet")
+    heard_by(juliet)
+    juliet.send(f"<message to='{ROOM}'><x xmlns='{MUC}#user'><invite to='{EVIL}'/></x></message>")
+    assert [condition(each) for each in heard_by(juliet)] == ["forbidden"]
+    assert members(romeo) == [JULIET]
+
+
+def test_a_server_registers_none_but_its_people(romeo: Client, network: Network) -> None:
+    create(romeo, "Romeo")
+    value = "<field var='muc#register_roomnick'><value>Everybody</value></field>"
+    form = f"<x xmlns='jabber:x:data' type='submit'>{value}</x>"
+    query = f"<query xmlns='jabber:iq:register'>{form}</query>"
+    for who, error in ((EVIL, "not-allowed"), (f"someone@{EVIL}/r", "")):
+        stranger = network.stranger(who)
+        stranger.send(f"<iq xmlns='jabber:client' type='set' id='r' to='{ROOM}'>{query}</iq>")
+        assert [condition(each) for each in heard_by(stranger) if each.get("id") == "r"] == [error]
+    assert members(romeo) == [f"someone@{EVIL}"]
+
+
+def test_a_token_makes_no_member_of_a_whole_domain(romeo: Client, network: Network) -> None:
+    create(romeo, "Romeo", membersonly="1")
+    made = romeo.ask(f"<iq type='set' to='{ROOM}'><request xmlns='{TOKENS}'/></iq>")
+    word = made.findtext(f"{{{TOKENS}}}token")
+    stranger = network.stranger(f"{EVIL}/r")
+    join(stranger, "Everybody", f"<password>{word}</password>")
+    assert [condition(each) for each in heard_by(stranger)] == ["not-allowed"]
+    assert members(romeo) == []
+
+
+# -- while something is stored --------------------------------------------------------------------------
+
+
+def held(monkeypatch: pytest.MonkeyPatch, store: Any, name: str) -> Deferred[None]:
+    """Let a store's change wait until that fires."""
+    gate: Deferred[None] = Deferred()
+    really = getattr(store, name)
+
+    async def waiting(*args: Any) -> None:
+        await gate
+        await really(*args)
+
+    def wait(*args: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(waiting(*args))
+
+    monkeypatch.setattr(store, name, wait)
+    return gate
+
+
+def test_nobody_slips_in_while_a_new_room_is_configured(
+    romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(romeo, "Romeo")
+    gate = held(monkeypatch, rooms(network).service.rooms.records, "put")
+    form = "<field var='muc#roomconfig_membersonly'><value>1</value></field>"
+    romeo.send(
+        f"<iq type='set' id='c' to='{ROOM}'><query xmlns='{MUC}#owner'>"
+        f"<x xmlns='jabber:x:data' type='submit'>{form}</x></query></iq>"
+    )
+    join(juliet, "Juliet")
+    assert [condition(each) for each in heard_by(juliet)] == ["item-not-found"]
+    gate.callback(None)
+    assert [each.get("type") for each in heard_by(romeo) if each.get("id") == "c"] == ["result"]
+    join(juliet, "Juliet")
+    assert [condition(each) for each in heard_by(juliet)] == ["registration-required"]
+
+
+def test_who_is_banned_while_a_token_is_looked_for_does_not_enter(
+    romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(romeo, "Romeo")
+    tokens = network.server("montague.lit").hosts[ROOMS].manager.module("muc_tokens")
+    gate: Deferred[None] = Deferred()
+
+    async def admits(*_: object) -> None:
+        await gate
+
+    monkeypatch.setattr(tokens, "admits", admits)
+    join(juliet, "Juliet")
+    assert heard_by(juliet) == []
+    affiliate(romeo, JULIET, "outcast")
+    gate.callback(None)
+    assert [condition(each) for each in heard_by(juliet)] == ["forbidden"]
+
+
+def test_who_is_kicked_while_something_is_stored_changes_no_subject(
+    romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(romeo, "Romeo", changesubject="1")
+    enter(juliet, "Juliet")
+    heard_by(romeo)
+    heard_by(juliet)
+    gate = held(monkeypatch, rooms(network).service.rooms.belongings, "change")
+    romeo.send(
+        f"<iq type='set' id='b' to='{ROOM}'><query xmlns='{MUC}#admin'>"
+        f"<item jid='{JULIET}' affiliation='outcast'/></query></iq>"
+    )
+    juliet.send(f"<message to='{ROOM}' type='groupchat'><subject>Mine</subject></message>")
+    gate.callback(None)
+    assert [condition(each) for each in heard_by(juliet) if each.get("type") == "error"] == ["not-acceptable"]
+    assert not [each for each in heard_by(romeo) if find(each, "c:subject")]
+
+
+def test_a_new_room_has_nothing_that_a_crash_left_of_another(
+    romeo: Client, juliet: Client, network: Network
+) -> None:
+    module = rooms(network)
+    left = module.belongings.change(ROOM, {JULIET: Belonging("owner")})
+    assert left.called
+    create(romeo, "Romeo", persistentroom="1")
+    romeo.send(f"<presence type='unavailable' to='{ROOM}/Romeo'/>")
+    romeo.forget()
+    assert module.service.rooms.resident == {}
+    assert condition(configure(juliet, roomname="Mine")) == "forbidden"
+    assert texts(ask(romeo, "<item affiliation='owner'/>", "get"), "a:query/a:item/@jid") == [ROMEO]
+
+
+# -- what only the room may say, and who somebody is ----------------------------------------------------
+
+
+def test_a_subject_feigns_no_moderation(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo", changesubject="1")
+    enter(juliet, "Juliet")
+    heard_by(romeo)
+    heard_by(juliet)
+    claim = f"<moderated xmlns='urn:xmpp:message-moderate:1' by='{ROOM}/Romeo'/>"
+    feigned = f"<retract xmlns='urn:xmpp:message-retract:1' id='1'>{claim}</retract>"
+    juliet.send(f"<message to='{ROOM}' type='groupchat'><subject>Plague</subject>{feigned}</message>")
+    assert [condition(each) for each in heard_by(juliet)] == ["forbidden"]
+    assert heard_by(romeo) == []
+
+
+def test_an_error_does_not_tell_who_an_occupant_is(romeo: Client, juliet: Client, nurse: Client) -> None:
+    create(nurse, "Nurse")
+    enter(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    for each in (romeo, juliet):
+        heard_by(each)
+    romeo.send(f"<message to='{ROOM}/Juliet' type='chat' id='p'><body>psst</body></message>")
+    romeo.send(f"<iq to='{ROOM}/Juliet' type='get' id='q'><ping xmlns='urn:xmpp:ping'/></iq>")
+    for asked in heard_by(juliet):
+        name = asked.tag.partition("}")[2]
+        error = f"<error type='cancel' by='{JULIET}/balcony'><not-acceptable xmlns='{ERRORS}'/></error>"
+        forged = f"<x xmlns='{MUC}#user'><status code='100'/></x>"
+        juliet.send(
+            f"<{name} type='error' id='{asked.get('id')}' to='{asked.get('from')}'>{forged * (name == 'message')}"
+            f"{error}</{name}>"
+        )
+    told = heard_by(romeo)
+    assert [(each.get("id"), nick(each), condition(each)) for each in told] == [
+        ("p", "Juliet", "not-acceptable"),
+        ("q", "Juliet", "not-acceptable"),
+    ]
+    for each in told:
+        assert find(each, "c:error/@by") == []
+        assert find(each, "u:x") == []
+
+
+def test_an_error_goes_to_nobody_but_who_whispered(romeo: Client, juliet: Client, nurse: Client) -> None:
+    create(nurse, "Nurse", allowpm="none")
+    enter(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    for each in (romeo, juliet):
+        heard_by(each)
+    romeo.send(f"<message to='{ROOM}/Romeo' type='chat' id='p'><body>to myself</body></message>")
+    heard_by(romeo)
+    error = f"<error type='cancel'><not-acceptable xmlns='{ERRORS}'/></error>"
+    romeo.send(f"<message type='error' id='p' to='{ROOM}/Juliet'><body>psst</body>{error}</message>")
+    assert heard_by(juliet) == []
+
+
+# -- too much -------------------------------------------------------------------------------------------
+
+
+def test_what_an_admin_reserves_for_others_is_a_nickname(romeo: Client) -> None:
+    create(romeo, "Romeo")
+    for wrong in ("x" * 300, "x" * 2000, "\u00a0"):
+        answer = affiliate(romeo, JULIET, "member", f"nick='{wrong}'")
+        assert condition(answer) == "not-acceptable"
+    assert condition(affiliate(romeo, JULIET, "member", "nick='Jule'")) == ""
+
+
+def test_a_password_is_not_a_disk(romeo: Client) -> None:
+    create(romeo, "Romeo")
+    answer = configure(romeo, passwordprotectedroom="1", roomsecret="x" * 1001)
+    assert condition(answer) == "not-acceptable"
+    assert condition(configure(romeo, passwordprotectedroom="1", roomsecret="x" * 1000)) == ""
+
+
+def test_who_has_too_much_to_say_keeps_the_nickname(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    heard_by(romeo)
+    heard_by(juliet)
+    send(juliet, f"<presence to='{ROOM}/Capulet'><status>{'x' * (17 << 10)}</status></presence>")
+    assert [condition(each) for each in heard_by(juliet)] == ["not-acceptable"]
+    assert heard_by(romeo) == []
