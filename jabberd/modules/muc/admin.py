@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jabberd.api import JID, E, Element, StanzaError
 from jabberd.modules.muc.affiliations import Order, affiliate, together
+from jabberd.modules.muc.entering import check_nick
 from jabberd.modules.muc.names import ADMIN
 from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, remove
 from jabberd.modules.muc.privileges import Affiliation, Role, check_role
@@ -137,8 +138,18 @@ def _order(request: RoomRequest, each: Element) -> Order:
         _whom(request.room, each),
         affiliation,
         _reason(each),
-        each.get("nick") if "jid" in each.attrib else None,
+        _nick(request.room, each) if "jid" in each.attrib else None,
     )
+
+
+def _nick(room: Room, each: Element) -> str | None:
+    nick = each.get("nick")
+    if nick:
+        try:
+            check_nick(room.jid.with_resource(nick))
+        except InvalidJID:
+            raise StanzaError("not-acceptable", "that cannot be a nickname") from None
+    return nick
 
 
 def _whom(room: Room, each: Element) -> JID:

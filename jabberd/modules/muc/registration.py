@@ -53,7 +53,7 @@ async def register(request: RoomRequest) -> RoomAnswer:
     """
     room, account = request.room, request.sender.bare
     affiliation = room.affiliation(account)
-    if affiliation is Affiliation.outcast:
+    if affiliation is Affiliation.outcast or not account.localpart:
         raise StanzaError("not-allowed")
     if request.payload.find(f"{{{REGISTER}}}remove") is not None:
         after = Affiliation.none if affiliation is Affiliation.member else affiliation

@@ -74,7 +74,7 @@ class Room:
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
-    :ivar whispered: the last private messages: to which full JID, with which id.
+    :ivar whispered: the last private messages: to which full JID, with which id, from which occupant JID.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
@@ -114,7 +114,7 @@ class Room:
         self.visits: dict[JID, Occupant] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
-        self.whispered: deque[tuple[JID, str]] = deque(maxlen=_WHISPERED)
+        self.whispered: deque[tuple[JID, str, JID]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
 
     @property
