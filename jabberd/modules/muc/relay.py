@@ -40,7 +40,7 @@ class _Asked:
 
 
 def nameless(error: Stanza) -> Stanza:
-    """An error as somebody may see it who must not learn whom it is from: without ``by`` (RFC 6120 §8.3.1)."""
+    """An error without ``by`` (RFC 6120 §8.3.1), for somebody who must not learn whom it is from."""
     found = error.child(_ERROR)
     if found is None or found.get("by") is None:
         return error

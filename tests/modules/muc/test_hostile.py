@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from jabberd.modules.muc import Rooms
 from jabberd.modules.muc.room import Belonging
 from jabberd.modules.muc_tokens import NS as TOKENS
 from jabberd.testing.client import condition
@@ -28,7 +29,6 @@ from tests.modules.muc.play import (
 )
 
 if TYPE_CHECKING:
-    from jabberd.modules.muc import Rooms
     from jabberd.testing import Network
     from jabberd.testing.client import Client
 
@@ -43,7 +43,8 @@ def modules() -> dict[str, dict[str, object]]:
 
 
 def rooms(network: Network) -> Rooms:
-    found: Rooms = network.server("montague.lit").hosts[ROOMS].manager.module("muc")
+    found = network.server("montague.lit").hosts[ROOMS].manager.module("muc")
+    assert isinstance(found, Rooms)
     return found
 
 
@@ -197,21 +198,20 @@ def test_an_error_does_not_tell_who_an_occupant_is(romeo: Client, juliet: Client
     romeo.send(f"<message to='{ROOM}/Juliet' type='chat' id='p'><body>psst</body></message>")
     romeo.send(f"<iq to='{ROOM}/Juliet' type='get' id='q'><ping xmlns='urn:xmpp:ping'/></iq>")
     for asked in heard_by(juliet):
-        name = asked.tag.partition("}")[2]
+        name = str(asked.tag).partition("}")[2]
         error = f"<error type='cancel' by='{JULIET}/balcony'><not-acceptable xmlns='{ERRORS}'/></error>"
         forged = f"<x xmlns='{MUC}#user'><status code='100'/></x>"
-        juliet.send(
-            f"<{name} type='error' id='{asked.get('id')}' to='{asked.get('from')}'>{forged * (name == 'message')}"
-            f"{error}</{name}>"
-        )
+        inside = forged + error if name == "message" else error
+        attrs = f"type='error' id='{asked.get('id', '')}' to='{asked.get('from', '')}'"
+        juliet.send(f"<{name} {attrs}>{inside}</{name}>")
     told = heard_by(romeo)
     assert [(each.get("id"), nick(each), condition(each)) for each in told] == [
         ("p", "Juliet", "not-acceptable"),
         ("q", "Juliet", "not-acceptable"),
     ]
-    for each in told:
-        assert find(each, "c:error/@by") == []
-        assert find(each, "u:x") == []
+    for answer in told:
+        assert find(answer, "c:error/@by") == []
+        assert find(answer, "u:x") == []
 
 
 def test_an_error_goes_to_nobody_but_who_whispered(romeo: Client, juliet: Client, nurse: Client) -> None:
