@@ -11,6 +11,7 @@ from jabberd.modules.muc import Rooms
 from jabberd.modules.muc.room import Belonging
 from jabberd.modules.muc_tokens import NS as TOKENS
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.modules.muc.play import (
     MUC,
     ROOM,
@@ -253,3 +254,26 @@ def test_who_has_too_much_to_say_keeps_the_nickname(romeo: Client, juliet: Clien
     send(juliet, f"<presence to='{ROOM}/Capulet'><status>{'x' * (17 << 10)}</status></presence>")
     assert [condition(each) for each in heard_by(juliet)] == ["not-acceptable"]
     assert heard_by(romeo) == []
+
+
+# -- who gets the name of somebody else -----------------------------------------------------------------
+
+
+def test_who_gets_the_name_of_a_deleted_account_belongs_to_no_room(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    affiliate(romeo, JULIET, "admin")
+    enter(juliet, "Juliet")
+    for name, client in (("juliet", juliet), ("romeo", romeo)):
+        domain = client.jid.domainpart
+        done(network.server(domain).hosts[domain].manager.registrar.delete(client.jid.bare))
+        heir = network.client(f"{name}@{domain}/heir")
+        assert condition(ask(heir, "<item affiliation='owner'/>", "get")) == "forbidden"
+        assert condition(configure(heir, roomname="Mine")) == "forbidden"
+    friar = network.client("friar@montague.lit/cell")
+    assert texts(ask(friar, "<item affiliation='owner'/>", "get"), "a:query/a:item/@jid") == []
+    assert condition(affiliate(friar, NURSE, "member")) == ""
+    assert condition(affiliate(friar, NURSE, "owner")) == ""
+    nurse = network.client(f"{NURSE}/chamber")
+    assert condition(affiliate(nurse, NURSE, "none")) == "conflict"
