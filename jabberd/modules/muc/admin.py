@@ -50,8 +50,8 @@ def _named(kind: type[T], text: str) -> T:
 async def lists(request: RoomRequest) -> RoomAnswer:
     """Tell who has a role or an affiliation (§8.5, §9.2, §9.5, §9.8, §10.5, §10.8)."""
     found: list[Element] = []
-    for each in _items(request):
-        role, affiliation = each.get("role"), each.get("affiliation")
+    asked = [(each.get("role"), each.get("affiliation")) for each in _items(request)]
+    for role, affiliation in dict.fromkeys(asked):  # a list is told once
         if (role is None) == (affiliation is None):
             raise StanzaError("bad-request", "a role or an affiliation")
         if role is not None:

@@ -194,6 +194,7 @@ def invitation(
         inside.append(E(USER, "continue", {"thread": go_on.get("thread")}))
     password = [E(USER, "password", None, room.options.password)] if room.options.password else []
     x = E(USER, "x", None, E(USER, "invite", {"from": by}, *inside), *password)
+    room.invited.append((to.bare, by))
     return Stanza.of("message", x, sender=room.jid, to=to, id=id)
 
 

@@ -256,6 +256,52 @@ def test_who_has_too_much_to_say_keeps_the_nickname(romeo: Client, juliet: Clien
     assert heard_by(romeo) == []
 
 
+def test_a_list_is_told_once_however_often_it_is_asked_for(romeo: Client) -> None:
+    create(romeo, "Romeo")
+    answer = ask(romeo, "<item affiliation='owner'/>" * 500, "get")
+    assert texts(answer, "a:query/a:item/@jid") == [ROMEO]
+
+
+def test_nobody_is_invited_twice_at_once(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    invites = f"<invite to='{JULIET}'/>" * 20
+    romeo.send(f"<message to='{ROOM}'><x xmlns='{MUC}#user'>{invites}</x></message>")
+    assert len(heard_by(juliet)) == 1
+
+
+def test_moderators_are_asked_for_voice_once_in_a_minute(
+    romeo: Client, juliet: Client, network: Network
+) -> None:
+    create(romeo, "Romeo", moderatedroom="1")
+    enter(juliet, "Juliet")
+    heard_by(romeo)
+    heard_by(juliet)
+    kind = f"<field var='FORM_TYPE'><value>{MUC}#request</value></field>"
+    role = "<field var='muc#role'><value>participant</value></field>"
+    asked = f"<message to='{ROOM}'><x xmlns='jabber:x:data' type='submit'>{kind}{role}</x></message>"
+    juliet.send(asked * 3)
+    assert [condition(each) for each in heard_by(juliet)] == ["resource-constraint"] * 2
+    network.advance(60)
+    juliet.send(asked)
+    assert heard_by(juliet) == []
+    assert len(heard_by(romeo)) == 2
+
+
+def test_who_was_not_invited_declines_nothing(romeo: Client, juliet: Client, nurse: Client) -> None:
+    create(romeo, "Romeo")
+    affiliate(romeo, JULIET, "outcast")
+    enter(nurse, "Nurse")
+    nurse.send(f"<message to='{ROOM}'><x xmlns='{MUC}#user'><invite to='{ROMEO}'/></x></message>")
+    for each in (romeo, juliet):
+        heard_by(each)
+    decline = "<decline to='{}'><reason>Buy tulips</reason></decline>"
+    for to in (f"{ROOM}/Romeo", ROMEO):
+        juliet.send(f"<message to='{ROOM}'><x xmlns='{MUC}#user'>{decline.format(to)}</x></message>")
+    romeo.send(f"<message to='{ROOM}'><x xmlns='{MUC}#user'>{decline.format(NURSE)}</x></message>")
+    assert heard_by(romeo) == []
+    assert [texts(each, "u:x/u:decline/@from") for each in heard_by(nurse)][-1] == [ROMEO]
+
+
 # -- who gets the name of somebody else -----------------------------------------------------------------
 
 
