@@ -161,6 +161,32 @@ def test_who_is_kicked_while_something_is_stored_changes_no_subject(
     assert not [each for each in heard_by(romeo) if find(each, "c:subject")]
 
 
+@pytest.mark.parametrize("affiliation", ["outcast", "member"])
+def test_nobody_registers_or_destroys_by_what_was_true_before_a_change(
+    romeo: Client,
+    juliet: Client,
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    affiliation: str,
+) -> None:
+    create(romeo, "Romeo")
+    affiliate(romeo, JULIET, "owner")
+    heard_by(juliet)
+    gate = held(monkeypatch, rooms(network).service.rooms.belongings, "change")
+    romeo.send(
+        f"<iq type='set' id='b' to='{ROOM}'><query xmlns='{MUC}#admin'>"
+        f"<item jid='{JULIET}' affiliation='{affiliation}'/></query></iq>"
+    )
+    value = "<field var='muc#register_roomnick'><value>Jule</value></field>"
+    form = f"<x xmlns='jabber:x:data' type='submit'>{value}</x>"
+    juliet.send(f"<iq type='set' id='r' to='{ROOM}'><query xmlns='jabber:iq:register'>{form}</query></iq>")
+    juliet.send(f"<iq type='set' id='d' to='{ROOM}'><query xmlns='{MUC}#owner'><destroy/></query></iq>")
+    gate.callback(None)
+    answers = {each.get("id"): condition(each) for each in heard_by(juliet) if each.get("id")}
+    assert answers == {"r": "not-allowed" if affiliation == "outcast" else "", "d": "forbidden"}
+    assert texts(ask(romeo, f"<item affiliation='{affiliation}'/>", "get"), "a:query/a:item/@jid") == [JULIET]
+
+
 def test_a_new_room_has_nothing_that_a_crash_left_of_another(
     romeo: Client, juliet: Client, network: Network
 ) -> None:
