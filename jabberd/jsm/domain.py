@@ -139,6 +139,12 @@ class HostedDomain:
             done = maybeDeferred(listener, event)
             done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
 
+    def fire_at_services(self, event: object) -> None:
+        """Tell the listeners at all domains of this server that have no accounts."""
+        for route in list(self._router.routes.values()):
+            if isinstance(route, HostedDomain) and not route.has_accounts:
+                route.fire(event)
+
     @property
     def inlines(self) -> Iterable[str]:
         """See `jabberd.api.Domain`."""

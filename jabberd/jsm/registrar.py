@@ -63,6 +63,7 @@ class Registrar:
                     Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
                 )
         self._manager.fire(AccountDeleted(account.jid))
+        self._manager.fire_at_services(AccountDeleted(account.jid))
 
 
 @contextmanager

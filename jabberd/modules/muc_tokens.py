@@ -168,6 +168,8 @@ class Tokens(Extension, xep=488, version="0.1.0"):
                 return None
             if room.affiliation(account) is not Affiliation.none:
                 return Admission(room.affiliation(account), password=True)
+            if not account.localpart:
+                raise StanzaError("not-allowed", "a token makes nobody of a whole domain a member")
             await self._use(room, word, token, account)
         return Admission(Affiliation.member, password=True)
 

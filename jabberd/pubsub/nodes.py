@@ -163,6 +163,22 @@ class Nodes:
             self._tell_affiliation(venue, name, jid, "none")
         await self._subscriptions.tell(venue, name, node, settled)
 
+    async def forget(self, venue: Venue, who: JID) -> None:
+        """An account is gone: it is nothing to any node, and the venue owns what it owned alone."""
+        store = self._store
+        for name, known in (await store.every(venue)).items():
+            if known.affiliation(who) == "none" and not known.subscriptions_of(who):
+                continue
+            async with store.changing(venue, name):
+                node = await store.nodes.get(venue.jid, name)
+                if node is None:
+                    continue
+                node = node.affiliated(who.bare, "none")
+                node = node.with_subscriptions(without=node.subscriptions_of(who))
+                if not node.owners:
+                    node = node.affiliated(venue.jid.bare, "owner")
+                await store.nodes.put(venue.jid, name, node)
+
     def _tell_affiliation(self, venue: Venue, name: str, jid: str, what: str) -> None:
         """§8.9.4."""
         told = E(NS, "affiliation", {"node": name, "jid": jid, "affiliation": what})

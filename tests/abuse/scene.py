@@ -83,6 +83,14 @@ day = "2 MiB"
 queue = 3
 [domains."montague.lit".modules.privilege.entities."irc.montague.lit"]
 roster = "get"
+[domains."rooms.montague.lit"]
+service = "muc"
+federation = "certificate"
+[domains."pubsub.montague.lit"]
+service = "pubsub"
+federation = "certificate"
+[domains."pubsub.montague.lit".modules.pubsub]
+payload = "2 KiB"
 [domains."capulet.lit"]
 federation = "either"
 [domains."capulet.lit".modules.registration]
@@ -137,7 +145,8 @@ def prepare(folder: Path, evil: int) -> Path:
     """
     certs, ca = folder / "certs", make_ca()
     ca.write(certs, "ca")
-    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit", "sms.montague.lit"):
+    below = (f"{each}.montague.lit" for each in ("proxy", "sms", "rooms", "pubsub"))
+    for domain in ("montague.lit", "capulet.lit", *below):
         issue(ca, domain).write(certs, domain)
     issue(ca, "evil.example").write(folder / "evil", "evil.example")
     issue(ca, "sms.montague.lit").write(folder / "evil", "sms.montague.lit")

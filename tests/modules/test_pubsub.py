@@ -266,3 +266,26 @@ def test_notifications_say_what_they_are_about(juliet: Client, romeo: Client) ->
     [told] = events(romeo)
     assert told.xpath(".//@id")[-1] == "1"
     assert told.find(f".//{{{EVENT}}}item/*") is None
+
+
+def test_who_gets_the_name_of_a_deleted_account_is_nothing_to_any_node(
+    network: Network, juliet: Client, romeo: Client
+) -> None:
+    create(juliet)
+    tybalt = network.client("tybalt@capulet.lit/street")
+    subscribe(tybalt)
+    subscribe(romeo)
+    server = network.server("capulet.lit")
+    for each in (juliet, tybalt):
+        done(server.hosts["capulet.lit"].manager.registrar.delete(each.jid.bare))
+    heir = network.client(f"{JULIET}/heir")
+    assert refusal(heir.ask(order("<delete node='n'/>", NEWS, "#owner"))) == ("forbidden", "")
+    assert condition(publish(heir, "forged")) == "forbidden"
+    nurse = network.client("nurse@capulet.lit/chamber")
+    publish(nurse, "first")
+    assert len(events(romeo)) == 1
+    assert events(network.client("tybalt@capulet.lit/heir")) == []
+    listed = nurse.ask(ask("<subscriptions node='n'/>", NEWS, "#owner"))
+    assert listed.xpath(".//@jid") == [ROMEO]
+    done(server.hosts[NEWS].manager.module("pubsub").delete("n"))  # type: ignore[attr-defined]
+    assert condition(publish(nurse, "second")) == "item-not-found"

@@ -27,7 +27,7 @@ It listens to the events of `events` with ``@on``.  To act it has ``self.domain.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from msgspec import Meta
@@ -36,6 +36,7 @@ from twisted.internet.task import LoopingCall
 
 from jabberd.api import (
     JID,
+    AccountDeleted,
     Archive,
     DomainName,
     Duration,
@@ -44,14 +45,18 @@ from jabberd.api import (
     Module,
     Settings,
     Stanza,
+    StanzaError,
+    on,
     serves,
 )
 from jabberd.archive.retention import Retention, trim
+from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.dispatch import Dispatch
 from jabberd.modules.muc.listing import rooms_page
 from jabberd.modules.muc.names import FEATURES
 from jabberd.modules.muc.options import Options
 from jabberd.modules.muc.presence import UNAVAILABLE, News, remove
+from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.relay import Relay
 from jabberd.modules.muc.room import Belonging, Record, Room
 from jabberd.modules.muc.seam import Seam
@@ -193,6 +198,23 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         """A room, in memory for as long as it is used here; None: there is none of that bare JID."""
         async with self._dispatch.using(jid) as room:
             yield room
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets that name now belongs to no room; one without an owner is left to the admins."""
+        order = Order(event.jid, Affiliation.none, deleted=True)
+        for name in await self.belongings.owners(self.domain.jid):
+            if await self.belongings.get(name, event.jid) is None:
+                continue
+            async with self.room(JID.parse(name)) as room:
+                if room is not None:
+                    await self._obey(room, order)
+
+    async def _obey(self, room: Room, order: Order) -> None:
+        with suppress(StanzaError):  # it was destroyed meanwhile
+            async with room.changing():
+                told = await affiliate(room, [order], Affiliation.owner, self.service.jid, "")
+            told()
 
     # -- jabberd.modules.disco.Pages ----------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jabberd.api import JID, E, Element, StanzaError
 from jabberd.modules.muc.affiliations import Order, affiliate, together
+from jabberd.modules.muc.entering import check_nick
 from jabberd.modules.muc.names import ADMIN
 from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, remove
 from jabberd.modules.muc.privileges import Affiliation, Role, check_role
@@ -49,8 +50,8 @@ def _named(kind: type[T], text: str) -> T:
 async def lists(request: RoomRequest) -> RoomAnswer:
     """Tell who has a role or an affiliation (§8.5, §9.2, §9.5, §9.8, §10.5, §10.8)."""
     found: list[Element] = []
-    for each in _items(request):
-        role, affiliation = each.get("role"), each.get("affiliation")
+    asked = [(each.get("role"), each.get("affiliation")) for each in _items(request)]
+    for role, affiliation in dict.fromkeys(asked):  # a list is told once
         if (role is None) == (affiliation is None):
             raise StanzaError("bad-request", "a role or an affiliation")
         if role is not None:
@@ -137,8 +138,18 @@ def _order(request: RoomRequest, each: Element) -> Order:
         _whom(request.room, each),
         affiliation,
         _reason(each),
-        each.get("nick") if "jid" in each.attrib else None,
+        _nick(request.room, each) if "jid" in each.attrib else None,
     )
+
+
+def _nick(room: Room, each: Element) -> str | None:
+    nick = each.get("nick")
+    if nick:
+        try:
+            check_nick(room.jid.with_resource(nick))
+        except InvalidJID:
+            raise StanzaError("not-acceptable", "that cannot be a nickname") from None
+    return nick
 
 
 def _whom(room: Room, each: Element) -> JID:

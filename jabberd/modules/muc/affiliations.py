@@ -29,6 +29,7 @@ class Order:
 
     :ivar nick: to be reserved; empty: none any more; None: as it was.
     :ivar invited: that one is invited otherwise.
+    :ivar deleted: there is nobody of that name any more: it is not told, and may have been the last owner.
     """
 
     jid: JID
@@ -36,6 +37,7 @@ class Order:
     reason: str = ""
     nick: str | None = None
     invited: bool = False
+    deleted: bool = False
 
 
 async def affiliate(
@@ -57,7 +59,7 @@ async def affiliate(
             raise StanzaError("conflict", "nobody bans himself")
         check_affiliation(actor, before[each.jid], each.affiliation)
         changes[each.jid] = _belonging(room, each)
-    _check(room, changes)
+    _check(room, changes, ownerless=any(each.deleted for each in orders))
     await room.store_belongings(changes)
     standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
     inside = _followed(room, changes)
@@ -67,13 +69,13 @@ async def affiliate(
     for jid in changed:
         room.service.fire(AffiliationChanged(room, jid, before[jid], room.affiliation(jid)))
     absent = [jid for jid in changed if not room.is_in(jid) and not any(o.account == jid for o in standing)]
-    invited = {each.jid for each in orders if each.invited}
+    quiet = {each.jid for each in orders if each.invited or each.deleted}
 
     def tell() -> None:
         told()
         for jid in absent:
             _tell_others(room, jid, inside.get(jid))
-            if jid not in invited:
+            if jid not in quiet:
                 _tell_absent(room, jid, before[jid], by)
 
     return tell
@@ -109,16 +111,21 @@ def _belonging(room: Room, order: Order) -> Belonging | None:
     return Belonging(order.affiliation.name, nick, order.reason)
 
 
-def _check(room: Room, changes: Mapping[str, Belonging | None]) -> None:
+def _check(room: Room, changes: Mapping[str, Belonging | None], *, ownerless: bool) -> None:
+    """:param ownerless: it may be without an owner from now on; one that is so already may stay it."""
     after: dict[str, Belonging | None] = {**room.belongings, **changes}
     left = [each for each in after.values() if each is not None]
-    if not any(each.affiliation == Affiliation.owner.name for each in left):
+    if _owned(room.belongings.values()) and not ownerless and not _owned(left):
         raise StanzaError("conflict", "every room has an owner")
     if len(left) > max(room.service.limits.affiliations, len(room.belongings)):
         raise StanzaError("resource-constraint", "too many people belong to this room")
     nicks = [fold(each.nick) for each in changes.values() if each is not None and each.nick]
     if len(set(nicks)) < len(nicks):
         raise StanzaError("conflict", "that nickname twice")
+
+
+def _owned(belongings: Iterable[Belonging]) -> bool:
+    return any(each.affiliation == Affiliation.owner.name for each in belongings)
 
 
 def settle(

@@ -27,6 +27,7 @@ _ALLOW: Final = "muc#request_allow"
 _WANTED_NICK: Final = "muc#register_roomnick"
 _WHO: Final = "muc#register_jid"
 _REGISTER: Final = "muc#register_allow"
+_BETWEEN: Final = 60.0  # seconds between two requests of one occupant for voice
 _ROLES: Final = {"participant": "Participant"}
 
 
@@ -74,6 +75,10 @@ def _voice(room: Room, occupant: Occupant, submitted: Element) -> None:
     if asks:
         if occupant.role is not Role.visitor:
             raise StanzaError("bad-request", "you have voice")
+        now = room.service.now().timestamp()
+        if now - occupant.asked < _BETWEEN:
+            raise StanzaError("resource-constraint", "you have asked already; wait for a minute")
+        occupant.asked = now
         announce_forms(room, _form(occupant).element(), Role.moderator)
         return
     if occupant.role is not Role.moderator:

@@ -14,10 +14,11 @@ from jabberd.modules.disco import INFO, ITEMS
 from jabberd.modules.muc import admin, approval, discovery, owner, reading, registration
 from jabberd.modules.muc.entering import enter, made, not_in_room, present
 from jabberd.modules.muc.invitations import decline, invite
-from jabberd.modules.muc.messages import change_subject, is_subject, say, say_privately
+from jabberd.modules.muc.messages import change_subject, is_subject, say, say_privately, without_forged
 from jabberd.modules.muc.names import ADMIN, JOIN, MUC, OWNER, PING, REGISTER, USER, X_USER
 from jabberd.modules.muc.presence import UNAVAILABLE, News, depart
 from jabberd.modules.muc.privileges import Affiliation
+from jabberd.modules.muc.relay import nameless
 from jabberd.modules.muc.seam import RoomAnswer, RoomRequest
 from jabberd.xmpp.errors import STANZA_CONDITIONS
 from jabberd.xmpp.forms import X
@@ -246,9 +247,12 @@ class Dispatch:
         occupant = room.visits.get(sender)
         if occupant is None:
             return
-        if stanza.name == "message" and (sender, stanza.id) in room.whispered:
-            self._tell_failure(room, stanza, occupant.jid, to)  # it may be one that does not want to hear
-            return
+        if stanza.name == "message":
+            by = {by for jid, id, by in room.whispered if (jid, id) == (sender, stanza.id)}
+            if to in by:
+                self._tell_failure(room, stanza, occupant.jid, to)
+            if by:
+                return  # it may be one that does not want to hear
         error = stanza.child(f"{{{CLIENT}}}error")
         found = [] if error is None else [each.tag.removeprefix(f"{{{STANZA_ERRORS}}}") for each in error]
         if not _GHOSTLY.isdisjoint(found):
@@ -258,8 +262,9 @@ class Dispatch:
         """Who said something privately learns that it was refused."""
         target = room.occupant(to.resourcepart)
         if target is not None and target.jid != by:
+            told = nameless(without_forged(room, stanza).without([X_USER]))
             for jid in tuple(target.visits):
-                self._service.route(stanza.stamped(by, jid))
+                self._service.route(told.stamped(by, jid))
 
     # -- questions ----------------------------------------------------------------------------------
 

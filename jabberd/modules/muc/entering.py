@@ -58,7 +58,8 @@ async def enter(room: Room, stanza: Stanza, to: JID) -> None:
 
 async def _admission(room: Room, stanza: Stanza, account: JID) -> Admission:
     """How somebody is looked at; other modules may know another way in."""
-    found = Admission(room.affiliation(account), password=knows_password(room, stanza))
+    before = room.affiliation(account)
+    found = Admission(before, password=knows_password(room, stanza))
     for each in room.service.seam.admitting:
         if found.affiliation is Affiliation.outcast:
             break
@@ -66,7 +67,8 @@ async def _admission(room: Room, stanza: Stanza, account: JID) -> Admission:
             admitted = await each.admits(room, stanza, found.affiliation)
             if admitted is not None:
                 found = replace(admitted, password=found.password or admitted.password)
-    return found
+    now = room.affiliation(account)  # others may have changed it while somebody was asked
+    return found if now is before else replace(found, affiliation=now)
 
 
 def knows_password(room: Room, stanza: Stanza) -> bool:
@@ -185,13 +187,13 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
         depart(room, occupant, occupant.visits[sender], goodbye)
         return
     check_nick(to)
+    visit = visit_of(room, stanza)
     if to.resourcepart != occupant.nick:
         _check_nick_free(room, to, occupant.account)
         there = room.occupant(to.resourcepart)
         if there is not None and there is not occupant:
             raise StanzaError("conflict")
         _rename(room, occupant, occupant.visits[sender], to)
-    visit = visit_of(room, stanza)
     del occupant.visits[sender]
     occupant.visits[sender] = visit  # at the end: the others see it
     if JOIN in stanza.children:

@@ -12,6 +12,8 @@ from jabberd.modules.muc.privileges import Affiliation
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from jabberd.modules.muc.room import Room
 
 __all__ = ["decline", "invite"]
@@ -35,43 +37,47 @@ async def invite(room: Room, stanza: Stanza) -> None:
     invites = [] if x is None else x.findall(_INVITE)
     if not 1 <= len(invites) <= _MOST:
         raise StanzaError("bad-request", f"1 to {_MOST} at once")
-    wanted = [(_address(each.get("to", "")), each) for each in invites]
-    _check(room, by, [to for to, _ in wanted])
+    wanted = {_address(each.get("to", "")): each for each in invites}
+    _check(room, by, wanted)
     if room.options.members_only:
         async with room.changing():
-            new = [to.bare for to, _ in wanted if room.affiliation(to.bare) is Affiliation.none]
+            _check(room, by, wanted)  # another change may have come first
+            new = [to.bare for to in wanted if room.affiliation(to.bare) is Affiliation.none]
             orders = [Order(jid, Affiliation.member, invited=True) for jid in dict.fromkeys(new)]
             # the room does it, for somebody who may
             told = await affiliate(room, orders, Affiliation.owner, by, occupant.nick)
             told()
-    for to, each in wanted:
+    for to, each in wanted.items():
         reason = each.findtext(_REASON) or ""
         room.service.route(invitation(room, to, by, reason, each.find(_CONTINUE), stanza.id))
 
 
-def _check(room: Room, by: JID, invited: list[JID]) -> None:
+def _check(room: Room, by: JID, invited: Collection[JID]) -> None:
     affiliation = room.affiliation(by)
     if room.options.members_only:
         least = Affiliation.member if room.options.allow_invites else Affiliation.admin
         if affiliation < least:
             raise StanzaError("forbidden", "you may not invite others")
+        if not all(to.localpart for to in invited):
+            raise StanzaError("forbidden", "admins alone make members of a whole domain")
     if any(room.affiliation(to.bare) is Affiliation.outcast for to in invited):
         raise StanzaError("forbidden", "somebody is banned here")
 
 
 def decline(room: Room, stanza: Stanza) -> None:
-    """Tell somebody in the room that an invitation was declined; nobody else gets mail this way."""
+    """Tell somebody in the room that an invitation of theirs was declined; nobody else gets mail this way."""
     x = stanza.child(X_USER)
     declined = None if x is None else x.find(_DECLINE)
     assert declined is not None  # whoever calls has seen it
     assert stanza.sender is not None
     to = _address(declined.get("to", ""))
     named = room.occupant(to.resourcepart) if to.bare == room.jid else next(room.of(to.bare), None)
-    if named is None:
+    sender = stanza.sender.bare
+    if named is None or (sender, named.account) not in room.invited:
         return
     reason = declined.findtext(_REASON) or ""
     inside = [E(USER, "reason", None, reason)] if reason else []
-    told = E(USER, "x", None, E(USER, "decline", {"from": stanza.sender.bare}, *inside))
+    told = E(USER, "x", None, E(USER, "decline", {"from": sender}, *inside))
     for jid in tuple(named.visits):
         room.service.route(Stanza.of("message", told, sender=room.jid, to=jid, id=stanza.id))
 

@@ -145,7 +145,7 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
     honest = without_forged(room, stanza)
     x = f"<x xmlns='{USER}'/>".encode()
     said = honest.with_sealed(X_USER, x).with_sealed(OCCUPANT_ID, occupant.mark)
-    room.whispered.extend((jid, stanza.id) for jid in target.visits)
+    room.whispered.extend((jid, stanza.id, occupant.jid) for jid in target.visits)
     for copy in said.copies(occupant.jid, tuple(target.visits)):
         room.service.route(copy)
 
@@ -194,6 +194,7 @@ def invitation(
         inside.append(E(USER, "continue", {"thread": go_on.get("thread")}))
     password = [E(USER, "password", None, room.options.password)] if room.options.password else []
     x = E(USER, "x", None, E(USER, "invite", {"from": by}, *inside), *password)
+    room.invited.append((to.bare, by))
     return Stanza.of("message", x, sender=room.jid, to=to, id=id)
 
 
@@ -216,14 +217,15 @@ async def change_subject(room: Room, occupant: Occupant, stanza: Stanza) -> None
 
     :raises StanzaError: ``forbidden``: that is for moderators; ``not-acceptable``: it is too long.
     """
-    least = Role.participant if room.options.change_subject else Role.moderator
-    if occupant.role < least:
-        raise StanzaError("forbidden", "you may not change the subject")
+    _check_may_change_subject(room, occupant)
+    for each in room.service.seam.hearing:
+        stanza = each.hears(room, occupant, stanza)
     honest = without_forged(room, stanza)
     subject = honest.select([SUBJECT]).payload
     if len(subject) > _LONGEST_SUBJECT:
         raise StanzaError("not-acceptable", f"a subject has at most {_LONGEST_SUBJECT} bytes")
     async with room.changing():
+        _check_may_change_subject(room, occupant)
         now = room.service.now()
         await room.store(
             subject=subject.decode(),
@@ -236,3 +238,11 @@ async def change_subject(room: Room, occupant: Occupant, stanza: Stanza) -> None
         reflect(room, occupant, said)
         if room.options.keeps:
             await keep(room, occupant, said, id, now)
+
+
+def _check_may_change_subject(room: Room, occupant: Occupant) -> None:
+    if not occupant.visits:
+        raise StanzaError("not-acceptable", "you are not in the room", type="cancel")
+    least = Role.participant if room.options.change_subject else Role.moderator
+    if occupant.role < least:
+        raise StanzaError("forbidden", "you may not change the subject")

@@ -174,6 +174,8 @@ def filled_in(
     password = given.text(_SECRET) if given.flag(_PROTECTED) else ""
     if given.flag(_PROTECTED) and not password:
         raise StanzaError("not-acceptable", "a password is to be asked for, and there is none")
+    if len(password) > _LONGEST:
+        raise StanzaError("not-acceptable", f"a password has at most {_LONGEST} characters")
     users = given.text(_MOST)
     known = {row.var for row in _ROWS} | {_PROTECTED, _SECRET, _MOST, _HISTORY, ADMINS, OWNERS}
     extra = {each.var: given.texts(each.var) for each in form.fields if each.var not in known}

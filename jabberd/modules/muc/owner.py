@@ -56,7 +56,7 @@ async def order(request: RoomRequest) -> RoomAnswer:
     room = request.room
     wanted = request.payload.find(_DESTROY)
     if wanted is not None:
-        return await _destroy(room, wanted)
+        return await _destroy(request, wanted)
     form = request.payload.find(X)
     if form is None:
         raise StanzaError("bad-request", "a form, or destroy")
@@ -94,13 +94,8 @@ async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], N
 
 async def _unlock(room: Room, options: Options) -> None:
     """The room is there for everybody from now on (§10.1.2)."""
+    await room.service.rooms.create(room, options)
     room.locked = False
-    try:
-        await room.store_belongings(room.belongings)
-        await room.store(options=options)
-    except BaseException:
-        room.locked = True
-        raise
 
 
 def _orders(room: Room, given: Submission) -> list[Order]:
@@ -138,24 +133,30 @@ def _codes(before: Options, after: Options) -> list[int]:
 # -- the end --------------------------------------------------------------------------------------------
 
 
-async def _destroy(room: Room, wanted: Element) -> RoomAnswer:
+async def _destroy(request: RoomRequest, wanted: Element) -> RoomAnswer:
     try:
         venue = JID.parse(wanted.get("jid", "")) if wanted.get("jid") else None
     except InvalidJID:
         raise StanzaError("jid-malformed") from None
     reason, password = (wanted.findtext(f"{{{OWNER}}}{name}") or "" for name in ("reason", "password"))
-    await destroy(room, venue, reason[:_LONGEST_REASON], password[:_LONGEST_REASON])
+    async with request.room.changing():
+        _check_owner(request)  # another change may have come first
+        await _remove(request.room, venue, reason[:_LONGEST_REASON], password[:_LONGEST_REASON])
     return RoomAnswer()
 
 
 async def destroy(room: Room, venue: JID | None = None, reason: str = "", password: str = "") -> None:
     """Remove a room; everybody in it learns that, and where else to go (§10.9)."""
     async with room.changing():
-        await room.service.rooms.destroy(room)
-        inside = [
-            E(USER, name, None, text) for name, text in (("password", password), ("reason", reason)) if text
-        ]
-        told = serialize(E(USER, "destroy", {"jid": venue}, *inside), USER)
-        news = News(UNAVAILABLE, inside=told, affiliation=Affiliation.none)
-        for occupant in tuple(room.occupants.values()):
-            remove(room, occupant, news)
+        await _remove(room, venue, reason, password)
+
+
+async def _remove(room: Room, venue: JID | None, reason: str, password: str) -> None:
+    await room.service.rooms.destroy(room)
+    inside = [
+        E(USER, name, None, text) for name, text in (("password", password), ("reason", reason)) if text
+    ]
+    told = serialize(E(USER, "destroy", {"jid": venue}, *inside), USER)
+    news = News(UNAVAILABLE, inside=told, affiliation=Affiliation.none)
+    for occupant in tuple(room.occupants.values()):
+        remove(room, occupant, news)

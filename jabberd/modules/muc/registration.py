@@ -53,11 +53,10 @@ async def register(request: RoomRequest) -> RoomAnswer:
     """
     room, account = request.room, request.sender.bare
     affiliation = room.affiliation(account)
-    if affiliation is Affiliation.outcast:
+    if affiliation is Affiliation.outcast or not account.localpart:
         raise StanzaError("not-allowed")
     if request.payload.find(f"{{{REGISTER}}}remove") is not None:
-        after = Affiliation.none if affiliation is Affiliation.member else affiliation
-        return RoomAnswer(None, await _belong(room, account, after, ""))
+        return RoomAnswer(None, await _belong(room, account, ""))
     form = request.payload.find(X)
     if form is None:
         raise StanzaError("bad-request", "fill in the form")
@@ -72,7 +71,7 @@ async def register(request: RoomRequest) -> RoomAnswer:
             raise StanzaError("resource-constraint")
         ask_for_membership(room, account, nick)
         return RoomAnswer()
-    return RoomAnswer(None, await _belong(room, account, max(affiliation, Affiliation.member), nick))
+    return RoomAnswer(None, await _belong(room, account, nick))
 
 
 def _check_free(room: Room, account: JID, nick: str) -> None:
@@ -81,10 +80,17 @@ def _check_free(room: Room, account: JID, nick: str) -> None:
         raise StanzaError("conflict")
 
 
-async def _belong(room: Room, account: JID, affiliation: Affiliation, nick: str) -> Callable[[], None]:
+async def _belong(room: Room, account: JID, nick: str) -> Callable[[], None]:
     async with room.changing():
         if account not in room.belongings and not nick:
             return lambda: None
+        affiliation = room.affiliation(account)  # another change may have come first
+        if affiliation is Affiliation.outcast:
+            raise StanzaError("not-allowed")
+        if nick:
+            affiliation = max(affiliation, Affiliation.member)
+        elif affiliation is Affiliation.member:
+            affiliation = Affiliation.none
         order = Order(account, affiliation, nick=nick)
         # the room does it by itself
         return await affiliate(room, [order], Affiliation.owner, account, "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, Stanza, StanzaError
 from jabberd.modules.muc.names import PING, PUBSUB, VCARD
+from jabberd.xmpp.ns import CLIENT
 from jabberd.xmpp.stanza import check_iq
 
 if TYPE_CHECKING:
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 
     from jabberd.modules.muc.room import Room
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "nameless"]
 
 _PING: Final = f"{{{PING}}}ping"
 _DISCO: Final = "{http://jabber.org/protocol/disco#"
 #: What an account answers itself, whoever of its clients is in the room.
 _OF_ACCOUNTS: Final = (f"{{{VCARD}}}", f"{{{PUBSUB}}}")
+_ERROR: Final = f"{{{CLIENT}}}error"
 _PATIENCE: Final = 60.0  # seconds
 _MOST: Final = 5_000  # questions that wait for an answer
 _MOST_EACH: Final = 50
@@ -35,6 +37,15 @@ class _Asked:
     id: str
     asked: JID
     timer: IDelayedCall
+
+
+def nameless(error: Stanza) -> Stanza:
+    """An error without ``by`` (RFC 6120 §8.3.1), for somebody who must not learn whom it is from."""
+    found = error.child(_ERROR)
+    if found is None or found.get("by") is None:
+        return error
+    found.attrib.pop("by")
+    return error.without([_ERROR]).with_child(found)
 
 
 class Relay:
@@ -88,7 +99,8 @@ class Relay:
         if asked is None:
             return
         asked.timer.cancel()
-        room.service.route(stanza.with_attrs(id=asked.id).stamped(asked.asked, asked.asker))
+        told = nameless(stanza) if stanza.type == "error" else stanza
+        room.service.route(told.with_attrs(id=asked.id).stamped(asked.asked, asked.asker))
 
     def end(self) -> None:
         """Wait for nothing any more."""

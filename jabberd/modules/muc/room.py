@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Belonging", "Record", "Room"]
 
+_INVITED: Final = 500
 _WHISPERED: Final = 100
 _LARGEST_KEPT: Final = 64 << 10  # characters of `Record.kept`: each change writes all of it
 
@@ -74,7 +75,8 @@ class Room:
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
-    :ivar whispered: the last private messages: to which full JID, with which id.
+    :ivar invited: the last invitations: whom, and by whom, as bare JIDs.
+    :ivar whispered: the last private messages: to which full JID, with which id, from which occupant JID.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
@@ -83,6 +85,7 @@ class Room:
         "belongings",
         "gone",
         "history",
+        "invited",
         "jid",
         "locked",
         "occupants",
@@ -114,7 +117,8 @@ class Room:
         self.visits: dict[JID, Occupant] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
-        self.whispered: deque[tuple[JID, str]] = deque(maxlen=_WHISPERED)
+        self.invited: deque[tuple[JID, JID]] = deque(maxlen=_INVITED)
+        self.whispered: deque[tuple[JID, str, JID]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from jabberd.interfaces import Keyed, Storage
+    from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.service import Service
 
 __all__ = ["AFFILIATIONS", "RECORDS", "Rooms"]
@@ -87,6 +89,18 @@ class Rooms:
         """A new room is in memory."""
         self.resident[room.jid] = room
         self._creators[room.record.creator] += 1
+
+    async def create(self, room: Room, options: Options) -> None:
+        """Store a locked room, with these options from now on.
+
+        The record comes last: what a crash leaves before it, or after another room of that name, is nothing
+        that this one has.
+        """
+        new = replace(room.record, options=options)
+        await self._storage.forget(room.jid)
+        await self.belongings.change(room.jid, dict(room.belongings))
+        await self.records.put(room.jid, "", new)
+        room.record = new
 
     # -- in and out of memory -----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from jabberd.api import (
     DOMAIN,
     IQ,
     JID,
+    AccountDeleted,
     DomainName,
     E,
     Element,
@@ -24,6 +25,7 @@ from jabberd.api import (
     Stanza,
     StanzaError,
     answers,
+    on,
     operator,
     serves,
 )
@@ -242,6 +244,11 @@ class PubSubService(Module, xep=60, version="1.30.0"):
                 who = JID.parse(each.jid)
                 if each.temporary and not self._presences.shows(who):
                     await self.pubsub.subscriptions.forget(self, who, temporary=True)
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets that name now is nothing to any node."""
+        await self.pubsub.nodes.forget(self, event.jid)
 
     @operator("list the nodes of the service")
     async def list(self) -> Rows:
