@@ -58,6 +58,9 @@ address = "127.0.0.1"
 port = 0
 [domains."proxy.montague.lit"]
 service = "bytestreams"
+[domains."rooms.montague.lit"]
+service = "muc"
+federation = "off"
 [[listeners]]
 kind = "component"
 address = "127.0.0.1"
@@ -104,11 +107,16 @@ queue_age = "8 s"
 url = "sqlite:jabberd.db"
 [control]
 socket = "jabberd.sock"
+[manhole]
+authorized_keys = "operators"
+host_key = "own/manhole"
+port = 0
 [limits]
 stanza = "10000 B"
 negotiation_timeout = "6 s"
 connection_attempts = "100000 per s"
 address_failures = "1000 per s"
+unread = "128 KiB"
 resources = 3
 presence = "5 per min"
 directed_presence = 5
@@ -125,6 +133,7 @@ LET_IN: Final = re.compile(
     r" is bound$| writes to .*, proved by \w+$|: up, by \w+$|: '.*' is (connected$|gone \()"
     r"|Connection was refused by other side"
 )
+BELOW: Final = ("proxy.montague.lit", "rooms.montague.lit", "sms.montague.lit")
 VILLAINS: Final = 400
 #: What is counted before and after each abuse; not the caches, which are bounded each by its own number.
 TRACKED: Final = ("streams", "sessions", "stanzas")
@@ -137,7 +146,7 @@ def prepare(folder: Path, evil: int) -> Path:
     """
     certs, ca = folder / "certs", make_ca()
     ca.write(certs, "ca")
-    for domain in ("montague.lit", "capulet.lit", "proxy.montague.lit", "sms.montague.lit"):
+    for domain in ("montague.lit", "capulet.lit", *BELOW):
         issue(ca, domain).write(certs, domain)
     issue(ca, "evil.example").write(folder / "evil", "evil.example")
     issue(ca, "sms.montague.lit").write(folder / "evil", "sms.montague.lit")
@@ -146,6 +155,7 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(ca, "tybalt.example").write(folder / "evil", "another")
     issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
+    (folder / "operators").write_text("")
     config = folder / "jabberd.toml"
     config.write_text(CONFIG.format(evil=evil, s2s=_free_port(), secret=COMPONENT_SECRET))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
@@ -231,6 +241,10 @@ class Scene:
     def log(self) -> str:
         """What was logged since the abuse began."""
         return self._log.read_text()[self._seen :]
+
+    def whole_log(self) -> str:
+        """What was logged since the start."""
+        return self._log.read_text()
 
     def talk(self) -> bool:
         """Whether the two hear each other, and nothing that neither of them said."""
