@@ -139,6 +139,13 @@ class HostedDomain:
             done = maybeDeferred(listener, event)
             done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
 
+    def proclaim(self, event: object) -> None:
+        """Tell the listeners of this domain, and of the domains of this server that have no accounts."""
+        self.fire(event)
+        for route in list(self._router.routes.values()):
+            if isinstance(route, HostedDomain) and not route.has_accounts:
+                route.fire(event)
+
     @property
     def inlines(self) -> Iterable[str]:
         """See `jabberd.api.Domain`."""

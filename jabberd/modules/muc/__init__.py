@@ -4,7 +4,7 @@ What is where: `room` is the state of one room, `store` keeps rooms and brings t
 `presence`, `messages` and `relay` are what occupants do; `admin`, `affiliations` and `owner` what those do
 who run a room, by the tables in `privileges`; `options` is the configuration form; `invitations`,
 `registration`, `approval` are the ways in; `discovery` and `reading` answer those who look at a room from
-outside; `history` is what newcomers get.
+outside; `history` is what newcomers get; `gone` forgets deleted accounts.
 
 **The seam for other modules.**  A module of the same domain, a `seam.Extension` with ``requires = ("muc",)``,
 takes part by implementing one or more of the protocols in `seam`, which are looked for when modules have
@@ -36,6 +36,7 @@ from twisted.internet.task import LoopingCall
 
 from jabberd.api import (
     JID,
+    AccountDeleted,
     Archive,
     DomainName,
     Duration,
@@ -44,10 +45,12 @@ from jabberd.api import (
     Module,
     Settings,
     Stanza,
+    on,
     serves,
 )
 from jabberd.archive.retention import Retention, trim
 from jabberd.modules.muc.dispatch import Dispatch
+from jabberd.modules.muc.gone import forget
 from jabberd.modules.muc.listing import rooms_page
 from jabberd.modules.muc.names import FEATURES
 from jabberd.modules.muc.options import Options
@@ -193,6 +196,11 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         """A room, in memory for as long as it is used here; None: there is none of that bare JID."""
         async with self._dispatch.using(jid) as room:
             yield room
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """See `jabberd.modules.muc.gone`."""
+        await forget(self.service, self.room, event.jid)
 
     # -- jabberd.modules.disco.Pages ----------------------------------------------------------------
 
