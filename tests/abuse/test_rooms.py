@@ -1,4 +1,4 @@
-"""Rows F4 to F6 of the abuses: what is said to a room of a real server by those who may not."""
+"""Rows F4 to F7 of the abuses: what is said to a room of a real server by those who may not."""
 
 from __future__ import annotations
 
@@ -139,6 +139,28 @@ def test_f5_a_room_is_not_ruled_without_right(scene: Scene, kind: str, inside: s
 def test_f5_the_last_owner_does_not_resign(scene: Scene) -> None:
     owner = owned(scene)
     assert condition(asked(owner, "admin", item(f"{OWNER}@montague.lit", "none"))) == "conflict"
+
+
+def test_f7_nobody_takes_back_without_right_what_another_said(scene: Scene) -> None:
+    owner, wire = owned(scene), scene.bound()
+    enter(wire)
+    owner.say(f"<message to='{ROOM}' type='groupchat'><body>what news?</body></message>")
+    while (heard := owner.next()).findtext("{jabber:client}body") is None:
+        pass
+    stamp = heard.find("{urn:xmpp:sid:0}stanza-id")
+    assert stamp is not None
+    assert [moderated(each, stamp.get("id") or "") for each in (wire, owner)] == ["forbidden", ""]
+    assert moderated(owner, "12345") == "item-not-found"
+
+
+def moderated(wire: Wire, id: str) -> str:
+    """What becomes of an order to take back what somebody said (XEP-0425); empty if it is done."""
+    retract = "<retract xmlns='urn:xmpp:message-retract:1'/>"
+    moderate = f"<moderate xmlns='urn:xmpp:message-moderate:1' id='{id}'>{retract}</moderate>"
+    wire.say(f"<iq type='set' id='room' to='{ROOM}'>{moderate}</iq>")
+    while (heard := wire.next()).get("id") != "room":
+        pass
+    return condition(heard)
 
 
 def test_f6_forged_ids_of_a_room_are_replaced(scene: Scene) -> None:
