@@ -141,6 +141,22 @@ class Nodes:
             everybody = {venue.jid.bare: "owner", **everybody}
         return [E(OWNER, "affiliation", {"jid": jid, "affiliation": what}) for jid, what in everybody.items()]
 
+    async def forget(self, venue: Venue, account: JID) -> None:
+        """An account of this server is deleted: whoever gets its name next owns and hears nothing by it."""
+        store = self._store
+        for name, known in (await store.every(venue)).items():
+            if account not in (known.creator, *dict(known.affiliations)) and not known.subscriptions_of(
+                account
+            ):
+                continue
+            async with store.changing(venue, name):
+                node = await store.node(venue, name)
+                node = node.with_subscriptions(without=node.subscriptions_of(account))
+                creator = "" if node.creator == account else node.creator
+                await store.nodes.put(
+                    venue.jid, name, replace(node.affiliated(account, "none"), creator=creator)
+                )
+
     async def affiliate(self, venue: Venue, name: str, who: JID, given: Iterable[Element]) -> None:
         """Give others affiliations (§8.9.2): all that the owner says, or nothing, which the error shows."""
         store = self._store

@@ -266,3 +266,19 @@ def test_notifications_say_what_they_are_about(juliet: Client, romeo: Client) ->
     [told] = events(romeo)
     assert told.xpath(".//@id")[-1] == "1"
     assert told.find(f".//{{{EVENT}}}item/*") is None
+
+
+def test_an_account_that_is_deleted_owns_and_hears_nothing_whoever_gets_its_name(
+    juliet: Client, network: Network
+) -> None:
+    network.client("paris@capulet.lit/street")
+    create(juliet)
+    heir = "<affiliation jid='paris@capulet.lit' affiliation='owner'/>"
+    juliet.ask(order(f"<affiliations node='n'>{heir}</affiliations>", NEWS, "#owner"))
+    subscribe(juliet)
+    done(network.server("capulet.lit").hosts["capulet.lit"].manager.registrar.delete(juliet.jid.bare))
+    successor = network.client(f"{JULIET}/tomb")
+    assert successor.ask(ask("<affiliations/>", NEWS)).xpath(".//@affiliation") == []
+    assert successor.ask(ask("<subscriptions/>", NEWS)).xpath(".//@subscription") == []
+    assert condition(successor.ask(order("<delete node='n'/>", NEWS, "#owner"))) == "forbidden"
+    assert [condition(create(successor, node)) for node in ("a", "b")] == ["", ""]

@@ -12,6 +12,7 @@ from jabberd.api import (
     DOMAIN,
     IQ,
     JID,
+    AccountDeleted,
     DomainName,
     E,
     Element,
@@ -24,6 +25,7 @@ from jabberd.api import (
     Stanza,
     StanzaError,
     answers,
+    on,
     operator,
     serves,
 )
@@ -182,6 +184,11 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         error = stanza.child(f"{{{ns.CLIENT}}}error")
         if error is not None and any(each.tag in _GONE for each in error):
             await self.pubsub.subscriptions.forget(self, who)
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Its nodes are left to the admins, and to other owners."""
+        await self.pubsub.nodes.forget(self, event.jid)
 
     # -- presence -------------------------------------------------------------------------------------
 
