@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LimitVerbs"]
 
-#: The options that limit what one peer or account may take.
-_LIMITS: Final = re.compile(
-    r"limits\..*|federation\.queue.*|log\.budget|.*\.modules\.offline\..*|connections in all"
-)
+#: The tables in which every number is a limit, of size, count, rate or time; a port is none.
+_NUMBERS: Final = re.compile(r"(federation|log\.budget|domains\..*\.modules)\b.*(?<!\.port)")
 
 Rows = list[dict[str, object]]
 
@@ -35,15 +33,19 @@ class LimitVerbs:
         self._parts = reload.parts
 
     @operator("list the limits in force, with how often each was met since the start")
-    def show(self) -> Rows:
-        """``held`` counts who is held back now; ``met`` is empty where nobody counts."""
+    def show(self, part: str = "") -> Rows:
+        """``held`` counts who is held back now; ``met`` is empty where nobody counts.
+
+        :param part: what stands in the names of those that are listed, such as ``upload``.
+        """
         met, held = self.met(), Counter(each.limit for each in self._held())
         configured = options(self._reload.config).items()
-        in_force = {name: value for name, value in configured if _LIMITS.fullmatch(name)}
+        in_force = {name: value for name, value in configured if _is_limit(name, value)}
         in_force["connections in all"] = self._all()
         return [
             {"limit": name, "value": value, "held": held[key] or None, "met": met.get(key)}
             for name, value in in_force.items()
+            if part in name
             for key in [name.removeprefix("limits.")]
         ]
 
@@ -78,6 +80,11 @@ class LimitVerbs:
             for meter in meters(host.manager):
                 met[meter.limit] = met.get(meter.limit, 0) + meter.refused
         return met
+
+
+def _is_limit(option: str, value: str | None) -> bool:
+    number = value is not None and value[:1].isdigit()
+    return option.startswith("limits.") or (number and _NUMBERS.fullmatch(option) is not None)
 
 
 def _slowed(limit: str, streams: Iterable[StreamProtocol]) -> Iterator[HeldBack]:

@@ -112,11 +112,16 @@ queue_age = "8 s"
 url = "sqlite:jabberd.db"
 [control]
 socket = "jabberd.sock"
+[manhole]
+authorized_keys = "operators"
+host_key = "own/manhole"
+port = 0
 [limits]
 stanza = "10000 B"
 negotiation_timeout = "6 s"
 connection_attempts = "100000 per s"
 address_failures = "1000 per s"
+unread = "128 KiB"
 resources = 3
 presence = "5 per min"
 directed_presence = 5
@@ -155,6 +160,7 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(ca, "tybalt.example").write(folder / "evil", "another")
     issue(ca, "evil.example", dns=False, srv=False).write(folder / "evil", "unnamed")
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
+    (folder / "operators").write_text("")
     config = folder / "jabberd.toml"
     config.write_text(CONFIG.format(evil=evil, s2s=_free_port(), secret=COMPONENT_SECRET))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
@@ -240,6 +246,10 @@ class Scene:
     def log(self) -> str:
         """What was logged since the abuse began."""
         return self._log.read_text()[self._seen :]
+
+    def whole_log(self) -> str:
+        """What was logged since the start."""
+        return self._log.read_text()
 
     def talk(self) -> bool:
         """Whether the two hear each other, and nothing that neither of them said."""

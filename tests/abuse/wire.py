@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
@@ -95,6 +96,16 @@ class Wire:
         with suppress(ConnectionError, ssl.SSLError):
             self._sock.sendall(said.encode() if isinstance(said, str) else said)
 
+    def pour(self, said: bytes, seconds: float) -> int:
+        """Send as much of it as the server takes in that time; how many bytes that were."""
+        self._sock.settimeout(seconds)
+        sent, end = 0, time.monotonic() + seconds
+        with suppress(TimeoutError, ConnectionError):
+            while sent < len(said) and time.monotonic() < end:
+                sent += self._sock.send(said[sent : sent + 16384])
+        self._sock.settimeout(PATIENCE)
+        return sent
+
     def bit_by_bit(self, said: bytes) -> None:
         """Send each byte in a segment of its own."""
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -143,6 +154,10 @@ class Wire:
         assert self.next().tag == f"{{{TLS}}}starttls"
         self.say(f"<proceed xmlns='{TLS}'/>")
         self._sock = context.wrap_socket(self._sock, server_side=True)
+
+    def stop_listening(self) -> None:
+        """Let the system keep little of what comes."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
     def drop(self) -> None:
         """Hang up."""

@@ -12,6 +12,7 @@ from jabberd.jsm import roster
 from jabberd.jsm.account import Account
 from jabberd.jsm.limits import Limits
 from jabberd.measure import Traffic
+from jabberd.operating.limits import _is_limit
 from jabberd.operating.terms import client_streams
 from jabberd.settings import ServerSettings
 from jabberd.streams.protocol import StreamSettings
@@ -43,6 +44,24 @@ def test_every_limit_is_shown_with_what_is_in_force(scene: Scene) -> None:
     scene.write("limits", "connections = 7")
     scene.operate("config", "reload")
     assert row(scene, "limits.connections")["value"] == "7"
+
+
+def test_limits_of_modules_and_of_links_are_shown_and_can_be_picked_out(scene: Scene) -> None:
+    shown = {each["limit"]: each["value"] for each in scene.operate("limits", "show")}
+    modules = 'domains."montague.lit".modules'
+    assert shown[f"{modules}.sm.queue"] == "1000"
+    assert shown[f"{modules}.pep.size"] == "10485760"
+    assert shown[f"{modules}.fast.lifetime"] == "1814400.0"
+    assert shown["federation.unacknowledged"] == "10000"
+    assert shown["federation.verifications"] == "200"
+    assert f"{modules}.disco" not in shown
+    picked = [each["limit"] for each in scene.operate("limits", "show", "sm.queue")]
+    assert picked == [f"{modules}.sm.queue", f"{modules}.sm.queue_size"]
+
+
+def test_a_port_is_no_limit() -> None:
+    assert not _is_limit('domains."p.lit".modules.bytestreams.port', "7625")
+    assert _is_limit('domains."p.lit".modules.bytestreams.size', "7625")
 
 
 def test_nobody_is_held_back_at_the_beginning(scene: Scene) -> None:

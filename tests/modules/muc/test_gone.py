@@ -1,0 +1,53 @@
+"""An account that is deleted belongs to no room any more, and whoever gets its name does not either."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jabberd.testing.outcome import done
+from tests.modules.muc.play import ROOM, affiliate, ask, create, find
+
+if TYPE_CHECKING:
+    from jabberd.testing import Network
+    from jabberd.testing.client import Client
+
+
+def delete(network: Network, who: Client) -> None:
+    manager = network.server(who.jid.domainpart).hosts[who.jid.domainpart].manager
+    done(manager.registrar.delete(who.jid.bare))
+
+
+def members(who: Client, affiliation: str) -> list[str]:
+    answer = ask(who, f"<item affiliation='{affiliation}'/>", kind="get")
+    return [each.get("jid", "") for each in find(answer, "a:query/a:item")]
+
+
+def test_who_is_deleted_belongs_to_no_room_whoever_gets_the_name(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo", persistentroom="1", membersonly="1")
+    affiliate(romeo, juliet.jid.bare, "owner")
+    affiliate(romeo, "nurse@capulet.lit", "member")
+    delete(network, romeo)
+    assert members(juliet, "owner") == ["juliet@capulet.lit"]
+    assert members(juliet, "member") == ["nurse@capulet.lit"]
+    successor = network.client("romeo@montague.lit/street")
+    answer = ask(successor, "<item affiliation='owner'/>", kind="get")
+    assert answer.get("type") == "error"
+
+
+def test_a_room_whose_only_owner_is_gone_is_its_services_admins(network: Network, romeo: Client) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    delete(network, romeo)
+    friar = network.client("friar@montague.lit/cell")
+    assert members(friar, "owner") == []
+    affiliate(friar, "juliet@capulet.lit", "owner")
+    assert members(friar, "owner") == ["juliet@capulet.lit"]
+
+
+def test_who_is_deleted_and_in_the_room_leaves_it(network: Network, romeo: Client) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    delete(network, romeo)
+    rooms = network.server("montague.lit").hosts["rooms.montague.lit"].manager.module("muc")
+    assert rooms.service.rooms.resident == {}  # type: ignore[attr-defined]
+    assert ROOM.endswith(rooms.domain.jid)
