@@ -157,8 +157,12 @@ class Presence:
         assert to is not None  # or the router
         session = account.sessions.get(to.resourcepart)
         trusted = account.exists and (account.trusts(asker) or asker.bare == account.jid)
+        shown = [each for each in account.sessions.values() if _was_shown_to(each, asker)]
         if session is not None and (_was_shown_to(session, asker) or (trusted and session.presence)):
             self._show_one(session, asker, stanza.id)
+        elif not trusted and shown and not to.resourcepart:  # §4.6.6: these, and no others
+            for each in shown:
+                self._show_one(each, asker, stanza.id)
         elif not trusted:
             self._answer(account.jid, asker, "unsubscribed", stanza.id)
         elif to.resourcepart or not account.available:

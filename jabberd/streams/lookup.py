@@ -82,7 +82,7 @@ async def find_targets(
     """Where the server for a domain may be, in the order in which to try (RFC 6120 §3.2, XEP-0368).
 
     Records for direct TLS and for STARTTLS are mixed by priority and weight.  Without any record the
-    domain itself is the target; not if one says that there is no such service.
+    domain itself is the target; not if there are some and none leads anywhere.
 
     :param service: for whom: other servers, or the domain's clients.
 
@@ -141,15 +141,17 @@ def in_order(records: Iterable[_Record], chance: Random) -> list[Target]:
 
 
 async def _records(resolver: targets.Resolver, service: str, *, direct: bool) -> list[_Record] | None:
-    """The SRV records; None if the only one says that there is no such service (RFC 6120 §3.2.1 item 3)."""
+    """The SRV records; None if there are some and none leads anywhere (RFC 6120 §3.2.1 items 3 and 8).
+
+    As where the only one says that there is no such service.
+    """
     found = await _ask(resolver.lookupService, service, SRV)
-    if len(found) == 1 and _name(found[0]) == "":
-        return None
-    return [
+    usable = [
         _Record(each.priority, each.weight, Target(_name(each), each.port, direct))
         for each in found
         if each.port and _HOST_NAME.fullmatch(_name(each))
     ]
+    return None if found and not usable else usable
 
 
 async def _ask(lookup: Callable[[str, Sequence[int]], Any], name: str, type_: int) -> list[Any]:

@@ -19,7 +19,7 @@ from jabberd.streams import vouch
 from jabberd.streams.acks import Acks, count_of
 from jabberd.streams.intake import Intake
 from jabberd.streams.managed import ManagedStream
-from jabberd.streams.proof import LinkError, Offered, next_step
+from jabberd.streams.proof import NOT_ENCRYPTED, LinkError, Offered, next_step
 from jabberd.streams.s2s import Terms, Timer
 from jabberd.xmpp import ns, stream
 from jabberd.xmpp.dialback import Dialback, make_key
@@ -78,6 +78,7 @@ class OutgoingStream(ManagedStream):
         self._request: Dialback | None = None
         self._said: Dialback | None = None
         self._before: Acks | None = None
+        self._unoffered = False  # TLS, which was asked for though the peer does not offer it
         self._intake: Intake | None = None
         self.pairs: dict[tuple[str, str], str] = {}
         self._nonzas: dict[str, Callable[[Nonza], None]] = {
@@ -110,6 +111,7 @@ class OutgoingStream(ManagedStream):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         waiting, self._waiting = self._waiting, None
+        self.failure = self._no_tls() or self.failure
         super().connectionLost(reason)
         if waiting is not None and not waiting.called:
             waiting.errback(self.failure or reason)
@@ -160,7 +162,7 @@ class OutgoingStream(ManagedStream):
 
     def _give_up(self, error: LinkError, condition: str = "") -> None:
         """The stream is of no use: end it, and tell whoever waits for it."""
-        self.failure = error
+        self.failure = error = self._no_tls() or error
         waiting, self._waiting = self._waiting, None
         self.close(StreamError(condition) if condition else None)
         if waiting is not None and not waiting.called:
@@ -187,6 +189,7 @@ class OutgoingStream(ManagedStream):
             self._give_up(error, "not-authorized" if encrypted else "policy-violation")
             return
         if step == "starttls":
+            self._unoffered = not offered.starttls
             self.write(serialize(E(ns.TLS, "starttls")))
         else:
             self._done()
@@ -206,8 +209,13 @@ class OutgoingStream(ManagedStream):
     def _proceed(self, _: Nonza) -> None:
         if self.security.encrypted or self.terms.contexts is None:
             raise StreamError("policy-violation")
+        self._unoffered = False
         self.restart()
         self.transport.startTLS(self.terms.contexts.initiator(self.pair.ours, self.pair.theirs, direct=False))
+
+    def _no_tls(self) -> LinkError | None:
+        """What it means when a stream ends on which TLS was asked for uninvited."""
+        return LinkError("remote-server-timeout", NOT_ENCRYPTED) if self._unoffered else None
 
     def _tls_failed(self, _: Nonza) -> None:
         self._give_up(LinkError("remote-server-timeout", "it could not start TLS", passing=True))

@@ -6,7 +6,7 @@ What proves another server's name is the policy of *our* domain in each pair.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from jabberd.xmpp import ns, stream
 from jabberd.xmpp.element import E, Element
@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
     from jabberd.xmpp.jid import JID
 
-__all__ = ["LinkError", "Offer", "Offered", "Pair", "Policy", "Rules", "Step", "next_step", "offer"]
+__all__ = [
+    "NOT_ENCRYPTED",
+    "LinkError",
+    "Offer",
+    "Offered",
+    "Pair",
+    "Policy",
+    "Rules",
+    "Step",
+    "next_step",
+    "offer",
+]
+
+#: Why a link fails where TLS is required and the peer has none.
+NOT_ENCRYPTED: Final = "it offers no encryption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +210,16 @@ def next_step(
 ) -> Step:
     """What to do about a peer's features before anything else is said.
 
+    Where TLS is required it is tried though nobody offers it: the offer may have been taken out on the way
+    (RFC 7590 §3.1).
+
     :param objection: why its certificate does not vouch for it; empty if it does.
     :raises LinkError: the policy forbids to go on.
     """
-    if not encrypted and offered.starttls and can_encrypt:
+    if not encrypted and can_encrypt and (offered.starttls or policy.require_tls):
         return "starttls"
     if not encrypted and policy.require_tls:
-        raise LinkError("remote-server-timeout", "it offers no encryption")
+        raise LinkError("remote-server-timeout", NOT_ENCRYPTED)
     if not policy.dialback and objection:
         raise LinkError("remote-server-timeout", f"its certificate does not vouch for it: {objection}")
     return "secured"

@@ -84,6 +84,7 @@ def test_a_roster_is_empty_at_first_and_keeps_what_is_set(romeo: Client, network
     assert get(again) == [("nurse@capulet.lit", "none", "Nurse", "Servants")]
 
 
+@pytest.mark.rfc6120("8.1.3-1")
 @pytest.mark.rfc6121("2.1.6-1", "2.2-1", "2.3.2-2", "2.4.1-1", "2.4.2-1", "2.6.3-3")
 def test_a_change_is_pushed_to_who_has_asked_for_the_roster(romeo: Client, network: Network) -> None:
     street = network.client("romeo@montague.lit/street", presence="")
@@ -215,6 +216,8 @@ def test_c7_nobody_sets_the_roster_of_somebody_else(
             f"<iq type='set' to='{other}'><query xmlns='jabber:iq:roster'>{NURSE}</query></iq>"
         )
         assert condition(answer) == said
+        answer = romeo.ask(f"<iq type='get' to='{other}'><query xmlns='jabber:iq:roster'/></iq>")
+        assert condition(answer) == "service-unavailable"
     assert juliet.hears_nothing()
     assert get(juliet) == []
     unharmed()

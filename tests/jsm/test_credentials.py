@@ -41,6 +41,7 @@ def accounts(store: Keyed[AccountRecord]) -> Accounts:
     return Accounts(DOMAIN, store, execute, SECRET, iterations=4096, now=lambda: NOW)
 
 
+@pytest.mark.rfc6120("C-1")
 async def test_an_account_is_made_of_a_name_and_a_password(accounts: Accounts) -> None:
     assert await accounts.create("Romeo", PASSWORD) == "romeo@montague.lit"
     assert await accounts.exists("romeo")

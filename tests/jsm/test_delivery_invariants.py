@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,7 @@ class World:
             self.got.setdefault(id(client), []).extend(int(str(each)) for each in bodies)
 
 
+@pytest.mark.rfc6120("10.1-2")
 @given(st.lists(ACTIONS, max_size=12))
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_every_message_gets_to_whom_it_is_for_once_and_in_order(actions: list[tuple[Any, ...]]) -> None:

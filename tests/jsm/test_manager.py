@@ -121,12 +121,14 @@ def test_a_message_to_oneself_without_an_address_comes_back(romeo: Client) -> No
     )
 
 
-@pytest.mark.rfc6120("10.5.1-1", "10.5.2-1")
+@pytest.mark.rfc6120("10.5.1-1", "10.5.2-1", "8.4-7")
 def test_the_domain_itself_takes_no_messages_and_no_presence(romeo: Client) -> None:
     romeo.send(HI.format("montague.lit", "chat"))
     assert refused(romeo) == "service-unavailable"
     romeo.send("<presence to='montague.lit'/><message to='montague.lit' type='error' id='m1'/>")
     assert romeo.hears_nothing()
+    romeo.send(HI.format("montague.lit/resource", "chat"))
+    assert refused(romeo) == "service-unavailable"
     romeo.send(UNKNOWN.format("montague.lit/resource", "get"))
     assert refused(romeo, "q1") == "service-unavailable"
 

@@ -346,6 +346,31 @@ def test_who_got_directed_presence_may_probe_that_resource(romeo: Client, networ
     assert room.next().get("type") == "unsubscribed"
 
 
+@pytest.mark.rfc6121("4.6.6-3")
+@pytest.mark.parametrize("there", [True, False], ids=["available", "connected"])
+def test_who_got_directed_presence_and_probes_the_account_is_shown_what_it_knows(
+    network: Network, romeo: Client, there: bool
+) -> None:
+    kind = "<presence/>" if there else ""
+    balcony = network.client("romeo@montague.lit/balcony", presence=kind)
+    room = network.stranger("hall@rooms.verona.lit/romeo")
+    for client in (romeo, balcony):
+        client.send(f"<presence to='hall@rooms.verona.lit/romeo'>{AWAY}</presence>")
+    network.client("romeo@montague.lit/street")
+    room.forget()
+    room.send("<presence type='probe' id='p1' to='romeo@montague.lit'/>")
+    for name in ("orchard", "balcony"):
+        assert room.receives(
+            f"<presence id='p1' from='romeo@montague.lit/{name}' to='hall@rooms.verona.lit/romeo'/>"
+        )
+    assert room.hears_nothing()
+    romeo.send("<presence type='unavailable' to='hall@rooms.verona.lit/romeo'/>")
+    balcony.close()
+    room.forget()
+    room.send("<presence type='probe' id='p1' to='romeo@montague.lit'/>")
+    assert room.next().get("type") == "unsubscribed"
+
+
 @pytest.mark.rfc6121("4.3.2-4", "4.3.2-5")
 def test_a_subscriber_who_probes_one_resource_learns_only_whether_it_is_there(
     romeo: Client, nurse: Hearer, network: Network
@@ -402,7 +427,7 @@ def test_presence_after_a_goodbye_is_an_initial_one(friends: tuple[Client, Clien
     assert romeo.receives(shown(romeo, romeo, AWAY), shown(juliet, romeo))  # she was probed
 
 
-@pytest.mark.rfc6121("4.2.3-1", "4.4.3-1", "4.5.3-1")
+@pytest.mark.rfc6121("4.2.3-1", "4.4.3-1", "4.5.3-1", "3.1.6-3")
 @pytest.mark.parametrize("type", ["", "unavailable"])
 def test_presence_that_comes_in_reaches_all_available_resources(
     romeo: Client, network: Network, type: str

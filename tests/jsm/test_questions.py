@@ -44,6 +44,7 @@ def test_a_question_gets_its_answer(network: Network, asked: Deferred[Stanza]) -
     assert done(asked).children == ("{urn:q}a",)
 
 
+@pytest.mark.rfc6120("8.3.1-7")
 def test_a_refusal_is_told(network: Network, asked: Deferred[Stanza]) -> None:
     inside = "<error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
     answer(network, "error", inside=inside)
@@ -51,6 +52,7 @@ def test_a_refusal_is_told(network: Network, asked: Deferred[Stanza]) -> None:
         done(asked)
 
 
+@pytest.mark.rfc6120("8.3.4-1")
 def test_a_refusal_is_told_with_all_that_it_says(network: Network, asked: Deferred[Stanza]) -> None:
     inside = (
         "<error type='wait'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
@@ -64,8 +66,20 @@ def test_a_refusal_is_told_with_all_that_it_says(network: Network, asked: Deferr
     assert error.details == {"most": "3"}
 
 
-def test_an_error_that_nobody_knows_is_an_undefined_one(network: Network, asked: Deferred[Stanza]) -> None:
-    answer(network, "error")
+@pytest.mark.rfc6120("8.3.2-3", "8.3.2-4")
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "",
+        "<error/>",
+        "<error type='wait'><unheard-of xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
+        "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>forbidden</text></error>",
+    ],
+)
+def test_an_error_that_nobody_knows_is_an_undefined_one(
+    network: Network, asked: Deferred[Stanza], inside: str
+) -> None:
+    answer(network, "error", inside=inside)
     with pytest.raises(StanzaError, match="undefined-condition"):
         done(asked)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd import modules
 from jabberd.loader import BESIDE, DEFAULT, module_class
-from tests.rfc.tables import ROOT, Test
+from tests.rfc.statements import ROOT, Test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.rfc.statements import DOCUMENTS, ROOT, Statements, Test
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT: Final = Path(__file__).parent.parent.parent
-DOCUMENTS: Final = ("rfc6120", "rfc6121", "rfc7622")
 
 INTRODUCTION: Final = """\
 # {title}
@@ -24,26 +23,17 @@ INTRODUCTION: Final = """\
 <!-- Made by `make docs` from tests/rfc/{name}.toml and the markers on the tests: change those. -->
 
 Each rule that binds a server (MUST, MUST NOT, REQUIRED, SHALL), in our words, with the tests that prove it.
-Then come those that are kept otherwise, and what SHOULD be and is not, each with the reason. Rules for
-clients, for certification authorities and for what this server does not offer are left out. The text itself
-is at <https://www.rfc-editor.org/rfc/{name}>.
+Then come those that are kept otherwise, what SHOULD be and is not, each with the reason, and what SHOULD be
+and is. The text itself is at <https://www.rfc-editor.org/rfc/{name}>.
+
+It says MUST, SHOULD or their kin {all} times, beside where it explains or repeats them: {ours} times about what
+this server does, {client} times about clients, {others} times about others (certification authorities,
+operators, authors of specifications), {void} times about what does not happen here, such as features that are
+not offered. What has become of each of these words is in [{texts}](../{texts}).
 
 | section | rule | proved by |
 |---|---|---|
 """
-
-
-@dataclass(frozen=True)
-class Test:
-    """A test function, by file and name."""
-
-    __test__ = False  # pytest is not to collect it
-
-    path: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"[{self.name.removeprefix('test_')}](../{self.path})"
 
 
 @dataclass(frozen=True)
@@ -97,7 +87,11 @@ def section(number: str) -> str:
 def table(name: str) -> str:
     """The whole document."""
     rules, tests = Rules.read(name), proofs(name)
-    text = INTRODUCTION.format(title=rules.title, name=name)
+    statements = Statements.read(name)
+    counts = {"client": 0, "others": 0, "void": 0, **statements.count()}
+    texts = f"tests/rfc/texts/{name}.toml"
+    counted = {**counts, "all": sum(counts.values())}
+    text = INTRODUCTION.format(title=rules.title, name=name, texts=texts, **counted)
     for number, rule in rules.must.items():
         shown = "<br>".join(dict.fromkeys(map(str, tests.get(number, ()))))
         text += f"| {section(number)} | {rule} | {shown} |\n"
@@ -106,6 +100,18 @@ def table(name: str) -> str:
             continue
         text += f"\n## {heading}\n\n| section | rule | reason |\n|---|---|---|\n"
         text += "".join(f"| {section(n)} | {rule} | {why} |\n" for n, (rule, why) in others.items())
+    return text + _followed(statements)
+
+
+def _followed(statements: Statements) -> str:
+    """What SHOULD be and is, in the words of the text."""
+    followed = [each for each in statements.all if each.proofs]
+    if not followed:
+        return ""
+    text = "\n## Followed\n\n| section | what SHOULD be | proved by |\n|---|---|---|\n"
+    for each in followed:
+        quote = each.quote.replace("|", "\\|").replace("<", "\\<")
+        text += f"| {each.section} | … {quote} … | {'<br>'.join(map(str, each.proofs))} |\n"
     return text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.rfc.compliance import PAGE, Suite, declared, defined, table
-from tests.rfc.tables import ROOT
+from tests.rfc.statements import ROOT
 
 SUITE = Suite.read()
 

@@ -14,6 +14,8 @@ from jabberd.xmpp.errors import STANZA_CONDITIONS, StanzaError
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
+    from lxml.etree import _Element
+
     from jabberd.testing import Client, Network
     from tests.conftest import LoggedErrors
 
@@ -79,7 +81,18 @@ def test_each_condition_has_the_type_that_its_section_recommends(condition: str)
     assert [child.tag for child in error] == [f"{{{ns.STANZA_ERRORS}}}{condition}"]
 
 
-@pytest.mark.rfc6120("8.2.3-6", "8.3.1-5")
+def odd_attributes(element: _Element) -> list[str]:
+    """Attributes that stand in a namespace, which is no place for them but for xml:lang."""
+    return [each for each in map(str, element.attrib) if each[0] == "{" and each != f"{{{ns.XML}}}lang"]
+
+
+def content_inside(answer: _Element) -> list[str]:
+    """What stands in an answer in a namespace of the stream's own."""
+    inside = [str(each.tag) for each in answer if each.tag != f"{{{ns.CLIENT}}}error"]
+    return [tag for tag in inside if tag[1:].partition("}")[0] in (ns.CLIENT, ns.SERVER, ns.STREAM, "")]
+
+
+@pytest.mark.rfc6120("8.2.3-6", "8.3.1-5", "8.4-4")
 def test_what_the_server_answers_has_one_child_at_most_and_an_error_in_errors_only(romeo: Client) -> None:
     for namespace, name in (
         ("jabber:iq:roster", "query"),
@@ -94,6 +107,8 @@ def test_what_the_server_answers_has_one_child_at_most_and_an_error_in_errors_on
         for to in ("", "to='montague.lit'", "to='romeo@montague.lit'"):
             answer = romeo.ask(f"<iq type='get' {to}><{name} xmlns='{namespace}'/></iq>")
             assert len(answer) <= 1
+            assert [each for each in answer.iter() if odd_attributes(each)] == []
+            assert content_inside(answer) == []
             is_error = answer.get("type") == "error"
             assert [child.tag == f"{{{ns.CLIENT}}}error" for child in answer] == [is_error] * len(answer)
 
@@ -117,6 +132,33 @@ def test_what_the_server_does_not_understand_is_passed_on_as_it_is(
     assert romeo.receives(
         f"<{name} {attributes} from='{JULIET}' to='{ROMEO}' xmlns:z='urn:z' z:more='1'>{payload}</{name}>"
     )
+
+
+@pytest.mark.rfc6120("8.4-5")
+def test_a_prefix_may_be_any(romeo: Client, juliet: Client) -> None:
+    item = "<r:item jid='n@v.lit'/>"
+    romeo.ask(f"<iq type='set'><r:query xmlns:r='jabber:iq:roster'>{item}</r:query></iq>")
+    answer = romeo.ask("<iq type='get'><jabber:query xmlns:jabber='jabber:iq:roster'/></iq>")
+    assert [item.get("jid") for item in answer[0]] == ["n@v.lit"]
+    romeo.send("<c:presence xmlns:c='jabber:client'><c:priority>-1</c:priority></c:presence>")
+    romeo.next()
+    juliet.send("<message to='romeo@montague.lit' type='headline'/>")
+    assert romeo.hears_nothing()
+
+
+@pytest.mark.rfc6120("8.4-6")
+@pytest.mark.parametrize("unheard", ["<x xmlns='urn:x'/>", "<priority xmlns='urn:x'>7</priority>", "<new/>"])
+def test_what_the_server_does_not_understand_changes_nothing_for_it(
+    romeo: Client, juliet: Client, unheard: str
+) -> None:
+    romeo.send(f"<presence xmlns:z='urn:z' z:type='unavailable' odd='1'>{unheard}</presence>")
+    romeo.next()
+    juliet.send("<message to='romeo@montague.lit' type='chat' id='m1'/>")
+    assert romeo.next().get("id") == "m1"  # available, of priority 0
+    romeo.send(f"<presence><priority>-1</priority>{unheard}</presence>")
+    romeo.next()
+    juliet.send("<message to='romeo@montague.lit' type='headline'/>")
+    assert romeo.hears_nothing()
 
 
 @pytest.mark.rfc6120("10.3.2-1")

@@ -128,6 +128,42 @@ def test_what_the_nurse_sends_is_delivered_and_changes_romeos_roster(
     assert house.nurse.hears_nothing()
 
 
+@pytest.mark.rfc6121("3.1.3-2", "3.1.5-2", "3.1.5-3", "3.1.6-2", "3.1.6-3", "3.2.2-3", "3.2.2-5", "3.2.3-2")
+@pytest.mark.rfc6121("3.2.3-3")
+def test_all_resources_have_their_part(network: Network) -> None:
+    """Two of each are interested and available; a third one is neither."""
+    network.serve("montague.lit", modules={})
+    romeos, nurses = (
+        [network.client(f"{name}@montague.lit/{n}") for n in ("a", "b")] for name in ("romeo", "nurse")
+    )
+    silent = [network.client(f"{name}@montague.lit/c", presence="") for name in ("romeo", "nurse")]
+    for client in (*romeos, *nurses):
+        client.ask(GET)
+        client.forget()
+    romeos[0].send("<presence type='subscribe' to='nurse@montague.lit'/>")
+    assert [kinds(each) for each in romeos] == [["push"]] * 2
+    assert [kinds(each) for each in nurses] == [["subscribe"]] * 2
+    nurses[0].send("<presence type='subscribed' to='romeo@montague.lit'/>")
+    assert [kinds(each) for each in romeos] == [["subscribed", "push", "a", "b"]] * 2
+    assert [kinds(each) for each in nurses] == [["push"]] * 2
+    nurses[0].send("<presence type='unsubscribed' to='romeo@montague.lit'/>")
+    assert [kinds(each) for each in romeos] == [["gone a", "gone b", "unsubscribed", "push"]] * 2
+    assert [kinds(each) for each in nurses] == [["push"]] * 2
+    assert [kinds(each) for each in silent] == [[], []]
+
+
+def kinds(client: Client) -> list[str]:
+    """What a client has heard, which is taken: types, resources of who is there, pushes."""
+    client.flush()
+    heard, client.heard = client.heard, []
+    told = []
+    for each in heard:
+        type, resource = each.get("type", ""), each.get("from", "").partition("/")[2]
+        shown = {"set": "push", "unavailable": f"gone {resource}", "": resource}
+        told.append(shown.get(type, type))
+    return told
+
+
 @pytest.mark.rfc6121("2.5.2-1", "2.5.2-2", "2.5.2-3", "2.5.2-4")
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 def test_removing_the_nurse_ends_what_there_was(house: House, state: State) -> None:
@@ -194,7 +230,7 @@ def test_a_request_to_no_address_is_refused_and_changes_nothing(house: House, to
     assert house.account.roster == {}
 
 
-@pytest.mark.rfc6121("3.1.2-5", "3.1.2-6")
+@pytest.mark.rfc6121("3.1.2-5", "3.1.2-6", "4.7.1-1")
 def test_a_request_that_cannot_be_routed_is_told(house: House) -> None:
     house.romeo.send("<presence type='subscribe' to='nobody@nowhere.example' id='s1'/>")
     assert house.pushed() == [("nobody@nowhere.example", "none", "subscribe", None)]

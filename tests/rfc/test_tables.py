@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rfc.tables import DOCUMENTS, ROOT, Rules, order, proofs, table
+from tests.rfc.statements import DOCUMENTS, ROOT
+from tests.rfc.tables import Rules, order, proofs, table
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

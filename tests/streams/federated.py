@@ -258,9 +258,13 @@ class Peer(Protocol):
         """Say our stream header and features, and hear what they lead to."""
         return self.say(self.header(**header) + f"<stream:features>{''.join(features)}</stream:features>")
 
-    def accept_tls(self, certificate: Issued | None = None) -> None:
+    def accept_tls(
+        self,
+        certificate: Issued | None = None,
+        offers: Iterable[str] = (f"<starttls xmlns='{ns.TLS}'/>",),
+    ) -> None:
         """Offer STARTTLS and go through with it; the other side's new header is heard then."""
-        assert f"<starttls xmlns='{ns.TLS}'/>" in self.greet(f"<starttls xmlns='{ns.TLS}'/>")
+        assert f"<starttls xmlns='{ns.TLS}'/>" in self.greet(*offers)
         assert self.transport is not None
         self.transport.write(f"<proceed xmlns='{ns.TLS}'/>".encode())
         self.heard = ""

@@ -212,6 +212,7 @@ def test_a17_what_an_error_echoes_is_what_was_sent(
 # --- TLS ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc7590("3.4-1")
 @pytest.mark.rfc6120("4.3.5-2", "4.9.3.12-1", "6.3.1-1", "13.12-1")
 def test_b1_a_stanza_before_login_is_not_authorized(network: Network, unharmed: Callable[..., None]) -> None:
     for stanza in (
@@ -270,11 +271,14 @@ def test_b3_what_stands_behind_starttls_in_the_clear_is_never_handled(network: N
 
 
 @pytest.mark.rfc6120("5.4.2.1-1", "5.4.2.2-1")
-@pytest.mark.parametrize("first", [True, False])
-def test_b4_starttls_a_second_time_or_where_it_is_not_offered_fails(network: Network, first: bool) -> None:
-    network.serve("montague.lit", tls=first)
-    client = encrypted(network) if first else network.connected(ROMEO)
+@pytest.mark.parametrize("when", ["a second time", "not offered", "after login"])
+def test_b4_starttls_a_second_time_or_where_it_is_not_offered_fails(network: Network, when: str) -> None:
+    network.serve("montague.lit", tls=when != "not offered", policy=LoginPolicy(require_tls=False))
+    client = encrypted(network) if when == "a second time" else network.connected(ROMEO)
     client.open()
+    if when == "after login":
+        client.login()
+        client.open()
     client.send(STARTTLS)
     assert client.receives(f"<failure xmlns='{ns.TLS}'/>")
     assert client.said_goodbye

@@ -106,6 +106,7 @@ def dismissed(program: Program, heard: str) -> str:
     return found[1]
 
 
+@pytest.mark.rfc6120("10.5-1")
 def test_a_component_hears_and_answers_what_is_for_any_address_at_its_domain(stage: Stage) -> None:
     program = stage.component()
     program.heard = ""

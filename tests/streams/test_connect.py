@@ -198,6 +198,7 @@ def test_d10_a_domain_that_cannot_be_resolved_is_not_found(
     assert isinstance(verona.error, RemoteServerNotFoundError)
     assert verona.error.condition == "remote-server-not-found"
     assert str(verona.error) == f"capulet.lit: {why}"
+    assert verona.network.pipes == []
 
 
 @pytest.mark.parametrize(
@@ -379,6 +380,7 @@ def test_an_error_that_is_no_matter_of_the_connection_is_the_callers() -> None:
 # --- on a reactor --------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("3.1-1")
 @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
 def test_a_reactor_connects_by_tcp(address: str) -> None:
     reactor = MemoryReactorClock()

@@ -91,6 +91,15 @@ async def test_records_that_lead_nowhere_are_left_out() -> None:
     assert await find_targets("capulet.lit", zone(starttls=odd)) == [Target("xmpp.capulet.lit", 5269)]
 
 
+@pytest.mark.parametrize("odd", [[srv("port.lit", 0)], [srv("bad\n.lit"), srv(".")]])
+async def test_records_of_which_none_can_be_used_are_an_answer_all_the_same(odd: list[Any]) -> None:
+    there = {"capulet.lit": [dns.Record_A("192.0.2.1")]}
+    with pytest.raises(NotResolvedError, match="no XMPP service"):
+        await find_targets("capulet.lit", zone(starttls=odd, **there))
+    direct = zone(starttls=odd, direct=[srv("tls.lit", 5270)])
+    assert await find_targets("capulet.lit", direct) == [Target("tls.lit", 5270, direct=True)]
+
+
 async def test_nobody_makes_us_try_a_hundred_hosts_or_addresses() -> None:
     many = zone(
         starttls=[srv(f"{number}.capulet.lit") for number in range(100)],

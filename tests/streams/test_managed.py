@@ -150,6 +150,7 @@ def test_what_cannot_be_sent_after_a_start_goes_back(world: World) -> None:
     assert spooled(montague) == []
 
 
+@pytest.mark.rfc6120("4.9.2-3")
 def test_more_than_was_sent_cannot_be_acknowledged(world: World) -> None:
     _, peer, _ = linked(world)
     heard = peer.say(f"<a xmlns='{ns.SM}' h='7'/>")

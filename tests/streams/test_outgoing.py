@@ -28,20 +28,21 @@ def called(world: World, policy: Policy = Policy()) -> tuple[Server, Peer]:  # n
     return montague, peer
 
 
-def stream_error(condition: str) -> str:
-    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>"
+def stream_error(condition: str, text: str = "") -> str:
+    said = text and f"<text xmlns='{ns.STREAM_ERRORS}'>{text}</text>"
+    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{said}</stream:error></stream:stream>"
 
 
 @pytest.mark.rfc6120("4.7.2-1", "4.7.3-3", "4.7.5-3")
 def test_our_header_names_both_domains_and_no_id(world: World) -> None:
     _, peer = called(world)
-    assert f"<stream:stream xmlns='{ns.SERVER}'" in peer.heard
+    assert peer.heard.startswith(f"<?xml version='1.0'?><stream:stream xmlns='{ns.SERVER}'")
     assert f"xmlns:db='{ns.DIALBACK}'" in peer.heard
     assert "from='montague.lit' to='evil.example' version='1.0' xml:lang='en'>" in peer.heard
     assert " id=" not in peer.heard
 
 
-@pytest.mark.rfc6120("4.3.3-2", "4.7.1-1", "6.3.8-1")
+@pytest.mark.rfc6120("4.3.3-2", "4.7.1-1", "6.3.8-1", "6.3.3-2")
 def test_external_carries_our_name(world: World) -> None:
     _, peer = called(world)
     peer.accept_tls()
@@ -51,7 +52,7 @@ def test_external_carries_our_name(world: World) -> None:
     )
 
 
-@pytest.mark.rfc6120("4.3.2-2", "4.7.1-3")
+@pytest.mark.rfc6120("4.3.2-2", "4.7.1-3", "4.3.5-3")
 def test_what_waited_is_sent_after_the_proof_and_not_before(world: World) -> None:
     montague, peer = called(world)
     peer.accept()
@@ -97,11 +98,13 @@ def test_dialback_without_the_feature_is_seen_in_the_header(world: World) -> Non
     assert peer.greet().startswith("<db:result")
 
 
-def test_after_a_refused_certificate_there_is_dialback(world: World) -> None:
+@pytest.mark.rfc6120("6.3.3-2", "6.5-2")
+@pytest.mark.parametrize("condition", ["not-authorized", "unheard-of"])
+def test_after_a_refused_certificate_there_is_dialback(world: World, condition: str) -> None:
     _, peer = called(world)
     peer.accept_tls()
-    peer.greet(EXTERNAL, DIALBACK)
-    heard = peer.say(f"<failure xmlns='{ns.SASL}'><not-authorized/></failure>")
+    assert "mechanism='EXTERNAL'" in peer.greet(DIALBACK, EXTERNAL)
+    heard = peer.say(f"<failure xmlns='{ns.SASL}'><{condition}/></failure>")
     assert heard.startswith("<db:result from='montague.lit'")
 
 
@@ -160,13 +163,37 @@ def test_D6_the_answer_to_another_question(world: World, said: str) -> None:
 
 
 @pytest.mark.rfc6120("5.3.1-1")
-def test_D8_a_server_without_tls(world: World) -> None:
+@pytest.mark.parametrize(
+    "said", [f"<failure xmlns='{ns.TLS}'/></stream:stream>", stream_error("unsupported-stanza-type"), ""]
+)
+def test_D8_a_server_without_tls(world: World, said: str) -> None:
     montague, peer = called(world)
-    heard = peer.greet(EXTERNAL, DIALBACK)
-    assert heard.endswith(
-        f"<stream:error><policy-violation xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>"
-    )
+    assert peer.greet(EXTERNAL, DIALBACK) == f"<starttls xmlns='{ns.TLS}'/>"
+    peer.say(said)
+    assert peer.transport is not None
+    peer.transport.loseConnection()
+    world.internet.flush()
+    assert b"it offers no encryption" in montague.heard[0].payload
     assert montague.errors == [("m1", "remote-server-timeout", "cancel")]
+
+
+@pytest.mark.rfc7590("3.1-1")
+def test_D8_tls_is_started_though_somebody_took_the_offer_out_on_the_way(world: World) -> None:
+    montague, peer = called(world)
+    peer.accept_tls(offers=(EXTERNAL, DIALBACK))
+    assert "mechanism='EXTERNAL'" in peer.greet(EXTERNAL)
+    peer.say(SUCCESS)
+    assert "id='m1'" in peer.greet()
+    assert montague.heard == []
+
+
+@pytest.mark.rfc7590("3.1-1")
+def test_D8_what_fails_behind_tls_that_was_not_offered_is_told_as_it_is(world: World) -> None:
+    montague, peer = called(world)
+    peer.accept_tls(offers=())
+    peer.greet()
+    peer.say(stream_error("host-unknown"))
+    assert montague.errors == [("m1", "remote-server-not-found", "cancel")]
 
 
 @pytest.mark.rfc6120("13.9.5-2")
@@ -204,6 +231,7 @@ def test_a_server_that_speaks_no_xmpp_1(world: World) -> None:
     assert montague.errors == [("m1", "remote-server-timeout", "cancel")]
 
 
+@pytest.mark.rfc6120("4.9.2-2", "4.9.2-4")
 @pytest.mark.parametrize(
     ("condition", "error"),
     [
@@ -214,11 +242,12 @@ def test_a_server_that_speaks_no_xmpp_1(world: World) -> None:
         ("nonsense", ("remote-server-timeout", "cancel")),
     ],
 )
+@pytest.mark.parametrize("text", ["", "host-unknown", "system-shutdown"])
 def test_what_a_stream_error_means_to_those_who_wrote(
-    world: World, condition: str, error: tuple[str, str]
+    world: World, condition: str, error: tuple[str, str], text: str
 ) -> None:
     montague, peer = called(world)
-    peer.say(peer.header() + stream_error(condition))
+    peer.say(peer.header() + stream_error(condition, text))
     assert montague.errors == [("m1", *error)]
     assert peer.closed
 

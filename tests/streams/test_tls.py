@@ -211,6 +211,7 @@ def test_new_certificates_serve_new_connections_and_leave_the_old_ones_alone() -
 # --- what is spoken ------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc7590("1-1")
 def test_tls_1_3_is_spoken_and_1_2_only_with_forward_secrecy() -> None:
     assert Encrypted(Client(), c2s().acceptor()).of_server.version == "TLSv1.3"
     link = Encrypted(Client(ciphers=b"ECDHE-ECDSA-AES128-GCM-SHA256"), c2s().acceptor())
@@ -229,6 +230,7 @@ def test_tls_1_2_may_be_refused() -> None:
     assert "protocol version" in old.client.ended
 
 
+@pytest.mark.rfc7590("1-1")
 @pytest.mark.rfc6120("13.9.5-1")
 def test_tls_1_1_is_not_spoken() -> None:
     client = Client()
@@ -237,6 +239,7 @@ def test_tls_1_1_is_not_spoken() -> None:
     assert not Encrypted(client, c2s().acceptor()).secured
 
 
+@pytest.mark.rfc7590("1-1")
 @pytest.mark.rfc6120("5.3.5-1")
 def test_a_peer_cannot_have_the_keys_renegotiated() -> None:
     contexts = s2s(CAPULET)
@@ -252,6 +255,7 @@ def test_a_peer_cannot_have_the_keys_renegotiated() -> None:
     assert "no renegotiation" in link.server.ended
 
 
+@pytest.mark.rfc7590("3.3-1")
 @pytest.mark.parametrize("versions", ["TLSv1.2", "TLSv1.3"])
 def test_between_servers_no_session_is_resumed_so_that_the_chain_is_always_there(versions: str) -> None:
     client = Client(ciphers=b"ECDHE+AESGCM" if versions == "TLSv1.2" else b"", shows=CAPULET)
@@ -265,6 +269,7 @@ def test_between_servers_no_session_is_resumed_so_that_the_chain_is_always_there
         client.session = client.connection.get_session()
 
 
+@pytest.mark.rfc7590("1-1")
 def test_nothing_is_compressed_and_idle_buffers_are_released() -> None:
     context = c2s()._table["montague.lit"].context
     assert context.set_options(0) & SSL.OP_NO_COMPRESSION
@@ -288,6 +293,7 @@ def test_the_protocol_is_agreed_on_and_need_not_be_named(
     assert (link.of_server.alpn, link.of_client.alpn) == (chosen, chosen)
 
 
+@pytest.mark.rfc7590("1-1")
 @pytest.mark.parametrize("sni", [b"", b"capulet.lit"])
 def test_another_protocol_ends_in_an_alert(sni: bytes) -> None:
     link = Encrypted(Client(sni, (b"xmpp-server", b"h2")), c2s().acceptor(), direct=True)

@@ -119,7 +119,7 @@ HEADERS = [
 ]
 
 
-@pytest.mark.rfc6120("4.8.3-4", "4.8.5-3")
+@pytest.mark.rfc6120("4.8.3-4", "4.8.5-3", "8.4-3")
 @pytest.mark.parametrize(("opening", "prefixes"), HEADERS)
 @given(data=st.data())
 @settings(deadline=None)

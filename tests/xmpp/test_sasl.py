@@ -114,6 +114,7 @@ class HandMade:
 # --- each mechanism as it should go ---------------------------------------------------------------
 
 
+@pytest.mark.rfc6120("6.4.3-1")
 @pytest.mark.parametrize("name", SCRAM)
 async def test_scramp_logs_in(accounts: Accounts, name: str) -> None:
     client = ScramClient([name], "romeo", PASSWORD)

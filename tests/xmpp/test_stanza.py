@@ -335,6 +335,7 @@ def test_a_child_of_the_content_namespace_loses_its_prefix(namespace: str) -> No
     assert stanza.to_bytes() == b"<message><body><x xmlns='urn:x'/></body></message>"
 
 
+@pytest.mark.rfc6120("8.4-3")
 def test_other_prefixes_stay() -> None:
     payload = b"<x:x xmlns:x='urn:x' xmlns:c='urn:c'><c:c/>jabber:client</x:x>"
     assert stanza_of(b"<message>" + payload + b"</message>").payload == payload
