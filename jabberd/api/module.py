@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jabberd.api.declarations import AnswerDeclared
 from jabberd.settings import Settings
+from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +35,7 @@ class Module:
     :cvar stream_features: what the stream advertises after login (RFC 6120 §4.3.2).
     :cvar replaceable: whether another instance may take its place while clients are connected: False for
         one that holds sessions or stanzas in memory.
+    :cvar counted: the settings that hold somebody back, each time of which counts in `met`.
     :cvar noun: what stands before the names of its operators' verbs; empty: the module's name.
     """
 
@@ -45,6 +48,7 @@ class Module:
     identities: ClassVar[tuple[tuple[str, str], ...]] = ()
     account_identities: ClassVar[tuple[tuple[str, str], ...]] = ()
     stream_features: ClassVar[tuple[Element, ...]] = ()
+    counted: ClassVar[tuple[str, ...]] = ()
     noun: ClassVar[str] = ""
     replaceable: ClassVar[bool] = True
     declarations: ClassVar[tuple[tuple[str, Declared], ...]] = ()
@@ -65,6 +69,7 @@ class Module:
         self.config = config
         self.stores = stores
         self.log = log
+        self.met = Counter(dict.fromkeys(self.counted, 0))
 
     @property
     def succeeds(self) -> bool:
@@ -109,6 +114,11 @@ class Module:
         :raises SASLFailure: it is not for this client.
         """
         return None
+
+    def limited(self, setting: str, text: str) -> StanzaError:
+        """The error for somebody whom that setting holds back, which counts (``limits show``)."""
+        self.met[setting] += 1
+        return StanzaError("resource-constraint", text)
 
     def now(self) -> datetime:
         """The time of day, in UTC, as the domain's clock has it."""

@@ -58,6 +58,7 @@ class Blocking(Module, xep=191, version="1.3"):
 
     features = (NS,)
     replaceable = False  # it knows which clients follow the list
+    counted = ("most",)
 
     class Config(Settings):
         """How much can be blocked.
@@ -102,7 +103,7 @@ class Blocking(Module, xep=191, version="1.3"):
             raise StanzaError("bad-request", "say whom")
         before = frozenset(self.blocked.of(account))
         if len(before | items.keys()) > self.config.most:
-            raise StanzaError("resource-constraint", f"at most {self.config.most} addresses")
+            raise self.limited("most", f"at most {self.config.most} addresses")
         await self.blocked.change(account.jid, dict.fromkeys(items, True))
         for contact in self._between(account, before, items):
             self.domain.contacts.hide(account, contact)

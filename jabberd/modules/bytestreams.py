@@ -64,6 +64,7 @@ class Bytestreams(Module, xep=65, version="1.8.2"):
     identities = (("proxy", "bytestreams"),)
     features = (NS,)
     replaceable = False
+    counted = ("each",)
 
     class Config(Settings):
         """Who may use it, and how much.
@@ -132,7 +133,7 @@ class Bytestreams(Module, xep=65, version="1.8.2"):
         if not sid or (requester, sid) in self._active:
             raise StanzaError("bad-request", "every bytestream has a sid of its own")
         if sum(each.requester.bare == requester.bare for each in self._active.values()) >= self.config.each:
-            raise StanzaError("resource-constraint", f"you have {self.config.each} bytestreams already")
+            raise self.limited("each", f"you have {self.config.each} bytestreams already")
         digest = sha1(f"{sid}{requester}{target}".encode(), usedforsecurity=False).hexdigest()
         relay = self.domain.relay
         there = relay.waiting(digest) if relay else 0

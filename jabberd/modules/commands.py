@@ -115,6 +115,7 @@ class Commands(Module, xep=50, version="1.3.0"):
 
     requires = ("disco",)
     features = (NS,)
+    counted = ("open",)
 
     class Config(Settings):
         """How long and for how many forms are waited for.
@@ -200,6 +201,7 @@ class Commands(Module, xep=50, version="1.3.0"):
             return await self._complete(execution)
         waiting = [each for each in self._open.values() if each.who.bare == who.bare]
         if len(waiting) >= self.config.open:
+            self.met["open"] += 1
             self._end(min(waiting, key=lambda each: each.until))
         return self._ask(execution)
 

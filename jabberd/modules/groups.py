@@ -41,6 +41,8 @@ class Groups(Module):
     The contacts are like any others (RFC 6121 §2): their owners may rename, regroup and remove them.
     """
 
+    counted = ("limit",)
+
     class Config(Settings):
         """How large a group may get.
 
@@ -65,6 +67,7 @@ class Groups(Module):
         members = await self._members(group)
         if account.jid not in members:
             if len(members) >= self.config.limit:
+                self.met["limit"] += 1
                 raise Refused(f"{group} has {len(members)} members already; see the module's limit")
             members = (*members, account.jid)
             await self.kept.put(self.domain.jid, group, Group(members=members))

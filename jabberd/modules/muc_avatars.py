@@ -36,6 +36,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
 
     requires = ("muc",)
     features = (VCARD,)
+    counted = ("size",)
 
     class Config(Settings):
         """How much one may hold.
@@ -76,7 +77,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
         room, card = request.room, request.payload
         text = serialize(card, "").decode()
         if len(text.encode()) > self.config.size:
-            raise StanzaError("resource-constraint", f"a vCard has at most {self.config.size} bytes")
+            raise self.limited("size", f"a vCard has at most {self.config.size} bytes")
         async with room.changing():
             if room.affiliation(request.sender.bare) is not Affiliation.owner:
                 raise StanzaError("forbidden", "only owners set avatars")

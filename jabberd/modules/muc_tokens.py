@@ -50,6 +50,7 @@ class Tokens(Extension, xep=488, version="0.1.0"):
 
     requires = ("muc",)
     noun = "tokens"
+    counted = ("each",)
 
     class Config(Settings):
         """How long tokens last.
@@ -107,7 +108,7 @@ class Tokens(Extension, xep=488, version="0.1.0"):
         if old:
             await self.kept.change(room.jid, dict.fromkeys(old))
         if len(found) - len(old) >= self.config.each:
-            raise StanzaError("resource-constraint", "there are too many tokens; revoke some")
+            raise self.limited("each", "there are too many tokens; revoke some")
 
     def _counts(self, room: Room, token: Token) -> bool:
         return token.expires > self._now() and token.uses > 0 and _may_invite(room, JID.parse(token.creator))

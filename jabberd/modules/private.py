@@ -40,6 +40,7 @@ class PrivateStorage(Module, xep=49, version="1.2"):
 
     features = (NS,)
     account_features = (NS,)
+    counted = ("elements", "size")
 
     class Config(Settings):
         """How much an account may keep.
@@ -83,8 +84,10 @@ class PrivateStorage(Module, xep=49, version="1.2"):
             name: serialize(each, "").decode() for name, each in given.items() if name not in self._keepers
         }
         kept = {**await self.kept.all(account.jid), **own} if own else {}
-        if len(kept) > self.config.elements or sum(map(len, kept.values())) > self.config.size:
-            raise StanzaError("resource-constraint", "there is no room for more")
+        if len(kept) > self.config.elements:
+            raise self.limited("elements", "there is no room for more")
+        if sum(map(len, kept.values())) > self.config.size:
+            raise self.limited("size", "there is no room for more")
         await self.kept.change(account.jid, own)
         for name in given.keys() - own.keys():
             await self._keepers[name].set_private(account, given[name])

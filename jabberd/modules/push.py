@@ -76,6 +76,7 @@ class Push(Module, xep=357, version="0.4.1"):
 
     after = ("csi", "carbons")
     account_features = (NS,)
+    counted = ("services",)
 
     class Config(Settings):
         """How much is pushed.
@@ -103,7 +104,7 @@ class Push(Module, xep=357, version="0.4.1"):
         known = self.services.of(account)
         key = _key(jid, node)
         if key not in known and len(known) >= self.config.services:
-            raise StanzaError("resource-constraint", f"at most {self.config.services} services")
+            raise self.limited("services", f"at most {self.config.services} services")
         service = Service(jid, node, request.sender.resourcepart, options)
         await self.services.put(account.jid, key, service)
 

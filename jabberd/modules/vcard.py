@@ -52,6 +52,7 @@ class VCards(Module, xep=54, version="1.3.0"):
 
     features = (NS,)
     account_features = (NS,)
+    counted = ("size",)
 
     class Config(Settings):
         """How much one may hold.
@@ -100,7 +101,7 @@ class VCards(Module, xep=54, version="1.3.0"):
             raise StanzaError("service-unavailable")  # nothing is kept of it
         text = serialize(request.payload, "").decode()
         if len(text.encode()) > self.config.size:
-            raise StanzaError("resource-constraint", f"a vCard has at most {self.config.size} bytes")
+            raise self.limited("size", f"a vCard has at most {self.config.size} bytes")
         old = await self.of(account)
         await self.kept.put(account.jid, "", text)
         self.domain.fire(VCardChanged(account, old, request.payload))

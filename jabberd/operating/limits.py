@@ -79,6 +79,9 @@ class LimitVerbs:
         for host in parts.hosts.values():
             for meter in meters(host.manager):
                 met[meter.limit] = met.get(meter.limit, 0) + meter.refused
+            for module in host.manager.modules:
+                for name, count in module.met.items():
+                    met[f'domains."{host.manager.jid}".modules.{module.name}.{name}'] = count
         return met
 
 

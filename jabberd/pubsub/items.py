@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.options import Options
     from jabberd.pubsub.store import Store
-    from jabberd.pubsub.venue import Venue
+    from jabberd.pubsub.venue import Limits, Venue
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.jid import JID
 
@@ -70,7 +70,7 @@ class Items:
             check_publisher(venue, node, options, who)
             if wanted is not None and not new:
                 self._check_wanted(options, wanted)
-            id, payload = _content(options, given, options.payload(store.limits.payload))
+            id, payload = _content(options, given, store.limits)
             item = Item(
                 "" if payload is None else serialize(payload, "").decode(), str(who), int(store.now())
             )
@@ -126,6 +126,7 @@ class Items:
         if sum(taken for _, taken in sizes.values()) - freed + len(item.payload) > (
             limits.node_bytes or limits.bytes
         ):
+            limits.met["size"] += 1
             raise StanzaError("resource-constraint", "there is no room for more")
         return [each.key for each in oldest]
 
@@ -289,7 +290,7 @@ def _check_subid(node: Node, who: JID, subid: str | None) -> None:
         raise refusal("bad-request", "subid-required")
 
 
-def _content(options: Options, given: Sequence[Element], most: int) -> tuple[str, Element | None]:
+def _content(options: Options, given: Sequence[Element], limits: Limits) -> tuple[str, Element | None]:
     """The id and the payload of what is published, as the node wants it (§7.1.3.6).
 
     :raises StanzaError: the node wants something else.
@@ -313,7 +314,8 @@ def _content(options: Options, given: Sequence[Element], most: int) -> tuple[str
         return id, None
     if options.payloads and split(item[0].tag)[0] != options.payloads:
         raise refusal("bad-request", "invalid-payload", f"payloads here are of {options.payloads}")
-    if len(serialize(item[0], "")) > most:
+    if len(serialize(item[0], "")) > options.payload(limits.payload):
+        limits.met["payload"] += 1
         raise refusal("not-acceptable", "payload-too-big")
     return id, item[0]
 

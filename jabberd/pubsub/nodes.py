@@ -154,6 +154,7 @@ class Nodes:
                 kept = _unchanged(name, old, changes)
                 raise StanzaError("not-acceptable", "somebody has to own the node", beside=kept)
             if len(node.affiliations) > store.limits.subscribers:
+                store.limits.met["subscribers"] += 1
                 raise StanzaError("resource-constraint", beside=_unchanged(name, old, changes))
             node, settled = self._subscriptions.settled(venue, node)
             await store.nodes.put(venue.jid, name, node)

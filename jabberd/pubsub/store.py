@@ -135,9 +135,11 @@ class Store:
         """
         limits, known = self.limits, await self.nodes.all(venue.jid)
         if len(known) >= limits.nodes:
+            limits.met["nodes"] += 1
             raise StanzaError("resource-constraint", f"there are at most {limits.nodes} nodes")
         each = limits.nodes_each
         if each is not None and sum(node.creator == who.bare for node in known.values()) >= each:
+            limits.met["nodes_each"] += 1
             raise StanzaError("resource-constraint", f"{who.bare} has {each} nodes; that is enough")
         node = Node(settings.written(options, self.usual), created=int(self.now()))
         if venue.owns(venue.jid):

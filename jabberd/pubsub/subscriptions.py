@@ -53,6 +53,7 @@ class Subscriptions:
                 raise unsupported("subscribe")
             old = self._known(node, listener)
             if old is None and len(node.subscriptions) >= store.limits.subscribers:
+                store.limits.met["subscribers"] += 1
                 raise refusal("policy-violation", "too-many-subscriptions", type="wait")
             new = old or _new(listener, "pending" if pending else "subscribed", options)
             if form is not None:
@@ -72,6 +73,7 @@ class Subscriptions:
             raise refusal("not-authorized", "pending-subscription")
         most = self._store.limits.subscriptions
         if most > 1 and len(found) >= most:
+            self._store.limits.met["subscriptions"] += 1
             raise refusal("policy-violation", "too-many-subscriptions", type="wait")
         return found[0] if found and most == 1 else None
 
@@ -251,6 +253,7 @@ class Subscriptions:
             removed = [each for each in changes if each.state == "none"]
             node = node.with_subscriptions(*added, without=removed)
             if len(node.subscriptions) > store.limits.subscribers:
+                store.limits.met["subscribers"] += 1
                 raise refusal("policy-violation", "too-many-subscriptions", type="wait")
             await store.nodes.put(venue.jid, name, node)
         for each in changes:

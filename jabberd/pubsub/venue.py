@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Limits:
     :ivar nodes_each: how many of them one creator may have; None: all.
     :ivar payload: bytes of one item's payload; ``bytes`` of all items together, or (``node_bytes``) of each
         node's.
+    :ivar met: how often each of them has held somebody back; both of bytes are ``size``.
     """
 
     nodes: int = 1_000
@@ -66,6 +68,7 @@ class Limits:
     payload: int = 256 << 10
     bytes: int = 10 << 20
     node_bytes: int | None = None
+    met: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from jabberd.testing import Network
 
 ROMEO = JID("romeo@montague.lit")
+UNHEARD_OF = (
+    "<error type='wait'><unheard-of xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
+    "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>forbidden</text></error>"
+)
 
 
 @pytest.fixture
@@ -72,8 +76,7 @@ def test_a_refusal_is_told_with_all_that_it_says(network: Network, asked: Deferr
     [
         "",
         "<error/>",
-        "<error type='wait'><unheard-of xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
-        "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>forbidden</text></error>",
+        UNHEARD_OF,
     ],
 )
 def test_an_error_that_nobody_knows_is_an_undefined_one(

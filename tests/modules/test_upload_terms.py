@@ -72,10 +72,10 @@ def test_room_is_there_again_when_enough_is_gone() -> None:
     held = [Held(10, 100.0, 500.0), Held(20, 200.0, 400.0)]
     with pytest.raises(FullError) as full:
         Allowance(day=1000, stored=35, slots=1, files=9).check(16, held, [], 300.0)
-    assert full.value.until == 400.0
+    assert (full.value.until, full.value.limit) == (400.0, "quota")
     with pytest.raises(FullError) as full:
         Allowance(day=35, stored=1000, slots=1, files=9).check(6, held, [], 300.0)
-    assert full.value.until == 100.0 + DAY
+    assert (full.value.until, full.value.limit) == (100.0 + DAY, "day")
     with pytest.raises(FullError) as full:
         Allowance(day=1000, stored=35, slots=1, files=9).check(36, held, [], 300.0)
     assert full.value.until is None
@@ -89,4 +89,4 @@ def test_f11_small_files_are_counted_too() -> None:
     old = [Held(1, 100.0, 9 * DAY)]
     with pytest.raises(FullError, match="at most 1 files at a time") as full:
         Allowance(day=1000, stored=1000, slots=1, files=1).check(1, old, [], 2 * DAY)
-    assert full.value.until == 9 * DAY
+    assert (full.value.until, full.value.limit) == (9 * DAY, "files")

@@ -71,6 +71,16 @@ def test_nobody_is_held_back_at_the_beginning(scene: Scene) -> None:
     assert row(scene, "limits.stanza")["met"] is None
 
 
+def test_what_modules_count_is_shown(scene: Scene) -> None:
+    modules = 'domains."montague.lit".modules'
+    module = scene.reload.parts.hosts["montague.lit"].manager.module("offline")
+    assert row(scene, f"{modules}.offline.limit")["met"] == 0
+    module.met["limit"] += 2
+    assert row(scene, f"{modules}.offline.limit")["met"] == 2
+    assert row(scene, f"{modules}.offline.size")["met"] == 0
+    assert row(scene, f"{modules}.sm.resumable")["met"] is None  # a time holds nobody back
+
+
 def test_addresses_that_are_held_back_are_shown(scene: Scene) -> None:
     scene.write("limits", 'connections = 1\nlogin_failures = "1 per 1 h"')
     scene.operate("config", "reload")

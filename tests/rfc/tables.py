@@ -9,13 +9,13 @@ import ast
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.rfc.statements import DOCUMENTS, ROOT, Statements, Test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 INTRODUCTION: Final = """\
 # {title}
@@ -26,10 +26,10 @@ Each rule that binds a server (MUST, MUST NOT, REQUIRED, SHALL), in our words, w
 Then come those that are kept otherwise, what SHOULD be and is not, each with the reason, and what SHOULD be
 and is. The text itself is at <https://www.rfc-editor.org/rfc/{name}>.
 
-It says MUST, SHOULD or their kin {all} times, beside where it explains or repeats them: {ours} times about what
-this server does, {client} times about clients, {others} times about others (certification authorities,
-operators, authors of specifications), {void} times about what does not happen here, such as features that are
-not offered. What has become of each of these words is in [{texts}](../{texts}).
+It says MUST, SHOULD or their kin {all} times, beside where it explains or repeats them: {ours} of them are
+about what this server does, {client} about clients, {others} about others (certification authorities, operators,
+authors of specifications), {void} about what does not happen here, such as features that are not offered.
+What has become of each of these words is in [{texts}](../{texts}).
 
 | section | rule | proved by |
 |---|---|---|
@@ -88,7 +88,8 @@ def table(name: str) -> str:
     """The whole document."""
     rules, tests = Rules.read(name), proofs(name)
     statements = Statements.read(name)
-    counts = {"client": 0, "others": 0, "void": 0, **statements.count()}
+    counts = {"ours": 0, "client": 0, "others": 0, "void": 0, **statements.count()}
+    counts.pop("wording", None)
     texts = f"tests/rfc/texts/{name}.toml"
     counted = {**counts, "all": sum(counts.values())}
     text = INTRODUCTION.format(title=rules.title, name=name, texts=texts, **counted)

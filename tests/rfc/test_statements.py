@@ -1,4 +1,4 @@
-"""Every MUST and SHOULD of the RFCs has found its rule, its tests, or the reason why it is not for this server."""
+"""Every MUST and SHOULD of the RFCs has its rule, its tests, or the reason why it is not for this server."""
 
 from __future__ import annotations
 

@@ -80,6 +80,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
 
     requires = ("commands", "registration", "administration")
     after = ("blocking",)
+    counted = ("open",)
 
     class Config(Settings):
         """Who may invite whom.
@@ -219,9 +220,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
         if account is None or account.anonymous or not account.exists:
             raise StanzaError("forbidden", "only accounts of this domain can invite contacts")
         if not self._operates(who) and self._ledger.open(account.jid, self.now()) >= self.config.open:
-            raise StanzaError(
-                "resource-constraint", f"you have {self.config.open} invitations that nobody has used"
-            )
+            raise self.limited("open", f"you have {self.config.open} invitations that nobody has used")
         link = await self._add(inviter=account.jid, contact=True, account=self.config.accounts)
         return Result((link.form(),))
 

@@ -84,6 +84,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
     identities = (("conference", "text"),)
     features = (*FEATURES, "muc_rooms")
     replaceable = False  # it knows who is in which room
+    counted = ("rooms", "rooms_each", "occupants", "affiliations")
 
     class Config(Settings):
         """Who may make rooms, how many, and how much they hold.
@@ -164,6 +165,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         return Service(
             jid=self.domain.jid,
             limits=limits,
+            met=self.met,
             usual=usual,
             archive=self.messages,
             route=self.domain.route,

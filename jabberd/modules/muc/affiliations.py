@@ -118,6 +118,7 @@ def _check(room: Room, changes: Mapping[str, Belonging | None], *, ownerless: bo
     if _owned(room.belongings.values()) and not ownerless and not _owned(left):
         raise StanzaError("conflict", "every room has an owner")
     if len(left) > max(room.service.limits.affiliations, len(room.belongings)):
+        room.service.met["affiliations"] += 1
         raise StanzaError("resource-constraint", "too many people belong to this room")
     nicks = [fold(each.nick) for each in changes.values() if each is not None and each.nick]
     if len(set(nicks)) < len(nicks):

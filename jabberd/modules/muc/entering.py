@@ -92,11 +92,13 @@ def _check(room: Room, stanza: Stanza, admission: Admission) -> None:
 
 
 def _is_full(room: Room, stanza: Stanza, reserve: int) -> bool:
-    """Whether there is no place; another session of an occupant needs one of the service's alone."""
+    """Whether there is no place (the service's are counted); another session of an occupant needs only such."""
     assert stanza.sender is not None
     most = room.options.most
     crowded = bool(most) and len(room.occupants) >= most + reserve and not room.is_in(stanza.sender.bare)
-    return crowded or len(room.visits) >= room.service.limits.occupants + reserve
+    full = len(room.visits) >= room.service.limits.occupants + reserve
+    room.service.met["occupants"] += full
+    return crowded or full
 
 
 def password_of(stanza: Stanza) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Container
     from datetime import datetime
 
@@ -44,6 +45,7 @@ class Service:
     """The service.
 
     :ivar jid: its domain.
+    :ivar met: how often each of the limits has held somebody back.
     :ivar usual: what a new room is like.
     :ivar admins: who owns all rooms.
     :ivar may_create: whether somebody may make rooms.
@@ -53,6 +55,7 @@ class Service:
 
     jid: JID
     limits: Limits
+    met: Counter[str]
     usual: Options
     archive: Archive
     route: Callable[[Stanza], object]

@@ -83,6 +83,7 @@ class Rooms:
         if creator in self._service.admins():
             return
         if self.count >= limits.rooms or self._creators[creator] >= limits.rooms_each:
+            self._service.met["rooms" if self.count >= limits.rooms else "rooms_each"] += 1
             raise StanzaError("resource-constraint", "there are too many rooms")
 
     def add(self, room: Room) -> None:

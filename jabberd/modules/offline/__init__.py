@@ -83,6 +83,7 @@ class Offline(Module, xep=160, version="1.0.1"):
     after = ("archive",)
     features = ("msgoffline",)
     replaceable = False  # two that deliver to one account would deliver twice
+    counted = ("limit", "size")
 
     class Config(Settings):
         """What may be stored.
@@ -126,6 +127,7 @@ class Offline(Module, xep=160, version="1.0.1"):
             if load is None:
                 kept.errback(StorageError("what waits cannot be counted"))
             elif load.count >= self.config.limit or load.size + size > self.config.size:
+                self.met["limit" if load.count >= self.config.limit else "size"] += 1
                 kept.errback(StanzaError("service-unavailable"))
             else:
                 load.count += 1

@@ -109,6 +109,8 @@ class Pep(Module, xep=163, version="1.2.2"):
         ),
     )
 
+    counted = ("nodes", "subscribers", "payload", "size")
+
     class Config(Settings):
         """How much an account may publish.
 
@@ -163,6 +165,7 @@ class Pep(Module, xep=163, version="1.2.2"):
             subscribers=config.subscribers,
             payload=config.payload,
             bytes=config.size,
+            met=self.met,
         )
 
     # -- requests ---------------------------------------------------------------------------------

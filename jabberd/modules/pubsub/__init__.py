@@ -79,6 +79,8 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         *(f"{NS}#access-{model}" for model in _MODELS),
     )
 
+    counted = ("nodes", "nodes_each", "subscribers", "subscriptions", "payload", "size")
+
     class Config(Settings):
         """Who may make nodes, and how many.
 
@@ -153,6 +155,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             subscriptions=config.subscriptions,
             payload=config.payload,
             node_bytes=config.size,
+            met=self.met,
         )
 
     @answers.get(NS, "pubsub", to=DOMAIN, by=ANYONE)

@@ -54,6 +54,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
 
     stream_features = (E(NS, "sm"),)
     replaceable = False
+    counted = ("queue", "queue_size")
 
     class Config(Settings):
         """How long and how much is kept.

@@ -99,6 +99,7 @@ class Acknowledged:
             self._ask()
         config = self._module.config
         if len(self._queue) > config.queue or self._size > config.queue_size:
+            self._module.met["queue" if len(self._queue) > config.queue else "queue_size"] += 1
             self.session.close(StreamError("resource-constraint", "too much is not acknowledged"))
         return home
 

@@ -53,6 +53,7 @@ class Upload(Module, xep=363, version="1.2.0"):
     requires = ("disco",)
     identities = (("store", "file"),)
     features = (NS, *(f"{PURPOSE}#{each}" for each in PURPOSES))
+    counted = ("slots", "day", "quota", "profile_quota", "files", "total")
 
     class Config(Terms):
         """See `Terms`."""
@@ -156,11 +157,14 @@ class Upload(Module, xep=363, version="1.2.0"):
         try:
             Allowance(config.day, stored, config.slots, config.files).check(file.size, counted, promised, now)
             if self.files.total + self.slots.size + file.size > config.total:
-                raise FullError("the server has no room for more files", now + _SWEEP)
+                raise FullError("the server has no room for more files", now + _SWEEP, "total")
             if shutil.disk_usage(config.folder).free < file.size + self.slots.size + _LEFT:
                 self.log.error("the disk with {folder} is full", folder=str(config.folder))
                 raise FullError("the server has no room for more files", now + _SWEEP)
         except FullError as why:
+            limit = "profile_quota" if profile and why.limit == "quota" else why.limit
+            if limit:
+                self.met[limit] += 1
             stamp = why.until and to_stamp(datetime.fromtimestamp(why.until + 1, UTC))
             application, details = ((NS, "retry"), {"stamp": stamp}) if stamp else (None, {})
             raise StanzaError(

@@ -23,11 +23,13 @@ class FullError(Exception):
     """There is no room for more.
 
     :ivar until: when there may be, in seconds since 1970; None: nobody knows.
+    :ivar limit: the setting that leaves none; empty: the disk.
     """
 
-    def __init__(self, said: str, until: float | None) -> None:
+    def __init__(self, said: str, until: float | None, limit: str = "") -> None:
         super().__init__(said)
         self.until = until
+        self.limit = limit
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,18 @@ class Allowance:
         """
         if len(promised) >= self.slots:
             said = f"at most {self.slots} uploads at a time"
-            raise FullError(said, min(each.until for each in promised))
+            raise FullError(said, min(each.until for each in promised), "slots")
         waiting, files = sum(each.file.size for each in promised), self.files - len(promised) - 1
         held = [*held]
         today = [(each.since + DAY, each.size) for each in held if each.since > now - DAY]
         stored = [(each.expires, each.size) for each in held if each.expires > now]
-        _room(f"at most {self.day} bytes in 24 hours", self.day - waiting - size, today)
-        _room(f"at most {self.stored} bytes at a time", self.stored - waiting - size, stored)
+        _room("day", f"at most {self.day} bytes in 24 hours", self.day - waiting - size, today)
+        _room("quota", f"at most {self.stored} bytes at a time", self.stored - waiting - size, stored)
         for those, when in ((today, "in 24 hours"), (stored, "at a time")):
-            _room(f"at most {self.files} files {when}", files, [(until, 1) for until, _ in those])
+            _room("files", f"at most {self.files} files {when}", files, [(until, 1) for until, _ in those])
 
 
-def _room(said: str, left: int, taken: list[tuple[float, int]]) -> None:
+def _room(limit: str, said: str, left: int, taken: list[tuple[float, int]]) -> None:
     """See that what is taken fits in there.
 
     :param taken: until when, and how much.
@@ -73,8 +75,8 @@ def _room(said: str, left: int, taken: list[tuple[float, int]]) -> None:
     for until, size in sorted(taken):
         excess -= size
         if excess <= 0:
-            raise FullError(said, until)
-    raise FullError(said, None)
+            raise FullError(said, until, limit)
+    raise FullError(said, None, limit)
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,8 @@ def test_there_are_so_many_rooms(network: Network) -> None:
     create(page, "P", room="room4@r.verona.lit")
     join(page, "P", room="room5@r.verona.lit")
     assert condition(page.next()) == "resource-constraint"
+    met = network.server("verona.lit").hosts["r.verona.lit"].manager.module("muc").met
+    assert (met["rooms"], met["rooms_each"]) == (1, 1)
     escalus.send("<presence type='unavailable' to='room1@r.verona.lit/E'/>")
     create(page, "P", room="room5@r.verona.lit")
 
