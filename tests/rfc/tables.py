@@ -27,8 +27,9 @@ Then come those that are kept otherwise, what SHOULD be and is not, each with th
 and is. The text itself is at <https://www.rfc-editor.org/rfc/{name}>.
 
 It says MUST, SHOULD or their kin {all} times, beside where it explains or repeats them: {ours} of them are
-about what this server does, {client} about clients, {others} about others (certification authorities, operators,
-authors of specifications), {void} about what does not happen here, such as features that are not offered.
+about what this server does, {client} about clients, {others} about others (certification authorities,
+operators, authors of specifications), {void} about what does not happen here, such as features that are
+not offered.
 What has become of each of these words is in [{texts}](../{texts}).
 
 | section | rule | proved by |

@@ -92,7 +92,7 @@ def _check(room: Room, stanza: Stanza, admission: Admission) -> None:
 
 
 def _is_full(room: Room, stanza: Stanza, reserve: int) -> bool:
-    """Whether there is no place (the service's are counted); another session of an occupant needs only such."""
+    """Whether there is no place; another session of an occupant needs one of the service's alone."""
     assert stanza.sender is not None
     most = room.options.most
     crowded = bool(most) and len(room.occupants) >= most + reserve and not room.is_in(stanza.sender.bare)
