@@ -57,6 +57,7 @@ def mistake(more: str) -> str:
 # --- what is read ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc9325("3.2-2")
 def test_a_minimal_file_has_safe_defaults_for_the_rest() -> None:
     read = settings()
     assert read.limits == Limits()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from jabberd.streams.vouch import XMPP_ADDR, alternative_names, naming_objection
 
@@ -28,6 +29,8 @@ __all__ = ["CertificateFolder", "NoCertificateError", "ServerCertificate"]
 _SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".key"})
 _SHORT_FORM: Final = 0x7F  # the longest value whose length is one octet in DER
 _MOST_TOLD: Final = 5
+_LEAST_RSA: Final = 2048  # bits (RFC 9325 §4.5)
+_LEAST_CURVE: Final = 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,9 @@ class CertificateFolder:
             return f"it expired on {found.leaf.not_valid_after_utc:%Y-%m-%d}"
         if found.leaf.not_valid_before_utc > self._now():
             return f"it is not valid before {found.leaf.not_valid_before_utc:%Y-%m-%d}"
+        weak = _weakness(found.leaf)
+        if weak:
+            return weak
         return "" if found.key else "no private key that fits it stands beside it"
 
     def _explain(self, domain: str, named: list[_Found]) -> Iterator[str]:
@@ -161,6 +167,20 @@ class CertificateFolder:
 
     def _short(self, path: Path) -> str:
         return str(path.relative_to(self.folder))
+
+
+def _weakness(leaf: x509.Certificate) -> str:
+    """Why nobody should show it (RFC 9325 §4.5); empty if it is strong enough."""
+    key = leaf.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA:
+        return f"its RSA key has {key.key_size} bits; {_LEAST_RSA} are the least"
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < _LEAST_CURVE:
+        return f"its key is on a curve of {key.key_size} bits; {_LEAST_CURVE} are the least"
+    try:
+        weak = isinstance(leaf.signature_hash_algorithm, hashes.SHA1 | hashes.MD5)
+    except UnsupportedAlgorithm:
+        weak = False
+    return "it is signed with SHA-1 or MD5, which nobody trusts any more" if weak else ""
 
 
 def _naming_objection(leaf: x509.Certificate, domain: str) -> str:

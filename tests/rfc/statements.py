@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parent.parent.parent
-DOCUMENTS: Final = ("rfc6120", "rfc6121", "rfc7590", "rfc7622")
+DOCUMENTS: Final = ("rfc6120", "rfc6121", "rfc7590", "rfc7622", "rfc9325")
 
 #: What of a statement is not for this server: it binds clients or somebody else (certification authorities,
 #: operators, authors of specifications); it presumes what does not happen here; it only explains words.

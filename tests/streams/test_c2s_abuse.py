@@ -239,6 +239,7 @@ def test_b1_a_stanza_before_binding_is_not_authorized(
     unharmed()
 
 
+@pytest.mark.rfc9325("3.2-2")
 @pytest.mark.rfc6120("5.3.1-1")
 def test_b2_nobody_logs_in_without_tls_where_it_is_required(network: Network, log_lines: list[str]) -> None:
     network.serve("montague.lit", tls=True)

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from jabberd.certificates import Issued, issue, make_ca
 from jabberd.streams.certfiles import CertificateFolder, NoCertificateError
+from tests.streams.test_tls import weakened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +67,40 @@ def test_the_full_chain_is_taken_from_certbots_folders(ca: Issued, tmp_path: Pat
         chosen = folder.choose(domain)
         assert chosen.path == tmp_path / domain / "fullchain.pem"
         assert len(chosen.chain) == 1
+
+
+def weak(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    """A certificate for montague.lit with that key, and the key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "montague.lit")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("montague.lit")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    formats = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return pem(made) + key.private_bytes(serialization.Encoding.PEM, *formats)
+
+
+@pytest.mark.rfc9325("4.5-1")
+def test_a_weak_certificate_is_refused_with_the_reason(ca: Issued, tmp_path: Path) -> None:
+    file = tmp_path / "weak.pem"
+    file.write_bytes(weak(rsa.generate_private_key(65537, 1024)))  # it is to be weak
+    assert "its RSA key has 1024 bits; 2048 are the least" in str(missing(tmp_path, "montague.lit"))
+    file.write_bytes(weak(ec.generate_private_key(ec.SECP192R1())))  # the same
+    assert "on a curve of 192 bits; 224 are the least" in str(missing(tmp_path, "montague.lit"))
+    file.write_bytes(weak(rsa.generate_private_key(65537, 2048)))
+    assert CertificateFolder(tmp_path).choose("montague.lit").path == file
+    issued = issue(ca, "montague.lit")
+    old = weakened(issued.certificate.public_bytes(serialization.Encoding.DER))
+    file.write_bytes(pem(x509.load_der_x509_certificate(old)) + issued.key_pem())
+    assert "signed with SHA-1" in str(missing(tmp_path, "montague.lit"))
 
 
 def test_the_folder_may_hold_the_authority_too(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def direct(network: Network, server: Server, address: str) -> Client:
     return client
 
 
+@pytest.mark.rfc9325("3.2-1")
 def test_a_client_can_begin_with_tls(network: Network) -> None:
     server = network.serve("montague.lit", tls=True)
     server.create(JID.parse("romeo@montague.lit"), "secret")

@@ -252,6 +252,7 @@ BOTH = {
 }
 
 
+@pytest.mark.rfc9325("3.2-1")
 def test_a_direct_target_speaks_tls_from_the_first_byte() -> None:
     verona = Verona(BOTH)
     verona.listen("192.0.2.1", 443, direct=True)

@@ -172,6 +172,7 @@ def s2s(*issued: Issued) -> Contexts:
 # --- which certificate ---------------------------------------------------------------------------
 
 
+@pytest.mark.rfc9325("3.7-1")
 @pytest.mark.rfc6120("5.4.3.1-2")
 @pytest.mark.parametrize("direct", [True, False])
 def test_the_server_name_chooses_the_certificate(direct: bool) -> None:
@@ -211,6 +212,7 @@ def test_new_certificates_serve_new_connections_and_leave_the_old_ones_alone() -
 # --- what is spoken ------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc9325("3.1.1-2", "3.1.1-3", "4.1-1")
 @pytest.mark.rfc7590("1-1")
 def test_tls_1_3_is_spoken_and_1_2_only_with_forward_secrecy() -> None:
     assert Encrypted(Client(), c2s().acceptor()).of_server.version == "TLSv1.3"
@@ -222,6 +224,7 @@ def test_tls_1_3_is_spoken_and_1_2_only_with_forward_secrecy() -> None:
         assert "handshake failure" in refused.client.ended
 
 
+@pytest.mark.rfc9325("3.1.1-2")
 def test_tls_1_2_may_be_refused() -> None:
     contexts = c2s(minimum="TLSv1.3")
     assert Encrypted(Client(), contexts.acceptor()).secured
@@ -230,6 +233,7 @@ def test_tls_1_2_may_be_refused() -> None:
     assert "protocol version" in old.client.ended
 
 
+@pytest.mark.rfc9325("3.1.1-1")
 @pytest.mark.rfc7590("1-1")
 @pytest.mark.rfc6120("13.9.5-1")
 def test_tls_1_1_is_not_spoken() -> None:
@@ -237,6 +241,50 @@ def test_tls_1_1_is_not_spoken() -> None:
     client.context.set_cipher_list(b"ALL:@SECLEVEL=0")
     client.context.set_max_proto_version(SSL.TLS1_1_VERSION)
     assert not Encrypted(client, c2s().acceptor()).secured
+
+
+@pytest.mark.rfc9325("3.1.3-1")
+def test_an_older_server_than_tls_1_2_is_not_spoken_to() -> None:
+    initiator = s2s(CAPULET).initiator("capulet.lit", "montague.lit", direct=False)
+    spoken = {}
+    for version in (SSL.TLS1_1_VERSION, SSL.TLS1_2_VERSION):
+        server = OldServer(MONTAGUE)
+        server.context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        server.context.set_min_proto_version(SSL.TLS1_VERSION)
+        server.context.set_max_proto_version(version)
+        spoken[version] = Encrypted(initiator, server).secured
+    assert spoken == {SSL.TLS1_1_VERSION: False, SSL.TLS1_2_VERSION: True}
+
+
+def hello() -> dict[int, bytes]:
+    """The extensions of a ClientHello of ours (RFC 8446 §4.1.2)."""
+    connection = s2s(MONTAGUE).initiator("montague.lit", "capulet.lit", direct=True).on(None)
+    with pytest.raises(SSL.WantReadError):
+        connection.do_handshake()
+    left = connection.bio_read(65536)[5 + 4 + 2 + 32 :]  # behind record, message, version and random
+    for octets in (1, 2, 1):  # session id, cipher suites, compression methods
+        left = left[octets + int.from_bytes(left[:octets], "big") :]
+    found, left = {}, left[2:]
+    while left:
+        kind, size = int.from_bytes(left[:2], "big"), int.from_bytes(left[2:4], "big")
+        found[kind], left = left[4 : 4 + size], left[4 + size :]
+    return found
+
+
+def pairs(data: bytes) -> set[int]:
+    """A list of numbers of two octets, behind its length."""
+    return {int.from_bytes(data[at : at + 2], "big") for at in range(2, len(data), 2)}
+
+
+@pytest.mark.rfc9325("3.5-1", "3.7-1", "3.8-1", "4.2.1-1")
+def test_what_is_said_of_oneself_before_a_handshake() -> None:
+    said = hello()
+    assert said[0xFF01] == b"\0"  # renegotiation_info
+    assert said[0x17] == b""  # extended_master_secret
+    assert b"capulet.lit" in said[0]  # server_name
+    assert said[0x10] == b"\0\x0c\x0bxmpp-server"  # ALPN
+    assert {0x17, 0x1D} <= pairs(said[0x0A])  # secp256r1, x25519
+    assert {0x0403, 0x0804} <= pairs(said[0x0D])  # ECDSA and RSA with SHA-256
 
 
 @pytest.mark.rfc7590("1-1")
@@ -269,6 +317,7 @@ def test_between_servers_no_session_is_resumed_so_that_the_chain_is_always_there
         client.session = client.connection.get_session()
 
 
+@pytest.mark.rfc9325("3.10-1")
 @pytest.mark.rfc7590("1-1")
 def test_nothing_is_compressed_and_idle_buffers_are_released() -> None:
     context = c2s()._table["montague.lit"].context
@@ -280,6 +329,7 @@ def test_nothing_is_compressed_and_idle_buffers_are_released() -> None:
 # --- ALPN ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc9325("3.8-1")
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [((b"xmpp-client",), "xmpp-client"), ((b"h2", b"xmpp-client"), "xmpp-client"), ((), "")],
@@ -293,6 +343,7 @@ def test_the_protocol_is_agreed_on_and_need_not_be_named(
     assert (link.of_server.alpn, link.of_client.alpn) == (chosen, chosen)
 
 
+@pytest.mark.rfc9325("3.8-2")
 @pytest.mark.rfc7590("1-1")
 @pytest.mark.parametrize("sni", [b"", b"capulet.lit"])
 def test_another_protocol_ends_in_an_alert(sni: bytes) -> None:
