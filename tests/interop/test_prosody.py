@@ -10,6 +10,7 @@ import pytest
 from tests.interop.ours import served
 from tests.interop.peers import PROSODY, Authority, NameServer, free_ports, prosody
 from tests.interop.story import answer, play, play_in_vain
+from tests.interop.thief import thief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,7 @@ class Verona:
         federation: str,
         *,
         direct: bool = False,
+        through: int | None = None,
         services: Mapping[str, str] = {},
         components: Mapping[str, str] = {},
         **options: Any,
@@ -47,6 +49,7 @@ class Verona:
         """Start both.
 
         :param direct: TLS starts with the connection (XEP-0368), both ways.
+        :param through: a port that leads to Prosody's, and is where DNS says that it is.
         :param services: by domain, the modules that serve domains of ours.
         :param components: by domain, the secrets of components of ours.
         :param options: those of `prosody`.
@@ -61,7 +64,7 @@ class Verona:
         )
         if components:
             more += "[[listeners]]\nkind = 'component'\naddress = '127.0.0.1'\nport = 0\n"
-        names = NameServer({f"_{service}._tcp.capulet.lit": port})
+        names = NameServer({f"_{service}._tcp.capulet.lit": through or port})
         self._stack.enter_context(
             prosody(
                 self._folder / "capulet",
@@ -88,6 +91,15 @@ def test_certificates_prove_both(verona: Verona, direct: bool) -> None:
     montague = verona.serve("certificate", direct=direct)
     play(montague.port, verona.c2s, verona.authority.file)
     assert montague.proofs() == {"in": "certificate", "out": "certificate"}
+
+
+@pytest.mark.rfc7590("3.1-1")
+def test_tls_is_started_though_somebody_takes_the_offer_out_on_the_way(verona: Verona) -> None:
+    with thief(verona.s2s) as between:
+        montague = verona.serve("certificate", through=between.port)
+        play(montague.port, verona.c2s, verona.authority.file)
+        assert montague.proofs() == {"in": "certificate", "out": "certificate"}
+        assert between.taken > 0
 
 
 @pytest.mark.parametrize("direct", [False, True])
