@@ -152,6 +152,26 @@ def test_all_resources_have_their_part(network: Network) -> None:
     assert [kinds(each) for each in silent] == [[], []]
 
 
+@pytest.mark.rfc6121("8.5.2.1.2-2", "8.5.2.2.2-1", "8.5.3.1-4", "8.5.3.2.2-3")
+@pytest.mark.parametrize(
+    ("stanza", "old", "new"),
+    [
+        ("subscribed", State.NONE_OUT, State.TO),
+        ("unsubscribe", State.FROM, State.NONE),
+        ("unsubscribed", State.TO, State.NONE),
+    ],
+)
+def test_only_a_resource_that_is_not_there_keeps_a_subscription_from_changing(
+    house: House, stanza: str, old: State, new: State
+) -> None:
+    for there in (True, False):
+        for resource, after in (("/gone", old), ("/orchard", new if there else old), ("", new)):
+            house.put(old)
+            house.nurse.send(f"<presence type='{stanza}' to='romeo@montague.lit{resource}' id='s1'/>")
+            assert house.kept[0] is after, (there, resource)
+        house.romeo.close()
+
+
 def kinds(client: Client) -> list[str]:
     """What a client has heard, which is taken: types, resources of who is there, pushes."""
     client.flush()
