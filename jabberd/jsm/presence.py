@@ -157,18 +157,23 @@ class Presence:
         assert to is not None  # or the router
         session = account.sessions.get(to.resourcepart)
         trusted = account.exists and (account.trusts(asker) or asker.bare == account.jid)
-        shown = [each for each in account.sessions.values() if _was_shown_to(each, asker)]
         if session is not None and (_was_shown_to(session, asker) or (trusted and session.presence)):
             self._show_one(session, asker, stanza.id)
-        elif not trusted and shown and not to.resourcepart:  # §4.6.6: these, and no others
-            for each in shown:
-                self._show_one(each, asker, stanza.id)
         elif not trusted:
-            self._answer(account.jid, asker, "unsubscribed", stanza.id)
+            self._show_known(account, asker, to, stanza.id)
         elif to.resourcepart or not account.available:
             self._answer(to, asker, "unavailable", stanza.id)
         else:
             self._show_all(account, asker.bare)
+
+    def _show_known(self, account: Account, asker: JID, to: JID, id: str) -> None:
+        """Only the resources that showed themselves to somebody without a subscription (§4.6.6)."""
+        sessions = () if to.resourcepart else account.sessions.values()
+        known = [each for each in sessions if _was_shown_to(each, asker)]
+        for session in known:
+            self._show_one(session, asker, id)
+        if not known:
+            self._answer(account.jid, asker, "unsubscribed", id)
 
     def _show_one(self, session: Session, asker: JID, id: str) -> None:
         """Only that it is there: who asks for one resource is told no more (§4.3.2, §4.6.6)."""
