@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import urlsplit
 
-from jabberd.api import JID, E, Element, Sealed, StanzaError
+from jabberd.api import JID, AccountDeleted, E, Element, Sealed, StanzaError, on
 from jabberd.modules.muc.messages import announce
 from jabberd.modules.muc.names import USER
 from jabberd.modules.muc.presence import News, broadcast
@@ -95,6 +96,19 @@ class Hats(Extension, xep=317, version="0.3.1"):
                 "list-assigned": _Command("List who wears which hat", _may_see_wearers, None, _list_worn),
             }.items()
         }
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets that name now wears nothing."""
+        worn_by, rooms = _WORN + event.jid, self.rooms.service.rooms
+        known = [jid for jid, room in rooms.resident.items() if worn_by in room.record.kept]
+        known += [jid async for jid, record in rooms.stored() if worn_by in record.kept]
+        for jid in dict.fromkeys(known):
+            async with self.rooms.room(jid) as room:
+                if room is not None:
+                    with suppress(StanzaError):  # it was destroyed meanwhile
+                        async with room.changing():
+                            await room.keep({worn_by: ()})
 
     # -- what is seen -------------------------------------------------------------------------------
 
