@@ -29,17 +29,17 @@ class Mobile(Persistent):
 
     async def rest(self) -> None:
         """Say that nobody looks; what was seen before is forgotten."""
-        state = self.plugin["xep_0352"]
+        state: Any = self.plugin["xep_0352"]
         await self.until("the feature", lambda: state.enabled)  # slixmpp says nothing before
         state.send_inactive()
-        await self.plugin["xep_0199"].send_ping("montague.lit")
+        await done(self)
         self._seen.clear()
 
     async def break_link(self) -> None:
         """In the middle of anything, and stay away."""
         self._may_go = True
         gone = self.wait_until("disconnected")
-        self.abort()  # type: ignore[no-untyped-call]  # slixmpp's
+        self.abort()
         await gone
 
     async def come_back(self) -> None:
