@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +162,8 @@ def test_nothing_of_a_page_is_run_loaded_kept_or_passed_on(network: Network) -> 
         policy = headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
         assert "script" not in policy
+        style = body.partition(b"<style>")[2].partition(b"</style>")[0]
+        assert f"'sha256-{b64encode(sha256(style).digest()).decode()}'".lower() in policy
         assert "frame-ancestors 'none'" in policy
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cache-control"] == "no-store"
