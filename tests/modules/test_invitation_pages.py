@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,9 @@ def test_who_asks_too_often_is_told_to_wait_and_others_are_not(network: Network)
     assert visitor.get(path, peer=other)[0] == 200
     assert visitor.get(path, peer="127.0.0.1")[0] == 200  # a proxy's: it counts by itself
     network.advance(1)
+    assert [visitor.get(path, peer=villain)[0] for _ in range(2)] == [200, 429]
+    before, module(network).config = module(network).config, replace(module(network).config, visits=1)
+    module(network).reconfigured(before)
     assert [visitor.get(path, peer=villain)[0] for _ in range(2)] == [200, 429]
 
 

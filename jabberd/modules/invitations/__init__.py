@@ -65,7 +65,7 @@ PARS: Final = "urn:xmpp:pars:0"
 _REGISTER: Final = "urn:xmpp:ibr-token:0"
 _PREAUTH: Final = f"{{{PARS}}}preauth"
 _PATH: Final = "invite"
-_VISITS: Final = (60, 60.0)  # of one address: as many in so many seconds
+_MINUTE: Final = 60.0  # seconds
 _LISTED: Final = "List your invitations"
 _SHOWN: Final = 8  # digits of a key
 _MOST_USES: Final = 1000
@@ -100,6 +100,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
         :ivar open: invitations of one user that nobody has used yet; operators have no limit.
         :ivar landing_page: see `LandingPage`.
         :ivar apps: what this server's own page recommends, see `Apps`.
+        :ivar visits: of such pages by one address in a minute.
         """
 
         inviters: Literal["operators", "everybody", "nobody"] = "operators"
@@ -108,6 +109,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
         open: Annotated[int, Meta(ge=1)] = 10
         landing_page: LandingPage = ""
         apps: Apps = field(default_factory=APPS.copy)
+        visits: Annotated[int, Meta(ge=1)] = 60
 
     config: Config
 
@@ -122,6 +124,10 @@ class Invitations(Module, xep=401, version="0.6.0"):
         self._claims: IDelayedCall | None = None
         self._takes_over = self.succeeds
         self._visits: Visits | None = None
+
+    def reconfigured(self, before: Config) -> None:
+        """Count visits anew, by what holds now."""
+        self._visits = None
 
     async def ready(self) -> None:
         """See to what was under way when the server ended, or what the instance before may be about."""
@@ -316,7 +322,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
         from jabberd.web import Visits  # noqa: PLC0415
 
         if self._visits is None:
-            self._visits = Visits(*_VISITS, self.domain.clock)
+            self._visits = Visits(self.config.visits, _MINUTE, self.domain.clock)
         token = b"/".join(request.postpath or ()).decode("ascii", "replace")
         known = self._ledger.get(self._ledger.valid(token, self.now()) or "")
         link = None if known is None else self._link(known, token)
