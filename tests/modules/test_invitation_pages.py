@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jabberd import direct
 from jabberd.api import JID
 from jabberd.config import Config, ConfigError
 from jabberd.hosting import check_pages, public_url
@@ -302,3 +303,10 @@ def test_one_that_is_used_while_it_is_chosen_is_passed_over(network: Network) ->
     answer = commanded(romeo, REVOKE, submitted(id=row["id"]), form.get("sessionid"))
     assert answer.get("status") == "completed"
     assert ran(romeo, "invite").get("status") == "completed"
+
+
+def test_operators_are_told_of_the_page_while_no_server_runs(tmp_path: Path) -> None:
+    file = tmp_path / "montague.toml"
+    file.write_text(CONFIG.format("sqlite:montague.db", "") + WEB)
+    told = direct.run(file, ["invitations", "create", "montague.lit"], {})["done"]
+    assert told["page"] == f"https://montague.lit:5443/invite/{token(told['uri'])}"
