@@ -108,3 +108,31 @@ def test_a_node_that_is_deleted_meanwhile_keeps_no_other_from_forgetting(
     monkeypatch.setattr(store, "every", every)
     delete(network, ROMEO)
     assert named(juliet) == [JULIET, NURSE]
+
+
+def test_rounds_take_a_tenth_of_the_time_and_end_with_the_server(
+    network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pep(network)
+    real, rounds = module._gone._nodes.owners, []
+
+    def owners(domain: str) -> object:
+        rounds.append(network.clock.seconds())
+        network.clock.rightNow += 2  # it takes that long
+        return real(domain)
+
+    monkeypatch.setattr(module._gone._nodes, "owners", owners)
+    delete(network, ROMEO)
+    delete(network, NURSE)
+    assert rounds == [0]
+    assert NURSE in named(juliet)
+    network.advance(17)
+    assert rounds == [0]
+    network.advance(2)
+    assert rounds == [0, 20]
+    assert named(juliet) == [JULIET]
+    delete(network, "tybalt@capulet.lit")
+    done(module.stop())
+    network.advance(100)
+    assert len(rounds) == 2
+    assert [*done(module.gone.all("capulet.lit"))] == ["tybalt@capulet.lit"]

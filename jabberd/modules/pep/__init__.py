@@ -148,7 +148,7 @@ class Pep(Module, xep=163, version="1.2.2"):
             now=self.domain.clock.seconds,
         )
         self.pubsub = PubSub(self._store)
-        self._gone = Gone(self.domain.jid, self.gone, self.nodes, self._forget)
+        self._gone = Gone(self.domain.jid, self.gone, self.nodes, self._forget, self.domain.clock)
 
     async def ready(self) -> None:
         """See who answers for nodes, and go on forgetting."""
@@ -159,7 +159,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     async def stop(self) -> None:
         """Whoever is gone is forgotten after the next start."""
-        self._gone.ended = True
+        self._gone.end()
 
     @on(AccountDeleted)
     async def forget(self, event: AccountDeleted) -> None:
