@@ -74,12 +74,15 @@ class Gone:
             return
         self._looking = True
         try:
-            while not self._ended and (gone := await self._kept.all(self._domain)):
+            while gone := await self._kept.all(self._domain):
                 await self._rest()
+                if self._ended:
+                    return
                 began = self._clock.seconds()
                 self._late.clear()
-                if await self._round(gone.keys()):
-                    await self._kept.change(self._domain, dict.fromkeys(gone.keys() - self._late))
+                if not await self._round(gone.keys()):
+                    return
+                await self._kept.change(self._domain, dict.fromkeys(gone.keys() - self._late))
                 now = self._clock.seconds()
                 self._next = now + _REST * (now - began)
         finally:
