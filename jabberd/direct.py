@@ -92,6 +92,9 @@ def _on_storage(config: Config, url: str, words: list[str], secrets: dict[str, s
     clock = Clock()
     clock.advance(time())  # and there it stands still
     hosts = hosting.host_domains(config, storage, Router(NoOne()), clock, execute, secret)
+    listening = [(each.full_kind, each.address, each.port) for each in config.settings.listeners]
+    for host in hosts.values():
+        host.manager.url = hosting.public_url(config.settings, host.manager.jid, listening)
     groups = [*hosting.verb_groups(hosts), ("", "", Backup(url, execute)), ("", "", Restore(url))]
     admin = Admin(lambda: groups)
     answers: list[dict[str, Any]] = []

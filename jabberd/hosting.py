@@ -241,7 +241,7 @@ def check_pages(config: Config, settings: ServerSettings) -> None:
     for name, domain in settings.domains.items():
         for module in loader.chosen(domain.modules, domain.service):
             keys = ("domains", name, "modules", module)
-            if not loader.has_pages(module):
+            if not loader.needs_pages(module):
                 continue
             if not doors:
                 config.problem(keys, 'has pages, and nobody can reach them; add a listener of the kind "web"')
@@ -257,6 +257,9 @@ def public_url(settings: ServerSettings, domain: JID, bound: Iterable[tuple[str,
 
     :param bound: kind, address and port of each listener.
     """
+    bound = [each for each in bound if each[0] in ("web", "web-direct")]
+    if not bound:
+        return ""
     own = domain if ip_literal(domain) else a_labels(domain)
     if url := settings.domains[domain].url:
         return url if urlsplit(url).hostname == own else f"{url}/{own}"

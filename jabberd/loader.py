@@ -34,11 +34,11 @@ __all__ = [
     "Modules",
     "available",
     "chosen",
-    "has_pages",
     "has_residents",
     "in_order",
     "made",
     "module_class",
+    "needs_pages",
 ]
 
 log = Logger()
@@ -287,13 +287,13 @@ def _validated(name: str, cls: type[Settings], settings: object) -> Settings:
     return config
 
 
-def has_pages(name: str) -> bool:
-    """Whether a module gives pages, and can be imported at all."""
+def needs_pages(name: str) -> bool:
+    """Whether a module gives pages without which it is of no use, and can be imported at all."""
     try:
         declarations = module_class(name).declarations
     except LoadError:
         return False
-    return any(isinstance(declared, PageDeclared) for _, declared in declarations)
+    return any(isinstance(declared, PageDeclared) and declared.needed for _, declared in declarations)
 
 
 def has_residents(cls: type[Module]) -> bool:

@@ -1,18 +1,21 @@
 """How often something may happen: rates, and meters that hold many to one rate.
 
 A meter is a bucket for each key: so much at once, and then as fast as the rate has it.  What it keeps of a
-key is one number, and of no more keys than it was told.
+key is one number, and of no more keys than it was told.  Where the key is an IP address, see `network`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HeldBack", "Meter", "Rate"]
+    from twisted.internet.interfaces import IAddress
+
+__all__ = ["HeldBack", "Meter", "Rate", "ip", "network"]
 
 _MOST_KEYS: Final = 10_000
 _A_LITTLE: Final = 1e-6  # of the time for one: sums of fractions are not exact
@@ -94,3 +97,17 @@ class Meter:
             wait = self.wait(key, now)
             if wait:
                 yield HeldBack(self.limit, key, f"for {wait:.0f} s")
+
+
+def ip(peer: IAddress | None) -> str:
+    """The IP address of a peer; empty if it has none, as on a Unix socket."""
+    address = getattr(peer, "host", "") or ""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def network(address: str) -> str:
+    """What is held to the limits of one address: itself, or the /64 of an IPv6 address."""
+    if ":" not in address:
+        return address
+    packed = IPv6Address(address.partition("%")[0]).packed
+    return f"{IPv6Address(packed[:8] + bytes(8))}/64"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
@@ -18,6 +20,8 @@ from twisted.web import http
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from jabberd.rates import Meter, Rate, ip, network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +38,7 @@ __all__ = [
     "Refusal",
     "TakesBodies",
     "Unwanted",
+    "Visits",
     "plain",
 ]
 
@@ -73,8 +78,27 @@ class Refusal(Page):
         self._text = text
 
     def render(self, request: Request) -> bytes:
-        request.setResponseCode(self._code)
+        request.setResponseCode(self._code, HTTPStatus(self._code).phrase.encode())
         return plain(request, b"text/plain; charset=utf-8", self._text)
+
+
+class Visits:
+    """How often one address may ask for pages on which somebody could guess.
+
+    A proxy on this machine, behind which everybody has the same address, sees to that by itself.
+    """
+
+    def __init__(self, most: int, seconds: float, clock: Any) -> None:
+        self._meter = Meter("visits", Rate(most, seconds))
+        self._clock = clock
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """What is rendered for one visit too many; None: it may be, and counts (RFC 6585 §4)."""
+        host, now = ip(request.getClientAddress()), self._clock.seconds()
+        if not host or ipaddress.ip_address(host).is_loopback or self._meter.take(network(host), now):
+            return None
+        request.setHeader(b"retry-after", b"%d" % math.ceil(self._meter.wait(network(host), now)))
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, b"too many requests; try again later\n")
 
 
 class Readable(Page):

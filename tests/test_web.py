@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -62,8 +62,9 @@ class Connection(StringTransport):
 
     aborted = False
 
-    def __init__(self, pages: Pages) -> None:
-        here, there = IPv4Address("TCP", "127.0.0.1", 5280), IPv4Address("TCP", "127.0.0.1", 40000)
+    def __init__(self, pages: Pages, peer: str = "127.0.0.1") -> None:
+        kind = IPv6Address if ":" in peer else IPv4Address
+        here, there = IPv4Address("TCP", "127.0.0.1", 5280), kind("TCP", peer, 40000)
         StringTransport.__init__(self, here, there)
         factory: Any = pages
         self._channel = factory.buildProtocol(there)
@@ -83,9 +84,11 @@ class Connection(StringTransport):
         self._channel.connectionLost(connectionDone)
 
 
-def ask(pages: Pages, request: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+def ask(
+    pages: Pages, request: str, body: bytes = b"", peer: str = "127.0.0.1"
+) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to ``GET /path HTTP/1.1\\nHost: ...``."""
-    client = Connection(pages)
+    client = Connection(pages, peer)
     client.say(request.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
     head, _, content = client.heard.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")

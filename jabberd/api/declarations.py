@@ -155,6 +155,7 @@ class PageDeclared:
     """A method that gives what is found at a path of the domain's pages, and below it."""
 
     path: str
+    needed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,15 +330,16 @@ def bound(method: F) -> F:
     return _declare(BoundDeclared())(method)
 
 
-def page(path: str) -> Callable[[F], F]:
+def page(path: str, *, needed: bool = True) -> Callable[[F], F]:
     """Declare that a method gives what stands at a path of the domain's pages, and below it, over HTTP.
 
     ``method(request)`` returns the `jabberd.web.Page` that answers it; what is left of the path is in
     ``request.postpath``.  See ``Domain.url``.
 
     :param path: as after the host's name, without the first slash: ``upload``, ``.well-known/host-meta``.
+    :param needed: whether a configuration that serves no pages is a mistake, where the module is switched on.
     """
-    return _declare(PageDeclared(path))
+    return _declare(PageDeclared(path, needed))
 
 
 def operator(help: str) -> Callable[[F], F]:

@@ -97,6 +97,6 @@ class AccountCreated:
 
 @dataclass(frozen=True, slots=True)
 class AccountDeleted:
-    """An account and everything in its stores was removed; services of this server are told, too."""
+    """An account and everything in its stores was removed: all domains of this server are told."""
 
     jid: JID

@@ -78,8 +78,8 @@ class Query:
         """From a ``<query/>``.
 
         :param most: rows that a page has at most.
-        :raises StanzaError: ``bad-request``; ``feature-not-implemented``: a field that nobody knows, or a
-            node; ``item-not-found``: something that cannot be an id here.
+        :raises StanzaError: ``bad-request``; ``feature-not-implemented``: a field that nobody knows, a node,
+            or a page by number (XEP-0059 §2.6); ``item-not-found``: something that cannot be an id here.
         """
         if query.get("node"):
             raise StanzaError("feature-not-implemented")
@@ -88,6 +88,8 @@ class Query:
         paging = query.find(f"{{{_RSM}}}set")
         asked = {} if paging is None else {_local(each): (each.text or "").strip() for each in paging}
         bounds, named = _bounds(given, asked)
+        if "index" in asked:
+            raise StanzaError("feature-not-implemented", "pages are asked for by their neighbours")
         ids = tuple(dict.fromkeys(map(_id, given["ids"]))) if "ids" in given else None
         peer = _address(given["with"][0]) if given.get("with") else ""
         return cls(

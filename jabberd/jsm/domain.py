@@ -139,11 +139,11 @@ class HostedDomain:
             done = maybeDeferred(listener, event)
             done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
 
-    def fire_at_services(self, event: object) -> None:
-        """Tell the listeners at all domains of this server that have no accounts."""
-        for route in list(self._router.routes.values()):
-            if isinstance(route, HostedDomain) and not route.has_accounts:
-                route.fire(event)
+    def fire_everywhere(self, event: object) -> None:
+        """Tell the listeners at this domain and then at all others of this server."""
+        others = [each for each in self._router.routes.values() if isinstance(each, HostedDomain)]
+        for domain in (self, *(each for each in others if each is not self)):
+            domain.fire(event)
 
     @property
     def inlines(self) -> Iterable[str]:

@@ -62,8 +62,7 @@ class Registrar:
                 self._manager.route(
                     Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
                 )
-        self._manager.fire(AccountDeleted(account.jid))
-        self._manager.fire_at_services(AccountDeleted(account.jid))
+        self._manager.fire_everywhere(AccountDeleted(account.jid))
 
 
 @contextmanager

@@ -49,7 +49,8 @@ class AvatarConversion(Module, xep=398, version="1.0.0"):
     async def shown(self, event: Published) -> None:
         """An avatar is shown, or (without an ``<info/>``) none any more (XEP-0084 §4.2)."""
         if event.node == METADATA and isinstance(event.venue, AccountVenue):
-            await self._show(event.venue.account, _shown_in(event.payload))
+            account, id = event.venue.account, _shown_in(event.payload)
+            await self._show(account, id if id and await self._held(account, id) else "")
 
     @on(Removed)
     async def removed(self, event: Removed) -> None:
@@ -72,13 +73,17 @@ class AvatarConversion(Module, xep=398, version="1.0.0"):
             node = nodes.get(name)
             if node is None or not hears(venue, node, pubsub.options(node), asker):
                 return None
-        found = await pubsub.items.get(account.jid, DATA, [id])
-        text = (parse(found[0].value.payload.encode(), "").text or "") if found else ""
-        image = _decoded(text)
-        if _id(image) != id:
+        text = await self._held(account, id)
+        if not text:
             return None
-        type = E(VCARD, "TYPE", None, _image_type(image))
+        type = E(VCARD, "TYPE", None, _image_type(_decoded(text)))
         return E(VCARD, "PHOTO", None, type, E(VCARD, "BINVAL", None, text))
+
+    async def _held(self, account: Account, id: str) -> str:
+        """An image that is published and is what it is called (§3.1), in base64; empty: there is none."""
+        found = await self._pep.items.get(account.jid, DATA, [id])
+        text = (parse(found[0].value.payload.encode(), "").text or "") if found else ""
+        return text if _id(_decoded(text)) == id else ""
 
     @filters(Stage.SAID, "presence")
     def mark(self, stanza: Stanza, session: Session) -> Stanza:

@@ -64,8 +64,9 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
     class Config(Settings):
         """What is kept of clients.
 
-        :ivar remembered: how long after it was here last.
-        :ivar clients: of one account at most; one more, and the one that was here longest ago is forgotten.
+        :ivar remembered: how long after it was here last; longer if it has a token that is valid.
+        :ivar clients: of one account at most; one more, and the one that was here longest ago is forgotten,
+            and its token void.
         """
 
         remembered: Duration = 90 * 86400.0
@@ -109,14 +110,17 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
     async def _make_room(self, owner: JID) -> None:
         known = await self._known(owner)
         oldest = sorted(known, key=lambda each: known[each].last)
-        surplus = len(known) + 1 - self.config.clients
-        await self.seen.change(owner, dict.fromkeys(oldest[: max(0, surplus)]))
+        gone = oldest[: max(0, len(known) + 1 - self.config.clients)]
+        for each in gone:  # who is not listed has no access (§6)
+            await self._fast.withdraw(owner, each)
+        await self.seen.change(owner, dict.fromkeys(gone))
 
     async def _known(self, owner: JID) -> dict[str, Seen]:
-        """The clients that are remembered; the others are forgotten by this."""
+        """The clients that are remembered; the others are forgotten by this, unless they have tokens (§6)."""
         known = await self.seen.all(owner)
         since = self.now() - timedelta(seconds=self.config.remembered)
-        gone = [each for each, seen in known.items() if seen.last < since]
+        old = {each for each, seen in known.items() if seen.last < since}
+        gone = old - await self._fast.holders(owner) if old else old
         if gone:
             await self.seen.change(owner, dict.fromkeys(gone))
         return {each: seen for each, seen in known.items() if each not in gone}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from jabberd.api import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 NS: Final = "urn:xmpp:carbons:2"
+_RECENT: Final = 50  # messages of a client for whose errors the others are told
 
 
 @runtime_checkable
@@ -48,6 +50,7 @@ class Carbons(Module, xep=280, version="1.0.1"):
     async def start(self) -> None:
         """Nobody has asked yet."""
         self._enabled: set[Session] = set()
+        self._copied: dict[Session, deque[tuple[str, str]]] = {}  # what each said last: to whom, which id
 
     async def ready(self) -> None:
         """See who archives."""
@@ -72,6 +75,7 @@ class Carbons(Module, xep=280, version="1.0.1"):
     def forget(self, event: SessionClosed) -> None:
         """Its client is gone."""
         self._enabled.discard(event.session)
+        self._copied.pop(event.session, None)
 
     @filters(Stage.SAID, "message")
     def copy_said(self, stanza: Stanza, session: Session) -> Stanza:
@@ -88,21 +92,32 @@ class Carbons(Module, xep=280, version="1.0.1"):
                 for each in self._archives:
                     shown = each.identified(shown, account)
                 self._send("sent", shown, account, others)
+                if stanza.id and session.jid.resourcepart:
+                    copied = self._copied.setdefault(session, deque(maxlen=_RECENT))
+                    copied.append((stanza.to.bare, stanza.id))
         return stanza
 
     @filters(Stage.COPY, "message")
     def copy_received(self, stanza: Stanza, account: Account, recipients: list[Session]) -> Stanza:
         """What one client gets goes to those that did not get it (§7), but never back to who said it.
 
-        What somebody says to one in a room goes to every client that is in the room (§6.1).
+        What somebody says to one in a room goes to every client that is in the room (§6.1).  An error goes
+        where a copy of what it is about went.
         """
         if len(account.sessions) > len(recipients):
             others = [
                 each for each in self._others(account, recipients) if each.jid != stanza.attrs.get("from")
             ]
-            if others and treatment(stanza).copied and not (ROOM in stanza.children and not invites(stanza)):
+            if others and self._is_copied(stanza, recipients):
                 self._send("received", stanza, account, others)
         return stanza
+
+    def _is_copied(self, stanza: Stanza, recipients: list[Session]) -> bool:
+        """§6.1."""
+        if stanza.type == "error":
+            about = (stanza.sender.bare if stanza.sender is not None else "", stanza.id)
+            return any(about in self._copied.get(each, ()) for each in recipients)
+        return treatment(stanza).copied and not (ROOM in stanza.children and not invites(stanza))
 
     def _others(self, account: Account, got: Container[Session]) -> list[Session]:
         return [each for each in account.sessions.values() if each in self._enabled and each not in got]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import urlsplit
 
-from jabberd.api import JID, E, Element, Sealed, StanzaError
+from jabberd.api import JID, AccountDeleted, E, Element, Sealed, StanzaError, on
 from jabberd.modules.muc.messages import announce
 from jabberd.modules.muc.names import USER
 from jabberd.modules.muc.presence import News, broadcast
@@ -17,7 +18,7 @@ from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import Extension, RoomAnswer, RoomRequest
 from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.forms import NS as FORMS
-from jabberd.xmpp.forms import Field, Form, Submission, X
+from jabberd.xmpp.forms import Field, Form, Submission, X, table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -95,6 +96,19 @@ class Hats(Extension, xep=317, version="0.3.1"):
                 "list-assigned": _Command("List who wears which hat", _may_see_wearers, None, _list_worn),
             }.items()
         }
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets that name now wears nothing."""
+        worn_by, rooms = _WORN + event.jid, self.rooms.service.rooms
+        known = [jid for jid, room in rooms.resident.items() if worn_by in room.record.kept]
+        known += [jid async for jid, record in rooms.stored() if worn_by in record.kept]
+        for jid in dict.fromkeys(known):
+            async with self.rooms.room(jid) as room:
+                if room is not None:
+                    with suppress(StanzaError):  # it was destroyed meanwhile
+                        async with room.changing():
+                            await room.keep({worn_by: ()})
 
     # -- what is seen -------------------------------------------------------------------------------
 
@@ -325,7 +339,7 @@ def _tell(room: Room, wearers: Iterable[JID], *, listed: bool) -> None:
 async def _list(room: Room, _: Submission) -> _Done:
     """All hats of the room (§3.4)."""
     rows = [{_TITLE: each.title, _URI: each.uri, _HUE: each.hue} for each in hats(room).values()]
-    return (_table("Hats List", (_TITLE, _URI, _HUE), rows),), None
+    return (table("Hats List", (_TITLE, _URI, _HUE), rows),), None
 
 
 async def _list_worn(room: Room, _: Submission) -> _Done:
@@ -336,22 +350,4 @@ async def _list_worn(room: Room, _: Submission) -> _Done:
         for jid, uris in sorted(worn(room).items())
         for uri in uris
     ]
-    return (_table("Assigned Hats List", (_JID, _URI, _TITLE, _HUE), rows),), None
-
-
-def _table(title: str, names: Iterable[str], rows: Iterable[Mapping[str, str]]) -> Element:
-    """A form with many items (XEP-0004 §3.4)."""
-
-    def cells(row: Mapping[str, str]) -> Iterable[Element]:
-        for var, text in row.items():
-            if text:
-                yield E(FORMS, "field", {"var": var}, E(FORMS, "value", None, text))
-
-    return E(
-        FORMS,
-        "x",
-        {"type": "result"},
-        E(FORMS, "title", None, title),
-        E(FORMS, "reported", None, *(E(FORMS, "field", {"var": var}) for var in names)),
-        *(E(FORMS, "item", None, *cells(row)) for row in rows),
-    )
+    return (table("Assigned Hats List", (_JID, _URI, _TITLE, _HUE), rows),), None

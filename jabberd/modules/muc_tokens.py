@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
 
-from jabberd.api import JID, Duration, E, Element, Keyed, Refused, Settings, Stanza, StanzaError, operator
+from jabberd.api import (
+    JID,
+    AccountDeleted,
+    Duration,
+    E,
+    Element,
+    Keyed,
+    Refused,
+    Settings,
+    Stanza,
+    StanzaError,
+    on,
+    operator,
+)
 from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.entering import knows_password, password_of
 from jabberd.modules.muc.privileges import Affiliation, Role
@@ -184,6 +197,14 @@ class Tokens(Extension, xep=488, version="0.1.0"):
         order = Order(account, Affiliation.member, invited=True)
         told = await affiliate(room, [order], Affiliation.owner, by, "")
         told()
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets that name now, and may invite, has made none."""
+        for room in await self.kept.owners(self.domain.jid):
+            tokens = await self.kept.all(room)
+            made = [word for word, each in tokens.items() if each.creator == event.jid]
+            await self.kept.change(room, dict.fromkeys(made))
 
     # -- operators ----------------------------------------------------------------------------------
 

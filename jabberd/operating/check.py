@@ -135,7 +135,7 @@ class Check:
         doors = [*bound] or [(each.full_kind, each.address, each.port) for each in listeners]
         for name, domain in config.settings.domains.items():
             url = hosting.public_url(config.settings, name, doors)
-            if url and any(map(loader.has_pages, loader.chosen(domain.modules, domain.service))):
+            if url and any(map(loader.needs_pages, loader.chosen(domain.modules, domain.service))):
                 host = urlsplit(url).hostname or ""
                 try:
                     addresses = ", ".join(map(str, await find_addresses(host, resolver)))

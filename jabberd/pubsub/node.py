@@ -79,6 +79,18 @@ class Node:
         """The bare JIDs of those who own it."""
         return [who for who, affiliation in self.affiliations if affiliation == "owner"]
 
+    @property
+    def people(self) -> set[str]:
+        """The bare JIDs of all that it names."""
+        listening = (each.jid.partition("/")[0] for each in self.subscriptions)
+        return {self.creator, *dict(self.affiliations), *listening} - {""}
+
+    def without(self, who: str) -> Node:
+        """The same node as if it had never heard of that bare JID."""
+        kept = tuple(each for each in self.subscriptions if each.jid.partition("/")[0] != who)
+        creator = "" if self.creator == who else self.creator
+        return replace(self.affiliated(who, "none"), subscriptions=kept, creator=creator)
+
     def subscriptions_of(self, who: JID) -> list[Subscription]:
         """The subscriptions of an entity, whatever its resources."""
         bare = who.bare

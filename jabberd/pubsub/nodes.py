@@ -168,15 +168,14 @@ class Nodes:
         """An account is gone: it is nothing to any node, and the venue owns what it owned alone."""
         store = self._store
         for name, known in (await store.every(venue)).items():
-            if known.affiliation(who) == "none" and not known.subscriptions_of(who):
+            if who.bare not in known.people:
                 continue
             async with store.changing(venue, name):
                 node = await store.nodes.get(venue.jid, name)
                 if node is None:
-                    continue
-                node = node.affiliated(who.bare, "none")
-                node = node.with_subscriptions(without=node.subscriptions_of(who))
-                if not node.owners:
+                    continue  # it was deleted meanwhile
+                node = node.without(who.bare)
+                if not (node.owners or venue.owns(venue.jid)):
                     node = node.affiliated(venue.jid.bare, "owner")
                 await store.nodes.put(venue.jid, name, node)
 

@@ -131,7 +131,9 @@ class Subscriptions:
             if not any(each.temporary or not temporary for each in known.subscriptions_at(who)):
                 continue
             async with store.changing(venue, name):
-                node = await store.node(venue, name)
+                node = await store.nodes.get(venue.jid, name)
+                if node is None:
+                    continue  # it was deleted meanwhile
                 gone = [each for each in node.subscriptions_at(who) if each.temporary or not temporary]
                 await store.nodes.put(venue.jid, name, node.with_subscriptions(without=gone))
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
-from jabberd.rates import HeldBack, Meter
+from jabberd.rates import HeldBack, Meter, ip, network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from jabberd.settings import Limits
 
@@ -128,20 +128,6 @@ class Addresses:
                 yield HeldBack("connections", subject, f"{count} of {most}")
         for meter in self.meters:
             yield from meter.held(now)
-
-
-def ip(peer: IAddress | None) -> str:
-    """The IP address of a peer; empty if it has none, as on a Unix socket."""
-    address = getattr(peer, "host", "") or ""
-    return address.removeprefix("::ffff:") if "." in address else address
-
-
-def network(address: str) -> str:
-    """What is held to the limits of one address: itself, or the /64 of an IPv6 address."""
-    if ":" not in address:
-        return address
-    packed = IPv6Address(address.partition("%")[0]).packed
-    return f"{IPv6Address(packed[:8] + bytes(8))}/64"
 
 
 def _guess(account: str, subject: str) -> str:

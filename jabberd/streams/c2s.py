@@ -276,7 +276,9 @@ class C2SStream(StreamProtocol):
         if self.session is not None:
             jid = self.session.jid
             self._established(self.session)
-        self.release(sasl2.success(jid, data, answers, self._features(self.host)))
+        resumed = self.session is not None and login.bound is None
+        features = None if resumed else self._features(self.host)
+        self.release(sasl2.success(jid, data, answers, features))
         if login.bound is not None:
             log.info("{stream}: {jid!r} is bound", stream=self, jid=jid)
             login.bound.opened()

@@ -76,18 +76,24 @@ def _uuid(text: str) -> str:
         raise SASLFailure("malformed-request", "the id of a user-agent is a UUID") from None
 
 
-def success(jid: JID, data: str | None, answers: Iterable[Element], features: Iterable[Element]) -> bytes:
+def success(
+    jid: JID, data: str | None, answers: Iterable[Element], features: Iterable[Element] | None
+) -> bytes:
     """``<success/>`` (§2.6.1), and the features that follow it.
 
     :param data: the mechanism's additional data, in base64.
     :param answers: to what was asked for with the login; features that they speak of are no longer offered.
+    :param features: None: a session was resumed, and none follow (XEP-0198 §9.2).
     """
     answers = list(answers)
     parts = [] if data is None else [E(ns.SASL2, "additional-data", None, data)]
     parts.append(E(ns.SASL2, "authorization-identifier", None, jid))
+    told = serialize(E(ns.SASL2, "success", None, *parts, *answers))
+    if features is None:
+        return told
     done = {_namespace(each) for answer in answers for each in (answer, *answer) if not _failed(each)}
     left = [each for each in features if _namespace(each) not in done]
-    return serialize(E(ns.SASL2, "success", None, *parts, *answers)) + stream.features(left)
+    return told + stream.features(left)
 
 
 def _namespace(element: Element) -> str:

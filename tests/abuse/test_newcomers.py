@@ -86,6 +86,31 @@ def test_f12_an_invitation_that_was_used_or_is_none_is_not_found(scene: Scene) -
     scene.lines = 1  # the account
 
 
+def visited(scene: Scene, *paths: str) -> list[bytes]:
+    """What each page answers, without its date."""
+    answers = []
+    for path in paths:
+        with scene.visitor() as sock:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: montague.lit\r\nConnection: close\r\n\r\n".encode())
+            with sock.makefile("rb") as answer:
+                answers.append(re.sub(rb"(?i)\r\ndate: [^\r]*", b"", answer.read()))
+    return answers
+
+
+def test_f12_the_page_of_an_invitation_tells_nobody_which_tokens_there_were(scene: Scene) -> None:
+    token = invitation(scene, "montague.lit")
+    assert visited(scene, f"/invite/{token}")[0].startswith(b"HTTP/1.1 200 ")
+    wire = scene.encrypted()
+    assert shows(wire, token) == ""
+    assert registers(wire, f"{scene.villain}z") == ""
+    guesses = (token, "a" * 24, token[:-1], f"{token}/", "%3Cscript%3E", "a" * 5000)
+    [answer] = {*visited(scene, *(f"/invite/{each}" for each in guesses))}
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"<script" not in answer
+    assert token not in scene.log()
+    scene.lines = 1  # the account
+
+
 def test_f12_one_address_tries_so_often_and_no_more(scene: Scene) -> None:
     wire = scene.encrypted()
     outcomes = [registers(wire, "tybalt") for _ in range(25)]

@@ -19,6 +19,7 @@ import slixmpp
 
 from tests.interop.actor import PASSWORD, PATIENCE, Actor, entered
 from tests.interop.logins import DOMAIN, serving
+from tests.interop.test_upload import visitor
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.process, pytest.mark.foreign]
 
+LIST, REVOKE = "urn:jabberd:invitations#list", "urn:jabberd:invitations#revoke"
 MORE = """
 [domains."montague.lit".modules]
 affiliations = true
 [control]
 socket = "montague.sock"
+[[listeners]]
+kind = "web"
+address = "127.0.0.1"
+port = 0
+direct_tls = true
 [domains."montague.lit".modules.invitations]
 inviters = "everybody"
 [[domains."montague.lit".modules.registration.questions]]
@@ -140,15 +147,45 @@ def preauth(uri: str) -> str:
     return found[1]
 
 
+async def page(server: Running, url: str) -> tuple[int, str]:
+    """Status and text of a web page, by aiohttp."""
+    async with visitor(server, server.log.with_name("ca.crt")) as browser, browser.get(url) as answer:
+        return answer.status, await answer.text()
+
+
+async def revoke_all(actor: Actor) -> list[str]:
+    """Revoke each of one's own invitations, from the menu; what was in the list."""
+    plugin: Any = actor.plugin["xep_0050"]
+    listed = await plugin.get_commands(DOMAIN, timeout=PATIENCE)
+    nodes = [node for _, node, _ in listed["disco_items"]["items"]]
+    assert {LIST, REVOKE} <= {*nodes}
+    told = (await plugin.send_command(DOMAIN, LIST, timeout=PATIENCE))["command"]["form"].get_items()
+    asked = (await plugin.send_command(DOMAIN, REVOKE, timeout=PATIENCE))["command"]
+    form = asked["form"]
+    form.set_type("submit")
+    form.set_values({"id": [each["id"] for each in told]})
+    iq = actor.Iq(stype="set", sto=DOMAIN)
+    iq["command"]["node"], iq["command"]["sessionid"] = REVOKE, asked["sessionid"]
+    iq["command"].append(form)
+    done = await iq.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]  # slixmpp's
+    assert done["command"]["status"] == "completed"
+    return [each["for"] for each in told]
+
+
 async def invited(actor: Actor) -> str:
     """The URI that a client gets from its menu."""
+    return (await invitation(actor))["uri"]
+
+
+async def invitation(actor: Actor) -> dict[str, str]:
+    """All that it gets."""
     actor.register_plugin("xep_0050")
     plugin: Any = actor.plugin["xep_0050"]
     listed = await plugin.get_commands(DOMAIN, timeout=PATIENCE)
     assert "urn:xmpp:invite#invite" in [node for _, node, _ in listed["disco_items"]["items"]]
     answer = await plugin.send_command(DOMAIN, "urn:xmpp:invite#invite", timeout=PATIENCE)
     assert answer["command"]["status"] == "completed"
-    return str(answer["command"]["form"].get_values()["uri"])
+    return {name: str(value) for name, value in answer["command"]["form"].get_values().items()}
 
 
 def romeo(server: Running) -> Actor:
@@ -206,6 +243,29 @@ def test_whoever_has_an_account_becomes_a_contact_with_the_token(server: Running
             await nurse.disconnect(wait=1.0)
 
     asyncio.run(play())
+
+
+def test_an_invitation_has_a_page_until_its_maker_takes_it_back(server: Running) -> None:
+    async def play() -> None:
+        inviter = romeo(server)
+        async with entered(inviter):
+            made = await invitation(inviter)
+            status, text = await page(server, made["landing-url"])
+            assert status == 200
+            assert f"romeo@{DOMAIN} invites you to chat" in text
+            assert f'href="{made["uri"]}"' in text
+            assert (await page(server, made["landing-url"][:-1]))[0] == 404
+            assert "a contact or an account at montague.lit" in await revoke_all(inviter)
+            status, text = await page(server, made["landing-url"])
+            assert status == 404
+            assert "This invitation cannot be used" in text
+            paris = Newcomer(server, "paris")
+            await meet(paris)
+            assert await paris.shows(preauth(made["uri"])) == "item-not-found"
+            await paris.disconnect(wait=1.0)
+
+    asyncio.run(play())
+    assert "preauth" not in server.log.read_text()
 
 
 def test_it_is_told_who_made_an_account(server: Running) -> None:

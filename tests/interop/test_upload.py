@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import aiohttp
 import pytest
@@ -53,6 +54,8 @@ url = "sqlite:montague.db"
 [control]
 socket = "montague.sock"
 """
+PURPOSE = "urn:xmpp:http:upload:purpose:0"
+DELETE = "urn:jabberd:upload#delete"
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2000
 
 
@@ -71,8 +74,8 @@ def server(config: Path) -> Iterator[Running]:
         yield server
 
 
-def trust(server: Running) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=server.log.parent / "certs" / "ca.crt")
+def trust(server: Running, authority: Path | None = None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authority or server.log.parent / "certs" / "ca.crt")
 
 
 class Resolver(aiohttp.abc.AbstractResolver):
@@ -86,9 +89,9 @@ class Resolver(aiohttp.abc.AbstractResolver):
         pass
 
 
-def visitor(server: Running) -> aiohttp.ClientSession:
+def visitor(server: Running, authority: Path | None = None) -> aiohttp.ClientSession:
     """A client for HTTPS that trusts the server's CA, and finds all names here."""
-    connector = aiohttp.TCPConnector(ssl=trust(server), resolver=Resolver())
+    connector = aiohttp.TCPConnector(ssl=trust(server, authority), resolver=Resolver())
     return aiohttp.ClientSession(connector=connector)
 
 
@@ -143,6 +146,38 @@ def change(config: Path, *changes: tuple[str, str]) -> None:
 def jabberctl(server: Running, *words: str) -> str:
     line = [str(JABBERCTL), "--config", str(server.log.with_suffix(".toml")), *words]
     return subprocess.run(line, text=True, check=True, capture_output=True, timeout=30).stdout
+
+
+@played
+async def test_what_is_to_stay_is_put_and_deleted_by_its_uploader(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    romeo = uploader(server, monkeypatch)
+    romeo.register_plugin("xep_0050")
+    async with entered(romeo):
+        info = await romeo.plugin["xep_0030"].get_info(jid="montague.lit")
+        assert f"{PURPOSE}#permanent" in info["disco_info"]["features"]
+        iq = romeo.Iq(stype="get", sto="montague.lit")
+        iq["http_upload_request"]["filename"] = "blog.png"
+        iq["http_upload_request"]["size"] = str(len(PICTURE))
+        iq["http_upload_request"].xml.append(ET.Element(f"{{{PURPOSE}}}permanent"))
+        found = (await iq.send())["http_upload_slot"]
+        async with visitor(server) as http:
+            assert (await http.put(found["put"]["url"], data=PICTURE)).status == 201
+            commands = romeo.plugin["xep_0050"]
+            asked = (await commands.send_command("montague.lit", DELETE))["command"]
+            [option] = asked["form"].get_fields()["file"]["options"]
+            assert option["label"].startswith("blog.png, ")
+            assert option["label"].endswith("until never")
+            form = asked["form"]
+            form.set_type("submit")
+            form.set_values({"file": [option["value"]]})
+            iq = romeo.Iq(stype="set", sto="montague.lit")
+            iq["command"]["node"], iq["command"]["sessionid"] = DELETE, asked["sessionid"]
+            iq["command"].append(form)
+            assert (await iq.send())["command"]["status"] == "completed"
+            assert (await http.get(found["get"]["url"])).status == 404
+    assert kept(server) == []
 
 
 @played

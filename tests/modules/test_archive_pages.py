@@ -191,3 +191,8 @@ def test_the_account_tells_what_it_can(romeo: Client) -> None:
     info = f"<iq type='get' to='{ROMEO}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
     told = set(romeo.ask(info).xpath(".//@var"))
     assert told >= {MAM, f"{MAM}#extended", f"{MAM}#groupchat-field", "urn:xmpp:sid:0"}
+
+
+def test_a_page_by_number_is_refused_and_not_another_page(romeo: Client) -> None:
+    """XEP-0059 §2.6: who cannot do that says so."""
+    assert condition(read(romeo, paging(max="2", index="4")).iq) == "feature-not-implemented"

@@ -221,3 +221,27 @@ def test_a_deleted_account_leaves_nothing(network: Network) -> None:
     storage = network.server("montague.lit").storage
     for store in ("clients", "fast-tokens"):
         assert done(storage.load(ROMEO, [store])) == {store: {}}
+
+
+def test_whoever_has_a_token_is_listed_however_long_ago_it_was_here(network: Network) -> None:
+    serve(network)
+    away, token = entered(network, inside=wants())
+    away.drop()
+    entered(network, AGENT.replace("d4565fa7", "00000001").replace("Tassel", "Ruff"))[0].drop()
+    network.advance(5001)
+    client, _ = entered(network, OTHER_AGENT.replace("Tassel", "Fan"))
+    assert [each["software"] for each in listed(client)] == ["Fan", "Tassel"]
+    assert revoked(client, 1) in ("", "service-unavailable")
+    assert etree.QName(coming(network, token)[1]).localname == "failure"
+
+
+def test_whoever_is_forgotten_for_others_has_no_token_any_more(network: Network) -> None:
+    serve(network)
+    away, token = entered(network, inside=wants())
+    away.drop()
+    for number in range(3):
+        network.advance(1)
+        entered(network, AGENT.replace("d4565fa7", f"{number:08}").replace("Tassel", f"T{number}"))[0].drop()
+    client = network.client("romeo@montague.lit/orchard")
+    assert [each["software"] for each in listed(client)] == ["T2", "T1", "T0", None]
+    assert etree.QName(coming(network, token)[1]).localname == "failure"

@@ -192,3 +192,32 @@ def test_a_client_that_left_and_came_back_asks_anew(network: Network) -> None:
     forget(home, garden)
     network.stranger(JULIET).send(from_juliet(home.jid))
     assert garden.hears_nothing()
+
+
+def test_an_error_goes_where_the_copy_of_its_message_went_and_no_other_does(network: Network) -> None:
+    """§6.1: errors in response to what was eligible."""
+    home, garden = enter(network, "home"), enter(network, "garden")
+    tower = enter(network, "tower", copies=False)
+    home.send(f"<message to='{JULIET}' type='chat' id='m1'>{BODY}</message>")
+    home.send(f"<message to='{JULIET}' type='headline' id='m2'>{BODY}</message>")
+    forget(home, garden, tower)
+    error = "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    bounce = from_juliet(home.jid, error, "error").replace("<message ", "<message id='{}' ", 1)
+    for id, sender in (("m2", JULIET), ("m3", JULIET), ("m1", "nurse@capulet.lit/gate")):
+        network.stranger(sender).send(bounce.format(id).replace(JULIET, sender))
+    home.forget()
+    assert garden.hears_nothing()
+    network.stranger(JULIET).send(bounce.format("m1"))
+    assert home.receives(bounce.format("m1"))
+    assert garden.receives(copied("received", garden, bounce.format("m1"), "error"))
+    assert tower.hears_nothing()
+
+
+def test_what_the_last_messages_were_is_forgotten_with_the_session(network: Network) -> None:
+    home = enter(network, "home")
+    enter(network, "garden")
+    home.send(f"<message to='{JULIET}' type='chat' id='m1'>{BODY}</message>")
+    module = network.server("montague.lit").hosts["montague.lit"].manager.module("carbons")
+    assert len(module._copied) == 1  # type: ignore[attr-defined]
+    home.drop()
+    assert module._copied == {}  # type: ignore[attr-defined]

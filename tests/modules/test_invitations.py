@@ -379,7 +379,7 @@ def test_invitations_count_and_reserve_while_they_are_being_stored(
         made = Deferred.fromCoroutine(
             ledger.add(Invitation(now + timedelta(1), "romeo@montague.lit", username="rosaline"), now)
         )
-        assert ledger.open("romeo@montague.lit", now) == 1
+        assert len(ledger.open(now, "romeo@montague.lit")) == 1
         assert ledger.reserves("rosaline", now)
         stored.errback(StorageError("away"))
     assert isinstance(failed(made), StorageError)
@@ -396,7 +396,7 @@ def test_a_users_invitation_has_a_link_and_says_how_long_it_holds(network: Netwo
     assert told["FORM_TYPE"] == "urn:xmpp:invite#invitation"
     assert re.fullmatch(r"xmpp:romeo@montague.lit\?roster;preauth=[a-z2-7]{24};ibr=y", told["uri"])
     assert told["expire"] == "1970-01-08T00:00:00Z"
-    assert "landing-url" not in told
+    assert told["landing-url"] == f"https://montague.lit/invite/{token(told['uri'])}"
 
 
 def subscribe(client: Any, token: str) -> None:

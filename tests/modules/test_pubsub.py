@@ -287,5 +287,8 @@ def test_who_gets_the_name_of_a_deleted_account_is_nothing_to_any_node(
     assert events(network.client("tybalt@capulet.lit/heir")) == []
     listed = nurse.ask(ask("<subscriptions node='n'/>", NEWS, "#owner"))
     assert listed.xpath(".//@jid") == [ROMEO]
-    done(server.hosts[NEWS].manager.module("pubsub").delete("n"))  # type: ignore[attr-defined]
+    service = server.hosts[NEWS].manager.module("pubsub")
+    [row] = done(service.list())  # type: ignore[attr-defined]
+    assert row["creator"] == NEWS  # it counts among nobody's
+    done(service.delete("n"))  # type: ignore[attr-defined]
     assert condition(publish(nurse, "second")) == "item-not-found"

@@ -9,6 +9,7 @@ import pytest
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
+from jabberd.xmpp.jid import JID
 from tests.modules.test_pubsub import JULIET, NEWS, ROMEO, about, create, publish, subscribe
 from tests.pubsub.play import EVENT, PUBSUB, ask, events, form, items, order, refusal, titles
 
@@ -477,3 +478,24 @@ def test_two_who_publish_at_once_overwrite_nothing(juliet: Client, romeo: Client
     romeo.flush()
     kept = juliet.ask(items("n", NEWS)).xpath(".//*[local-name()='item']/@id")
     assert sorted(kept) == [f"{name}{number}" for name in "jr" for number in range(5)]
+
+
+def test_a_node_that_is_deleted_meanwhile_keeps_no_other_from_losing_who_is_gone(
+    network: Network, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node in ("another", "n"):
+        create(juliet, node)
+        assert condition(romeo.ask(order(f"<subscribe node='{node}' jid='{ROMEO}'/>", NEWS))) == ""
+    service = network.server("capulet.lit").hosts[NEWS].manager.module("pubsub")
+    store = service.pubsub.nodes._store  # type: ignore[attr-defined]
+    real = store.every
+
+    async def every(venue: object) -> object:
+        found = await real(venue)
+        await store.nodes.change(NEWS, {"another": None})
+        return found
+
+    monkeypatch.setattr(store, "every", every)
+    done(service.pubsub.subscriptions.forget(service, JID.parse(ROMEO)))  # type: ignore[attr-defined]
+    listed = juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner"))
+    assert listed.xpath(".//@jid") == []

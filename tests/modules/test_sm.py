@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NS = "urn:xmpp:sm:3"
 RESULT = "http://jabber.org/protocol/errors"
+PING = "<iq type='get' to='montague.lit'><ping xmlns='urn:xmpp:ping'/></iq>"
 FAILED = f"<failed xmlns='{NS}'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"
 
 
@@ -310,3 +311,48 @@ def test_who_lost_all_the_resources_that_are_allowed_can_log_in_and_loses_no_mes
     fifth.open()
     assert fifth.bind().get("type") == "error"  # whose clients are there are not sent away
     assert third.connected
+
+
+# -- numbers that are none ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("h", ["", " h=''", " h='-1'", " h='rose'", f" h='{2**32}'", f" h='{'9' * 5000}'"])
+def test_who_resumes_with_no_count_is_told_so_and_may_try_again(
+    network: Network, juliet: Client, h: str
+) -> None:
+    id = enabled(juliet, " resume='true'")
+    back, _ = authenticated(network, juliet.jid)
+    back.send(f"<resume xmlns='{NS}' previd='{id}'{h}/>")
+    assert back.receives(FAILED.replace("unexpected-request", "bad-request"))
+    assert juliet.ask(PING).get("type")  # its stream goes on
+    back.send(f"<resume xmlns='{NS}' previd='{id}' h='0'/>")
+    assert back.next().tag == f"{{{NS}}}resumed"
+
+
+def test_a_count_that_is_too_long_ends_the_stream_as_any_that_is_none(juliet: Client) -> None:
+    enabled(juliet)
+    juliet.send(f"<a xmlns='{NS}' h='{'9' * 5000}'/>")
+    assert juliet.is_dismissed_with("policy-violation")
+
+
+def test_a_session_waits_no_longer_than_its_client_likes(network: Network, juliet: Client) -> None:
+    juliet.send(f"<enable xmlns='{NS}' resume='true' max='30'/>")
+    answer = juliet.next()
+    assert answer.get("max") == "30"
+    juliet.drop()
+    network.advance(29)
+    assert resuming(network, juliet.jid, str(answer.get("id")), 0).next().tag == f"{{{NS}}}resumed"
+    for asked in ("0", "-1", "soon", "100000", "9" * 5000):
+        other = network.client("juliet@montague.lit/tomb")
+        other.send(f"<enable xmlns='{NS}' resume='true' max='{asked}'/>")
+        assert other.next().get("max") == "600"
+        other.drop()
+
+
+def test_a_session_is_given_up_when_its_client_said(network: Network, juliet: Client) -> None:
+    juliet.send(f"<enable xmlns='{NS}' resume='true' max='30'/>")
+    id = str(juliet.next().get("id"))
+    juliet.drop()
+    network.advance(31)
+    back = resuming(network, juliet.jid, id, 0)
+    assert back.receives(FAILED.replace("unexpected-request", "item-not-found"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 
 from jabberd.api import JID, Refused
 from jabberd.interfaces import LoginPolicy
-from jabberd.modules.upload import Upload
+from jabberd.modules.upload import DELETE, Upload
 from jabberd.modules.upload.files import Held
 from jabberd.modules.upload.sending import LeftError, Part, sent
 from jabberd.modules.upload.terms import NS, PURPOSE
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 KIB, DAY = 1024, 86400
 ROMEO = "romeo@montague.lit"
+COMMANDS = "http://jabber.org/protocol/commands"
+FOR_GOOD = f"<permanent xmlns='{PURPOSE}'/>"
 INFO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
 
 
@@ -43,8 +46,9 @@ def network(tmp_path: Path) -> Iterator[Network]:
     network.clock.advance(10 * DAY)
     limits = {"size": 10 * KIB, "day": 30 * KIB, "quota": 25 * KIB, "total": 50 * KIB, "slots": 3}
     profile = {"profile_size": KIB, "profile_quota": 2 * KIB}
-    upload = {"folder": str(tmp_path), "age": 5.0 * DAY, **limits, **profile}
-    network.serve("montague.lit", modules={"disco": {}, "upload": upload})
+    permanent = {"permanent_quota": 12 * KIB, "permanent_total": 20 * KIB}
+    upload = {"folder": str(tmp_path), "age": 5.0 * DAY, **limits, **profile, **permanent}
+    network.serve("montague.lit", modules={"commands": {}, "disco": {}, "upload": upload})
     yield network
     network.close()
 
@@ -165,7 +169,7 @@ def test_others_and_those_without_an_account_get_no_slot(network: Network) -> No
 
 def test_guests_get_no_slot(network: Network, tmp_path: Path) -> None:
     policy = LoginPolicy(anonymous=True, require_tls=False)
-    modules = {"disco": {}, "upload": {"folder": str(tmp_path)}}
+    modules = {"commands": {}, "disco": {}, "upload": {"folder": str(tmp_path)}}
     network.serve("verona.lit", modules=modules, policy=policy)
     guest = network.connected("verona.lit")
     guest.open()
@@ -315,7 +319,7 @@ def test_who_was_refused_and_leaves_late_does_not_end_the_next_try(
     second.say(b"2\r\nse\r\n0\r\n\r\n")
     assert second.heard.startswith(b"HTTP/1.1 201 ")
     second.leave()
-    assert (head(pages, place)[0], files(tmp_path), upload.files.total) == (200, 1, 4)
+    assert (head(pages, place)[0], files(tmp_path), upload.files.sizes.total()) == (200, 1, 4)
 
 
 def test_who_leaves_in_the_middle_leaves_nothing_even_with_all_bytes_said(
@@ -470,10 +474,93 @@ def test_what_is_ephemeral_is_gone_when_it_was_to_be(
         assert condition(ask(romeo, inside=when.format(PURPOSE, wrong))) == "bad-request"
 
 
-def test_a_purpose_that_is_not_told_of_is_not_pretended(romeo: Client) -> None:
-    assert condition(ask(romeo, inside=f"<permanent xmlns='{PURPOSE}'/>")) == "feature-not-implemented"
+def test_what_is_permanent_stays_and_has_a_quota_of_its_own(
+    romeo: Client, pages: PublicPages, network: Network
+) -> None:
+    uploaded(pages, romeo, 10 * KIB)
+    place = uploaded(pages, romeo, 10 * KIB, inside=FOR_GOOD)
+    assert retry(ask(romeo, size=3 * KIB, inside=FOR_GOOD)) == ""  # nothing there will go
+    assert places(ask(romeo, size=2 * KIB, inside=FOR_GOOD))
+    romeo = later(network, 4000 * DAY)
+    assert head(pages, place)[0] == 200
+    assert retry(ask(romeo, size=3 * KIB, inside=FOR_GOOD)) == ""
+    assert places(ask(romeo, size=10 * KIB))
+
+
+def test_what_is_permanent_leaves_room_for_the_rest(network: Network, pages: PublicPages) -> None:
+    people = [network.client(f"{name}@montague.lit/orchard") for name in ("romeo", "benvolio", "mercutio")]
+    for each in people[:2]:
+        uploaded(pages, each, 10 * KIB, inside=FOR_GOOD)
+    assert retry(ask(people[2], size=1, inside=FOR_GOOD)) == ""
+    uploaded(pages, people[2], 10 * KIB)
+
+
+def test_what_is_promised_for_one_purpose_takes_no_room_of_another(romeo: Client) -> None:
+    assert places(ask(romeo, size=10 * KIB))
+    assert places(ask(romeo, size=KIB, inside=f"<profile xmlns='{PURPOSE}'/>"))
+    assert places(ask(romeo, size=10 * KIB, inside=FOR_GOOD))
+
+
+def test_a_purpose_that_is_not_told_of_is_not_pretended(
+    network: Network, romeo: Client, upload: Upload
+) -> None:
+    def told() -> set[str]:
+        found = romeo.ask(f"<iq type='get' to='montague.lit'>{INFO}</iq>").xpath(".//@var")
+        return {str(each).partition("#")[2] for each in found if str(each).startswith(PURPOSE)}
+
     both = f"<message xmlns='{PURPOSE}'/><profile xmlns='{PURPOSE}'/>"
     assert condition(ask(romeo, inside=both)) == "bad-request"
+    assert condition(ask(romeo, inside=f"<rose xmlns='{PURPOSE}'/>")) == "feature-not-implemented"
+    assert told() == {"message", "profile", "ephemeral", "permanent"}
+    before, upload.config = upload.config, replace(upload.config, permanent_quota=0)
+    upload.reconfigured(before)
+    assert told() == {"message", "profile", "ephemeral"}
+    assert condition(ask(romeo, inside=FOR_GOOD)) == "feature-not-implemented"
+
+
+# --- what uploaders do about what they have uploaded ---------------------------------------------
+
+
+def ordered(client: Client, inside: str = "", session: str = "") -> _Element:
+    attrs = f" sessionid='{session}'" if session else ""
+    command = f"<command xmlns='{COMMANDS}' node='{DELETE}'{attrs}>{inside}</command>"
+    return client.ask(f"<iq type='set' to='montague.lit'>{command}</iq>")
+
+
+def chosen(*tokens: str) -> str:
+    values = "".join(f"<value>{each}</value>" for each in tokens)
+    return f"<x xmlns='jabber:x:data' type='submit'><field var='file'>{values}</field></x>"
+
+
+def test_uploaders_delete_what_is_theirs_and_there_is_room_again(
+    romeo: Client, pages: PublicPages, network: Network, tmp_path: Path
+) -> None:
+    assert condition(ordered(romeo)) == "item-not-found"
+    old = uploaded(pages, romeo, 10 * KIB, "old.txt", FOR_GOOD)
+    romeo = later(network, DAY)
+    new = uploaded(pages, romeo, KIB, "new.txt")
+    form = ordered(romeo)[0]
+    found = {each.get("label"): each.findtext("{*}value") or "" for each in form.iter("{*}option")}
+    assert [str(each).partition(",")[0] for each in found] == ["new.txt", "old.txt"]
+    assert [str(each).rpartition("until ")[2] for each in found][1] == "never"
+    answer = ordered(romeo, chosen([*found.values()][1]), form.get("sessionid", ""))
+    assert answer[0].get("status") == "completed"
+    assert (head(pages, old)[0], head(pages, new)[0], files(tmp_path)) == (404, 200, 1)
+    assert places(ask(romeo, size=10 * KIB, inside=FOR_GOOD))
+
+
+def test_nobody_deletes_what_is_not_theirs(romeo: Client, pages: PublicPages, network: Network) -> None:
+    benvolio = network.client("benvolio@montague.lit/orchard")
+    place = uploaded(pages, romeo, 4)
+    uploaded(pages, benvolio, 4)
+    form = ordered(benvolio)[0]
+    answer = ordered(benvolio, chosen(place.split("/")[2]), form.get("sessionid", ""))
+    assert condition(answer) == "bad-request"
+    assert head(pages, place)[0] == 200
+    stranger = network.stranger("paris@evil.example/x")
+    command = f"<command xmlns='{COMMANDS}' node='{DELETE}'/>"
+    stranger.send(f"<iq xmlns='jabber:client' type='set' id='c' to='montague.lit'>{command}</iq>")
+    assert condition(stranger.next()) in ("forbidden", "item-not-found")
 
 
 def test_a_disk_without_room_refuses_and_keeps_what_is_whole(
@@ -581,7 +668,7 @@ def test_a_start_finds_what_is_whole_and_removes_what_is_not(
         (folder / odd).parent.mkdir(exist_ok=True)
         (folder / odd).write_text("odd")
     done(upload.files.start())
-    assert (files(tmp_path), upload.files.total) == (1, 4)
+    assert (files(tmp_path), upload.files.sizes.total()) == (1, 4)
     assert (head(pages, place)[0], head(pages, lost)[0]) == (200, 404)
     assert len(done(upload.files.of(ROMEO))) == 1
 

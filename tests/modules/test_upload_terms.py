@@ -71,22 +71,22 @@ def test_the_part_that_is_asked_for(header: bytes | None, part: tuple[int, int] 
 def test_room_is_there_again_when_enough_is_gone() -> None:
     held = [Held(10, 100.0, 500.0), Held(20, 200.0, 400.0)]
     with pytest.raises(FullError) as full:
-        Allowance(day=1000, stored=35, slots=1, files=9).check(16, held, [], 300.0)
+        Allowance(day=1000, stored=35, slots=1, files=9).check(16, "message", held, [], 300.0)
     assert (full.value.until, full.value.limit) == (400.0, "quota")
     with pytest.raises(FullError) as full:
-        Allowance(day=35, stored=1000, slots=1, files=9).check(6, held, [], 300.0)
+        Allowance(day=35, stored=1000, slots=1, files=9).check(6, "message", held, [], 300.0)
     assert (full.value.until, full.value.limit) == (100.0 + DAY, "day")
     with pytest.raises(FullError) as full:
-        Allowance(day=1000, stored=35, slots=1, files=9).check(36, held, [], 300.0)
+        Allowance(day=1000, stored=35, slots=1, files=9).check(36, "message", held, [], 300.0)
     assert full.value.until is None
 
 
 def test_f11_small_files_are_counted_too() -> None:
     held = [Held(1, 100.0, 500.0), Held(1, 200.0, 150.0)]
     with pytest.raises(FullError, match="at most 2 files in 24 hours") as full:
-        Allowance(day=1000, stored=1000, slots=1, files=2).check(1, held, [], 300.0)
+        Allowance(day=1000, stored=1000, slots=1, files=2).check(1, "message", held, [], 300.0)
     assert full.value.until == 100.0 + DAY
     old = [Held(1, 100.0, 9 * DAY)]
     with pytest.raises(FullError, match="at most 1 files at a time") as full:
-        Allowance(day=1000, stored=1000, slots=1, files=1).check(1, old, [], 2 * DAY)
+        Allowance(day=1000, stored=1000, slots=1, files=1).check(1, "message", old, [], 2 * DAY)
     assert (full.value.until, full.value.limit) == (9 * DAY, "files")

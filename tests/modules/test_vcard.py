@@ -149,6 +149,21 @@ def test_presence_that_tells_something_else_is_corrected(
     assert [each.text or "" for each in romeo.next().iter(f"{{{UPDATE}}}photo")] == told
 
 
+def test_presence_tells_of_no_avatar_that_nobody_could_have(juliet: Client, romeo: Client) -> None:
+    """§3.1: the image itself has to be there, and to be what it is called."""
+    befriend(juliet, romeo)
+    info = f"<info id='{ID}' type='image/png' bytes='{len(IMAGE)}'/>"
+    metadata = publish(METADATA, f"<metadata xmlns='{METADATA}'>{info}</metadata>", ID)
+    data = f"<data xmlns='{DATA}'>{{}}</data>"
+    for content, told in (("", None), (b64encode(b"other").decode(), None), (BASE64, ID)):
+        if content:
+            juliet.ask(publish(DATA, data.format(content), ID))
+        juliet.ask(metadata)
+        romeo.forget()
+        juliet.send("<presence/>")
+        assert romeo.next().findtext(f"{{{UPDATE}}}x/{{{UPDATE}}}photo") == told
+
+
 def test_an_avatar_that_is_taken_back_is_not_shown(juliet: Client, romeo: Client) -> None:
     show(juliet, access_model="open")
     juliet.ask(publish(METADATA, f"<metadata xmlns='{METADATA}'/>", "none"))

@@ -58,6 +58,11 @@ def test_pages_are_elsewhere_after_a_reload(scene: Scene) -> None:
     scene.write('domains."montague.lit"', 'url = "https://files.example"')
     rows = scene.operate("config", "reload")
     assert outcomes(rows) == {'domains."montague.lit".url': "applied"}
+    assert manager.url == ""  # nobody serves them
+    parts = scene.reload.parts
+    scene.reload.parts = replace(parts, bound=lambda: [*parts.bound(), ("web", "127.0.0.1", 5280)])
+    scene.write('domains."montague.lit"', "plain = true")
+    scene.operate("config", "reload")
     assert manager.url == "https://files.example/montague.lit"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 from weakref import WeakKeyDictionary
@@ -29,12 +30,13 @@ from jabberd.api import (
     newcomers,
     on,
     operator,
+    page,
 )
 from jabberd.modules.commands import Command, Result
 from jabberd.modules.invitations.ledger import Invitation, Ledger
-from jabberd.modules.invitations.links import LandingPage, Link
+from jabberd.modules.invitations.links import APPS, Apps, LandingPage, Link
 from jabberd.modules.invitations.uses import Uses, Voucher
-from jabberd.xmpp.forms import Field, Form
+from jabberd.xmpp.forms import Field, Form, table
 from jabberd.xmpp.jid import InvalidJID
 from jabberd.xmpp.timestamp import to_stamp
 
@@ -42,10 +44,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from twisted.internet.interfaces import IDelayedCall
+    from twisted.web.resource import Resource
+    from twisted.web.server import Request
 
     from jabberd.api import Account, Element
     from jabberd.interfaces import Outlet, Security
     from jabberd.modules.administration import Administration
+    from jabberd.web import Visits
     from jabberd.xmpp.forms import Submission
 
 __all__ = ["Invitations"]
@@ -54,9 +59,14 @@ Rows = list[dict[str, object]]
 
 INVITE: Final = "urn:xmpp:invite#invite"
 CREATE_ACCOUNT: Final = "urn:xmpp:invite#create-account"
+LIST: Final = "urn:jabberd:invitations#list"  # no XEP names these two
+REVOKE: Final = "urn:jabberd:invitations#revoke"
 PARS: Final = "urn:xmpp:pars:0"
 _REGISTER: Final = "urn:xmpp:ibr-token:0"
 _PREAUTH: Final = f"{{{PARS}}}preauth"
+_PATH: Final = "invite"
+_MINUTE: Final = 60.0  # seconds
+_LISTED: Final = "List your invitations"
 _SHOWN: Final = 8  # digits of a key
 _MOST_USES: Final = 1000
 _UNDER_WAY: Final = 60.0  # seconds that no use of an invitation takes
@@ -90,6 +100,8 @@ class Invitations(Module, xep=401, version="0.6.0"):
         :ivar lifetime: of an invitation.
         :ivar open: invitations of one user that nobody has used yet; operators have no limit.
         :ivar landing_page: see `LandingPage`.
+        :ivar apps: what this server's own page recommends, see `Apps`.
+        :ivar visits: of such pages by one address in a minute.
         """
 
         inviters: Literal["operators", "everybody", "nobody"] = "operators"
@@ -97,6 +109,8 @@ class Invitations(Module, xep=401, version="0.6.0"):
         lifetime: Duration = 7 * 86400.0
         open: Annotated[int, Meta(ge=1)] = 10
         landing_page: LandingPage = ""
+        apps: Apps = field(default_factory=APPS.copy)
+        visits: Annotated[int, Meta(ge=1)] = 60
 
     config: Config
 
@@ -110,6 +124,11 @@ class Invitations(Module, xep=401, version="0.6.0"):
         self._shown: WeakKeyDictionary[Outlet, str] = WeakKeyDictionary()
         self._claims: IDelayedCall | None = None
         self._takes_over = self.succeeds
+        self._visits: Visits | None = None
+
+    def reconfigured(self, before: Config) -> None:
+        """Count visits anew, by what holds now."""
+        self._visits = None
 
     async def ready(self) -> None:
         """See to what was under way when the server ended, or what the instance before may be about."""
@@ -200,7 +219,13 @@ class Invitations(Module, xep=401, version="0.6.0"):
             Command(
                 CREATE_ACCOUNT, "Invite to an account", self._operates, self._invite_to_account, (_FORM,)
             ),
+            Command(LIST, _LISTED, self._has_some, self._list),
+            Command(REVOKE, "Revoke invitations", self._has_some, self._revoke, opening=self._choice),
         )
+
+    def _has_some(self, who: JID) -> bool:
+        """Also when it may make no more."""
+        return self._invites(who) or bool(self._open(who.bare))
 
     def _invites(self, who: JID) -> bool:
         if self.config.inviters == "everybody":
@@ -219,10 +244,42 @@ class Invitations(Module, xep=401, version="0.6.0"):
         account = await self.domain.account(who.bare) if who.domainpart == self.domain.jid else None
         if account is None or account.anonymous or not account.exists:
             raise StanzaError("forbidden", "only accounts of this domain can invite contacts")
-        if not self._operates(who) and self._ledger.open(account.jid, self.now()) >= self.config.open:
+        if not self._operates(who) and len(self._open(account.jid)) >= self.config.open:
             raise self.limited("open", f"you have {self.config.open} invitations that nobody has used")
         link = await self._add(inviter=account.jid, contact=True, account=self.config.accounts)
         return Result((link.form(),))
+
+    def _open(self, inviter: str) -> dict[str, Invitation]:
+        return self._ledger.open(self.now(), inviter)
+
+    async def _list(self, who: JID, _: Submission) -> Result:
+        """A user's own invitations that nobody has used yet."""
+        rows = [
+            {"id": key[:_SHOWN], "for": _purpose(self.domain.jid, each), "expire": to_stamp(each.expires)}
+            for key, each in self._open(who.bare).items()
+        ]
+        return Result((table(_LISTED, ("id", "for", "expire"), rows),))
+
+    async def _choice(self, who: JID) -> Form:
+        """Which of a user's own to revoke.
+
+        :raises StanzaError: ``item-not-found``: there is none.
+        """
+        mine = self._open(who.bare)
+        if not mine:
+            raise StanzaError("item-not-found", "you have no invitation that can be used")
+        options = {
+            key[:_SHOWN]: f"for {_purpose(self.domain.jid, each)}, until {to_stamp(each.expires)}"
+            for key, each in mine.items()
+        }
+        chosen = Field("id", "list-multi", "Nobody can use them any more", required=True, options=options)
+        return Form(REVOKE, (chosen,), "Revoke invitations")
+
+    async def _revoke(self, who: JID, filled: Submission) -> Result:
+        """At once, also for whoever has shown one and has no account yet."""
+        ids = filled.texts("id")
+        await self._ledger.remove(key for key in self._open(who.bare) if key[:_SHOWN] in ids)
+        return Result(notes=(("info", "Nobody can use them any more."),))
 
     async def _invite_to_account(self, who: JID, filled: Submission) -> Result:
         """Invite somebody to make an account (XEP-0401 §4.4)."""
@@ -251,8 +308,24 @@ class Invitations(Module, xep=401, version="0.6.0"):
     async def _add(self, **what: Any) -> Link:
         now = self.now()
         invitation = Invitation(now + timedelta(seconds=self.config.lifetime), **what)
-        token = await self._ledger.add(invitation, now)
-        return Link(self.domain.jid, invitation, token, self.config.landing_page)
+        return self._link(invitation, await self._ledger.add(invitation, now))
+
+    def _link(self, invitation: Invitation, token: str) -> Link:
+        own = f"{self.domain.url}/{_PATH}/{{token}}" if self.domain.url else ""
+        return Link(self.domain.jid, invitation, token, self.config.landing_page or own)
+
+    @page(_PATH, needed=False)
+    def landing(self, request: Request) -> Resource:
+        """What is behind the link, for those whose browser opens it (XEP-0379 §3.3)."""
+        from jabberd.modules.invitations.landing import InvitationPage  # noqa: PLC0415 - 3 MiB, as below
+        from jabberd.web import Visits  # noqa: PLC0415
+
+        if self._visits is None:
+            self._visits = Visits(self.config.visits, _MINUTE, self.domain.clock)
+        token = b"/".join(request.postpath or ()).decode("ascii", "replace")
+        known = self._ledger.get(self._ledger.valid(token, self.now()) or "")
+        link = None if known is None else self._link(known, token)
+        return InvitationPage(link, self.config.apps, self._visits)
 
     # -- operators ----------------------------------------------------------------------------------
 
@@ -274,8 +347,6 @@ class Invitations(Module, xep=401, version="0.6.0"):
     @operator("list the invitations of a domain that can be used")
     def list(self, domain: JID) -> Rows:
         """A row for each, the oldest first."""
-        now = self.now()
-        rows = sorted(self._ledger.items(), key=lambda item: item[1].expires)
         return [
             {
                 "id": key[:_SHOWN],
@@ -284,8 +355,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
                 "uses": each.left,
                 "expires": to_stamp(each.expires),
             }
-            for key, each in rows
-            if each.left > 0 and now < each.expires
+            for key, each in self._ledger.open(self.now()).items()
         ]
 
     @operator("let nobody use an invitation any more; ID is that of the list")

@@ -89,10 +89,11 @@ class Ledger:
         known = self._all.get(key)
         return key if known is not None and known.left > 0 and now < known.expires else None
 
-    def open(self, inviter: str, now: datetime) -> int:
-        """How many of somebody's can be used now."""
-        mine = (each for each in self._all.values() if each.inviter == inviter)
-        return sum(each.left > 0 and now < each.expires for each in mine)
+    def open(self, now: datetime, inviter: str = "") -> dict[str, Invitation]:
+        """What can be used now, of somebody or of all, by key; the oldest first."""
+        mine = (item for item in self.items() if not inviter or item[1].inviter == inviter)
+        usable = (item for item in mine if item[1].left > 0 and now < item[1].expires)
+        return dict(sorted(usable, key=lambda item: item[1].expires))
 
     def reserves(self, localpart: str, now: datetime) -> bool:
         """Whether somebody was invited to take that name (XEP-0445 §5)."""
@@ -139,7 +140,7 @@ class Ledger:
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Nobody can use them any more."""
-        gone = {key: self._all.pop(key) for key in keys}
+        gone = {key: self._all.pop(key) for key in keys if key in self._all}  # another one may be at it
         try:
             await self._store.change(self._domain, dict.fromkeys(gone))
         except BaseException:

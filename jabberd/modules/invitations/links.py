@@ -11,11 +11,13 @@ from jabberd.xmpp.forms import Field, Form
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jabberd.api import JID
     from jabberd.modules.invitations.ledger import Invitation
     from jabberd.xmpp.element import Element
 
-__all__ = ["LandingPage", "Link"]
+__all__ = ["APPS", "Apps", "LandingPage", "Link"]
 
 _INVITATION: Final = "urn:xmpp:invite#invitation"
 _NODE: Final = "!$()*+,="  # RFC 5122 §2.2: what a localpart needs no escape for, beside what no URI escapes
@@ -31,7 +33,23 @@ def _landing_page(url: str) -> str:
     return url
 
 
-#: The URL of a web page, with a place for the token, or for the URI without its scheme; empty: there is none.
+def _apps(apps: Mapping[str, str]) -> Mapping[str, str]:
+    for name, url in apps.items():
+        if not url.startswith("https://"):
+            raise Mistake(f"has {url} for {name}, which is no safe place; begin with https://")
+    return apps
+
+
+#: What newcomers are recommended: by name, with the systems that it is for, where it is found.
+Apps = Annotated[dict[str, str], checked(_apps)]
+APPS: Final = {
+    "Conversations (Android)": "https://conversations.im/",
+    "Monal (iOS, macOS)": "https://monal-im.org/",
+    "Gajim (Windows, Linux)": "https://gajim.org/",
+    "Dino (Linux)": "https://dino.im/",
+}
+#: The URL of a web page elsewhere, with a place for the token, or for the URI without its scheme; empty: this
+#: server's own, if it serves pages.
 LandingPage = Annotated[str, checked(_landing_page)]
 
 

@@ -205,6 +205,8 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
     async def forget(self, event: AccountDeleted) -> None:
         """Whoever gets that name now belongs to no room; one without an owner is left to the admins."""
         order = Order(event.jid, Affiliation.none, deleted=True)
+        for resident in self.service.rooms.resident.values():
+            resident.wanted.pop(event.jid, None)
         for name in await self.belongings.owners(self.domain.jid):
             if await self.belongings.get(name, event.jid) is None:
                 continue

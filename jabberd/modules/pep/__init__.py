@@ -13,6 +13,7 @@ from jabberd.api import (
     IQ,
     JID,
     Account,
+    AccountDeleted,
     BecameUnavailable,
     Element,
     Keyed,
@@ -31,6 +32,7 @@ from jabberd.api import (
     operator,
 )
 from jabberd.modules.disco import ITEMS
+from jabberd.modules.pep.gone import Gone
 from jabberd.modules.pep.listeners import Listeners
 from jabberd.modules.pep.venue import AccountVenue
 from jabberd.pubsub.names import FEATURES, NS, OWNER, SUBSCRIBE_AUTHORIZATION
@@ -131,6 +133,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     nodes = Keyed("pubsub-nodes", of=Node, resident=True)
     items = Ordered("pubsub-items", of=Item)
+    gone = Keyed("pep-gone", of=bool)  # by bare JID, under the domain: see `Gone`
 
     async def start(self) -> None:
         """Nobody listens yet."""
@@ -147,11 +150,26 @@ class Pep(Module, xep=163, version="1.2.2"):
             now=self.domain.clock.seconds,
         )
         self.pubsub = PubSub(self._store)
+        self._gone = Gone(self.domain.jid, self.gone, self.nodes, self._forget, self.domain.clock)
 
     async def ready(self) -> None:
-        """See who answers for nodes."""
+        """See who answers for nodes, and go on forgetting."""
         answering = [each for each in self.domain.modules if isinstance(each, AnswersNode)]
         self._answering = {each.answered_node: each for each in answering}
+        looking = Deferred.fromCoroutine(self._gone.look())
+        looking.addErrback(lambda why: self.log.failure("nodes still name who is gone", why))
+
+    async def stop(self) -> None:
+        """Whoever is gone is forgotten after the next start."""
+        self._gone.end()
+
+    @on(AccountDeleted)
+    async def forget(self, event: AccountDeleted) -> None:
+        """Whoever gets that name now is nothing to anybody's nodes."""
+        await self._gone.add(event.jid)
+
+    async def _forget(self, owner: JID, who: JID) -> None:
+        await self.pubsub.nodes.forget(self.venue(await self.domain.account(owner)), who)
 
     def options(self, node: Node) -> Options:
         """The options of a node."""

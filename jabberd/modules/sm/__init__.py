@@ -46,6 +46,7 @@ _SPOOLED_AFTER: Final = 0.5  # seconds without an acknowledgement: before anothe
 _PATIENCE: Final = 30.0  # seconds for which what is nowhere but in memory waits for a storage that fails
 _BATCH: Final = 50  # rows of the spool that are read at a time
 _SWEEP: Final = 0.25
+_DIGITS: Final = 20  # of a number that is looked at, with zeros before it
 _ALL_HOME: Final = 5.0  # seconds that what was said before may take to find a home, while its client resumes
 
 
@@ -106,12 +107,18 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
     @inline(NS, "enable")
     def enable_inline(self, session: Session, request: Element) -> Element:
         """Start to count as soon as a resource is bound (§9.1)."""
-        kept = Acknowledged(self, session, resumable=request.get("resume") in ("true", "1"))
+        wanted = request.get("resume") in ("true", "1")
+        kept = Acknowledged(self, session, resumable=self._patience(request) if wanted else 0.0)
         session.outlet = session.keeper = kept
         self._all.add(kept)
         if kept.id:
             self._kept[kept.id] = kept
         return E(NS, "enabled", kept.enabled())
+
+    def _patience(self, request: Element) -> float:
+        """For how long the session waits for its client: as it likes, but not longer than for others (§3)."""
+        liked = _number(request.get("max", ""))
+        return min(liked or self.config.resumable, self.config.resumable)
 
     @nonza(NS, "r")
     def requested(self, session: Session, _request: Element) -> None:
@@ -142,9 +149,10 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         if not username:
             outlet.say(_failed("unexpected-request"))
             return None
-        kept = await self._resumable(username, request)
-        if kept is None:
-            outlet.say(_failed("item-not-found"))
+        try:
+            kept = await self._resumable(username, request)
+        except StanzaError as why:
+            outlet.say(_failed(why.condition))
             return None
         outlet.say(kept.resume(outlet, _count(request)))
         kept.resend()
@@ -153,22 +161,25 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
     @inline(NS, "resume", at=LOGIN)
     async def resume_inline(self, login: Login, request: Element) -> Element:
         """The same while the client logs in (§9.2)."""
-        kept = await self._resumable(login.client.username, request)
-        if kept is None:
-            return _failed("item-not-found")
+        try:
+            kept = await self._resumable(login.client.username, request)
+        except StanzaError as why:
+            return _failed(why.condition)
         login.session = kept.session
         resumed = kept.resume(login.outlet, _count(request))
         kept.resend()
         return resumed
 
-    async def _resumable(self, username: str, request: Element) -> Acknowledged | None:
-        """That session, if it is there: all that its client said before has a home by then.
+    async def _resumable(self, username: str, request: Element) -> Acknowledged:
+        """That session: all that its client said before has a home by then.
 
         Else the client would not find it counted, say it again, and somebody would get it twice.
+
+        :raises StanzaError: ``item-not-found``: it is not there; ``bad-request``: no count was given.
         """
         kept = self._kept_for(username, request)
-        if kept is None:
-            return None
+        if _number(request.get("h", "")) is None:
+            raise StanzaError("bad-request")
         kept.part()
         try:
             await kept.all_home().addTimeout(_ALL_HOME, self.domain.clock)
@@ -180,9 +191,11 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """A session can be resumed while its client logs in (§9.2)."""
         return (E(NS, "sm"),)
 
-    def _kept_for(self, username: str, request: Element) -> Acknowledged | None:
+    def _kept_for(self, username: str, request: Element) -> Acknowledged:
         kept = self._kept.get(request.get("previd", ""))
-        return kept if kept is not None and kept.session.jid.localpart == username else None
+        if kept is None or kept.session.jid.localpart != username:
+            raise StanzaError("item-not-found")
+        return kept
 
     @staticmethod
     def _of(session: Session) -> Acknowledged:
@@ -262,9 +275,16 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
 
 
 def _count(element: Element) -> int:
-    text = element.get("h", "")
-    if not (text.isascii() and text.isdecimal()) or int(text) >= ROUND:
+    count = _number(element.get("h", ""))
+    if count is None:
         raise StreamError("policy-violation", "h is a number below 2^32")
+    return count
+
+
+def _number(text: str) -> int | None:
+    """An unsignedInt; None: it is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS) or int(text) >= ROUND:
+        return None
     return int(text)
 
 

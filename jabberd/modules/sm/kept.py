@@ -41,12 +41,14 @@ class Acknowledged:
     It stays when the stream is lost, and takes the next stream when the client resumes.  It is the
     session's `jabberd.interfaces.Outlet` and its `jabberd.interfaces.Keeper`.
 
+    :param resumable: for how many seconds it waits for its client; 0: it does not.
     :ivar id: by which the client resumes; empty if it did not ask for that.
     """
 
-    def __init__(self, module: StreamManagement, session: Session, *, resumable: bool) -> None:
+    def __init__(self, module: StreamManagement, session: Session, *, resumable: float) -> None:
         self.session = session
         self.id = secrets.token_urlsafe(18) if resumable else ""
+        self._resumable = resumable
         self._module = module
         self._outlet: Outlet | None = session.outlet
         self._last = (session.outlet.security, session.outlet.address)
@@ -64,7 +66,7 @@ class Acknowledged:
         """The attributes of ``<enabled/>``."""
         if not self.id:
             return {}
-        return {"id": self.id, "resume": "true", "max": str(int(self._module.config.resumable))}
+        return {"id": self.id, "resume": "true", "max": str(int(self._resumable))}
 
     # -- the session's outlet -----------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class Acknowledged:
         self._asked = False
         if not self.id:
             return False
-        self._timer = self._module.domain.clock.callLater(self._module.config.resumable, self._given_up)
+        self._timer = self._module.domain.clock.callLater(self._resumable, self._given_up)
         return True
 
     def _given_up(self) -> None:

@@ -28,10 +28,11 @@ from jabberd.api import (
     operator,
     page,
 )
-from jabberd.modules.upload.files import File, Files, Held
+from jabberd.modules.commands import Command, Result
+from jabberd.modules.upload.files import FOREVER, PERMANENT, File, Files, Held, bucket
 from jabberd.modules.upload.pages import file_page
 from jabberd.modules.upload.slots import Allowance, FullError, Slots
-from jabberd.modules.upload.terms import NS, PURPOSE, PURPOSES, Terms, announced
+from jabberd.modules.upload.terms import NS, PURPOSE, Terms, announced
 from jabberd.xmpp.forms import Field, Form
 from jabberd.xmpp.timestamp import to_stamp
 
@@ -40,7 +41,12 @@ if TYPE_CHECKING:
 
     from twisted.web.resource import Resource
 
+    from jabberd.xmpp.forms import Submission
+
 PATH: Final = "upload"
+DELETE: Final = "urn:jabberd:upload#delete"  # no XEP has it
+_DELETE: Final = "Delete files that you have uploaded"
+_CHOICE: Final = 200  # files of one form
 _SWEEP: Final = 3600.0  # seconds between two looks at what has expired
 _LEFT: Final = 64 << 20  # bytes of the disk that stay free
 
@@ -50,10 +56,19 @@ Rows = list[dict[str, object]]
 class Upload(Module, xep=363, version="1.2.0"):
     """Promises slots to the domain's own accounts, and takes and gives what is put there."""
 
-    requires = ("disco",)
+    requires = ("commands", "disco")
     identities = (("store", "file"),)
-    features = (NS, *(f"{PURPOSE}#{each}" for each in PURPOSES))
-    counted = ("slots", "day", "quota", "profile_quota", "files", "total")
+    features: tuple[str, ...] = (NS,)
+    counted = (
+        "slots",
+        "day",
+        "quota",
+        "profile_quota",
+        "permanent_quota",
+        "permanent_total",
+        "files",
+        "total",
+    )
 
     class Config(Terms):
         """See `Terms`."""
@@ -85,6 +100,7 @@ class Upload(Module, xep=363, version="1.2.0"):
 
     async def start(self) -> None:
         """Count what there is, and look for what has expired from now on."""
+        self._tell()
         await self.files.start(alone=not self.succeeds)
         self._sweep.start(_SWEEP, now=False)
 
@@ -93,8 +109,13 @@ class Upload(Module, xep=363, version="1.2.0"):
         if self._sweep.running:
             self._sweep.stop()
 
+    def _tell(self) -> None:
+        """§5: the purposes are features."""
+        self.features = (NS, *(f"{PURPOSE}#{each}" for each in self.config.purposes))
+
     def reconfigured(self, before: Config) -> None:
         """Files come into another folder, perhaps, where the operator has put those that there were."""
+        self._tell()
         if before.folder != self.config.folder:
             self.files.make_room()
 
@@ -148,24 +169,29 @@ class Upload(Module, xep=363, version="1.2.0"):
         :raises StanzaError: ``resource-constraint``, with the time when there may be.
         """
         now, config = self._seconds(), self.config
-        profile = file.purpose == "profile"
-        quota = await self.quotas.get(file.uploader)
+        quotas = {"profile": config.profile_quota, PERMANENT: config.permanent_quota}
+        own = await self.quotas.get(file.uploader)
+        stored = quotas.get(file.purpose, own or config.quota)
         held = await self.files.of(file.uploader)
-        stored = config.profile_quota if profile else quota or config.quota
-        counted = [each for each in held.values() if (each.purpose == "profile") == profile]
         promised = self.slots.promised(file.uploader, now)
         try:
-            Allowance(config.day, stored, config.slots, config.files).check(file.size, counted, promised, now)
-            if self.files.total + self.slots.size + file.size > config.total:
+            allowance = Allowance(config.day, stored, config.slots, config.files)
+            allowance.check(file.size, file.purpose, held.values(), promised, now)
+            coming = self.slots.sizes
+            sizes = self.files.sizes + coming
+            if sizes.total() + file.size > config.total:
                 raise FullError("the server has no room for more files", now + _SWEEP, "total")
-            if shutil.disk_usage(config.folder).free < file.size + self.slots.size + _LEFT:
+            if file.purpose == PERMANENT and sizes[PERMANENT] + file.size > config.permanent_total:
+                raise FullError("the server has no room for more permanent files", None, "permanent_total")
+            if shutil.disk_usage(config.folder).free < file.size + coming.total() + _LEFT:
                 self.log.error("the disk with {folder} is full", folder=str(config.folder))
                 raise FullError("the server has no room for more files", now + _SWEEP)
         except FullError as why:
-            limit = "profile_quota" if profile and why.limit == "quota" else why.limit
+            own_quota = why.limit == "quota" and file.purpose in quotas
+            limit = f"{file.purpose}_quota" if own_quota else why.limit
             if limit:
                 self.met[limit] += 1
-            stamp = why.until and to_stamp(datetime.fromtimestamp(why.until + 1, UTC))
+            stamp = why.until and _stamp(why.until + 1)
             application, details = ((NS, "retry"), {"stamp": stamp}) if stamp else (None, {})
             raise StanzaError(
                 "resource-constraint", str(why), application=application, details=details
@@ -176,6 +202,38 @@ class Upload(Module, xep=363, version="1.2.0"):
         """What belonged to an account goes with it."""
         self.slots.forget(event.jid)
         await self.files.sweep(lambda file: file.uploader == event.jid, counts=False)
+
+    # -- what uploaders see of it -------------------------------------------------------------------
+
+    @property
+    def commands(self) -> Iterable[Command]:
+        """See `jabberd.modules.commands.Offers`: nothing else takes back what stays for good."""
+        return (Command(DELETE, _DELETE, self._may_own, self._deleted, opening=self._own),)
+
+    def _may_own(self, who: JID) -> bool:
+        return who.domainpart == self.domain.jid
+
+    async def _own(self, who: JID) -> Form:
+        """The newest files of an uploader, to choose from.
+
+        :raises StanzaError: ``item-not-found``: there is none.
+        """
+        rows = (await self.list(who))[: -_CHOICE - 1 : -1]
+        if not rows:
+            raise StanzaError("item-not-found", "you have uploaded nothing that is still here")
+        options = {
+            str(row["file"]): f"{row['name']}, {row['bytes']} bytes, {row['since']}, until {row['expires']}"
+            for row in rows
+        }
+        chosen = Field("file", "list-multi", "Nobody can have them any more", required=True, options=options)
+        return Form(DELETE, (chosen,), _DELETE)
+
+    async def _deleted(self, who: JID, filled: Submission) -> Result:
+        for token in filled.texts("file"):
+            file = await self.files.get(token)
+            if file is not None and file.uploader == who.bare:  # else it went meanwhile
+                await self.files.remove(token, file)
+        return Result(notes=(("info", "Nobody can have them any more."),))
 
     # -- for operators ------------------------------------------------------------------------------
 
@@ -219,7 +277,11 @@ class Upload(Module, xep=363, version="1.2.0"):
         own = await self.quotas.get(jid.bare)
         most = own or self.config.quota
         now = self._seconds()
-        held = sum(each.size for each in (await self.files.of(jid.bare)).values() if each.expires > now)
+        held = sum(
+            each.size
+            for each in (await self.files.of(jid.bare)).values()
+            if each.expires > now and bucket(each.purpose) == "message"
+        )
         return f"{jid.bare} has {held} of {most} bytes{', a quota of its own' if own else ''}"
 
 
@@ -229,6 +291,10 @@ def _row(token: str, file: File) -> dict[str, object]:
         "name": file.name,
         "type": file.type,
         "bytes": file.size,
-        "since": to_stamp(datetime.fromtimestamp(file.since, UTC)),
-        "expires": to_stamp(datetime.fromtimestamp(file.expires, UTC)),
+        "since": _stamp(file.since),
+        "expires": "never" if file.expires >= FOREVER else _stamp(file.expires),
     }
+
+
+def _stamp(seconds: float) -> str:
+    return to_stamp(datetime.fromtimestamp(seconds, UTC))

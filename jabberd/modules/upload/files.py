@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Keyed
 
-__all__ = ["DAY", "File", "Files", "Held", "Spooled"]
+__all__ = ["DAY", "FOREVER", "PERMANENT", "File", "Files", "Held", "Spooled", "bucket"]
 
 log = Logger()
 
 T = TypeVar("T")
 
 DAY: Final = 86400.0  # seconds
+#: When a permanent file goes: never, as far as XEP-0082 has years.
+FOREVER: Final = 253402300799.0
+PERMANENT: Final = "permanent"
 _PRIVATE: Final = 0o700
 _ODD: Final = 100  # files without a row that a crash may leave; more of them are somebody's mistake
 _SPOOL: Final = "arriving"
@@ -37,7 +41,7 @@ class File:
     """A file that can be had.
 
     :ivar uploader: a bare JID.
-    :ivar since: when it came, in seconds since 1970; ``expires``: when it goes.
+    :ivar since: when it came, in seconds since 1970; ``expires``: when it goes, perhaps `FOREVER`.
     """
 
     uploader: str
@@ -62,6 +66,11 @@ class Held:
     purpose: str = "message"
 
 
+def bucket(purpose: str) -> str:
+    """What shares a quota with it (§5)."""
+    return purpose if purpose in ("profile", PERMANENT) else "message"
+
+
 class Files:
     """The files of one domain.
 
@@ -70,7 +79,7 @@ class Files:
 
     :param rows: by ``TOKEN@DOMAIN``, each file; ``held``: by uploader and token, what counts.
     :param folder: asked each time.
-    :ivar total: bytes of all files.
+    :ivar sizes: bytes of all files, by `bucket`.
     """
 
     def __init__(
@@ -81,7 +90,7 @@ class Files:
         folder: Callable[[], Path],
         clock: Any,
     ) -> None:
-        self.total = 0
+        self.sizes: Counter[str] = Counter()
         self._rows = rows
         self._held = held
         self._domain = domain
@@ -104,13 +113,13 @@ class Files:
         self.make_room()
         known = set()
         whose: dict[str, dict[str, Held]] = {}
-        self.total = 0
+        self.sizes.clear()
         async for token, file in self.all():
             if file.uploader not in whose:
                 whose[file.uploader] = await self._held.all(file.uploader)
             if token in whose[file.uploader] and self.path(token).is_file():
                 known.add(token)
-                self.total += file.size
+                self.sizes[bucket(file.purpose)] += file.size
             elif alone:
                 await self._forget(token, file)
         if alone:
@@ -183,7 +192,7 @@ class Files:
             self.path(token).unlink(missing_ok=True)
             await self._forget(token, file)
             raise
-        self.total += file.size
+        self.sizes[bucket(file.purpose)] += file.size
 
     async def remove(self, token: str, file: File, *, counts: bool = True) -> None:
         """It is gone when this returns.
@@ -193,7 +202,7 @@ class Files:
         now = self._clock.seconds()
         still = counts and file.since > now - DAY
         await self._forget(token, file, Held(file.size, file.since, now, file.purpose) if still else None)
-        self.total -= file.size
+        self.sizes[bucket(file.purpose)] -= file.size
         with suppress(FileNotFoundError):
             await self._in_thread(self.path(token).unlink)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from jabberd.modules.upload.files import DAY
+from jabberd.modules.upload.files import DAY, FOREVER, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +37,8 @@ class FullError(Exception):
 class Allowance:
     """How much one uploader may have.
 
-    :ivar day: bytes uploaded within 24 hours; ``stored``: at a time; ``slots``: promised at a time.
+    :ivar day: bytes uploaded within 24 hours; ``stored``: at a time, in one `bucket`; ``slots``: promised at
+        a time.
     :ivar files: of any size, within 24 hours and at a time: each costs a row, however small it is.
     """
 
@@ -45,7 +47,7 @@ class Allowance:
     slots: int
     files: int
 
-    def check(self, size: int, held: Iterable[Held], promised: list[Slot], now: float) -> None:
+    def check(self, size: int, purpose: str, held: Iterable[Held], promised: list[Slot], now: float) -> None:
         """See whether a file of that size may come as well.
 
         :raises FullError: it may not.
@@ -53,14 +55,22 @@ class Allowance:
         if len(promised) >= self.slots:
             said = f"at most {self.slots} uploads at a time"
             raise FullError(said, min(each.until for each in promised), "slots")
-        waiting, files = sum(each.file.size for each in promised), self.files - len(promised) - 1
-        held = [*held]
+        held, shared = [*held], bucket(purpose)
         today = [(each.since + DAY, each.size) for each in held if each.since > now - DAY]
-        stored = [(each.expires, each.size) for each in held if each.expires > now]
-        _room("day", f"at most {self.day} bytes in 24 hours", self.day - waiting - size, today)
-        _room("quota", f"at most {self.stored} bytes at a time", self.stored - waiting - size, stored)
-        for those, when in ((today, "in 24 hours"), (stored, "at a time")):
-            _room("files", f"at most {self.files} files {when}", files, [(until, 1) for until, _ in those])
+        stored = [each for each in held if each.expires > now]
+        beside = [(each.expires, each.size) for each in stored if bucket(each.purpose) == shared]
+        waiting = [(bucket(each.file.purpose), each.file.size) for each in promised]
+        left = self.day - size - sum(each for _, each in waiting)
+        _room("day", f"at most {self.day} bytes in 24 hours", left, today)
+        left = self.stored - size - sum(each for which, each in waiting if which == shared)
+        _room("quota", f"at most {self.stored} bytes at a time", left, beside)
+        files = self.files - len(promised) - 1
+        for those, when in (
+            ([until for until, _ in today], "in 24 hours"),
+            ([each.expires for each in stored], "at a time"),
+        ):
+            said = f"at most {self.files} files {when}"
+            _room("files", said, files, [(until, 1) for until in those])
 
 
 def _room(limit: str, said: str, left: int, taken: list[tuple[float, int]]) -> None:
@@ -75,7 +85,7 @@ def _room(limit: str, said: str, left: int, taken: list[tuple[float, int]]) -> N
     for until, size in sorted(taken):
         excess -= size
         if excess <= 0:
-            raise FullError(said, until, limit)
+            raise FullError(said, until if until < FOREVER else None, limit)
     raise FullError(said, None, limit)
 
 
@@ -114,9 +124,12 @@ class Slots:
         return [each for each in self._all() if each.file.uploader == uploader]
 
     @property
-    def size(self) -> int:
-        """Bytes of all that is promised or arriving."""
-        return sum(each.file.size for each in self._all())
+    def sizes(self) -> Counter[str]:
+        """Bytes of all that is promised or arriving, by `bucket`."""
+        sizes: Counter[str] = Counter()
+        for each in self._all():
+            sizes[bucket(each.file.purpose)] += each.file.size
+        return sizes
 
     def _all(self) -> Iterator[Slot]:
         return chain(self._slots.values(), self._arriving.values())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta
 
 from jabberd.api import Duration, E, FilePath, Settings, Size, StanzaError
-from jabberd.modules.upload.files import File
+from jabberd.modules.upload.files import FOREVER, PERMANENT, File
 from jabberd.modules.upload.names import cleaned, media_type
 from jabberd.xmpp.timestamp import from_stamp
 
@@ -19,7 +19,7 @@ __all__ = ["NS", "PURPOSE", "PURPOSES", "Terms", "announced"]
 
 NS: Final = "urn:xmpp:http:upload:0"
 PURPOSE: Final = "urn:xmpp:http:upload:purpose:0"
-PURPOSES: Final = ("message", "profile", "ephemeral")
+PURPOSES: Final = ("message", "profile", "ephemeral", PERMANENT)
 _LONGEST: Final = 1000  # characters of a name that are looked at
 _DIGITS: Final = 18  # of a size; what has more is too large anyway
 _TOO_LARGE: Final = 10**_DIGITS
@@ -33,6 +33,8 @@ class Terms(Settings):
     :ivar day: what one account may upload in 24 hours; ``quota``: what is kept of it.
     :ivar files: of any size, that one account may upload in 24 hours, and that are kept of it.
     :ivar profile_quota: what is kept of one account's files for its profile.
+    :ivar permanent_quota: what is kept of one account's permanent files (§5.4), which stay until somebody
+        deletes them; ``permanent_total``: of those of all accounts, within ``total``.  With 0 there are none.
     :ivar total: what is kept of all accounts.
     :ivar age: after which a file goes; ``profile_age``: one for a profile.
     :ivar slots: that one account may have at a time.
@@ -49,8 +51,16 @@ class Terms(Settings):
     profile_size: Size = 1 << 20
     profile_quota: Size = 10 << 20
     profile_age: Duration = 365 * 86400.0
+    permanent_quota: Size = 100 << 20
+    permanent_total: Size = 10 << 30
     slots: Annotated[int, Meta(ge=1)] = 50
     timeout: Duration = 300.0
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """For what files are kept (§5)."""
+        permanent = self.permanent_quota > 0 and self.permanent_total > 0
+        return tuple(each for each in PURPOSES if permanent or each != PERMANENT)
 
 
 def announced(request: IQ, terms: Terms, now: float) -> File:
@@ -89,10 +99,12 @@ def _purpose(asked: Element, terms: Terms, now: float) -> tuple[str, float]:
     if len(named) > 1:
         raise StanzaError("bad-request", "a file has one purpose")
     purpose = named[0].tag.partition("}")[2] if named else "message"
-    if purpose not in PURPOSES:
+    if purpose not in terms.purposes:
         raise StanzaError("feature-not-implemented", f"no files are kept for the purpose {purpose}")
     if purpose == "profile":
         return purpose, now + terms.profile_age
+    if purpose == PERMANENT:
+        return purpose, FOREVER
     if purpose == "message":
         return purpose, now + terms.age
     try:
