@@ -140,6 +140,7 @@ class StreamProtocol(Reading):
     def connectionMade(self) -> None:
         self.since = self.heard = self.clock.seconds()
         self._timer = self.clock.callLater(self.settings.negotiation, self._too_slow)
+        self.transport.setTcpNoDelay(True)  # a turn's words are one write already; else each waits for an ACK
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
