@@ -112,15 +112,19 @@ class Connection:
 
 def encrypted(port: int, domain: str = DOMAIN, tls: ssl.SSLContext | None = None) -> Connection:
     """Connect up to the features of the encrypted stream."""
-    head = _head(domain)
     sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    made = Connection("", sock, domain)
+    return secured(Connection("", sock, domain), tls or context())
+
+
+def secured(made: Connection, tls: Any) -> Connection:
+    """Open a stream, and encrypt it up to its features."""
+    head = _head(made.domain)
     made.say(head)
     made.read_until(b"</stream:features>")
     made.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
     made.read_until(b"<proceed")
-    made.sock = (tls or context()).wrap_socket(sock, server_hostname=domain)
+    made.sock = tls.wrap_socket(made.sock, server_hostname=made.domain)
     made.say(head)
     made.read_until(b"</stream:features>")
     return made

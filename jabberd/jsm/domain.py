@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jabberd.api import Keyed, Ordered, Stage
 from jabberd.api.domain import Operators
@@ -136,8 +137,12 @@ class HostedDomain:
     def fire(self, event: object) -> None:
         """See `jabberd.api.Domain`; one of the four places where errors are caught."""
         for listener in self.registry.listeners.get(type(event), ()):
-            done = maybeDeferred(listener, event)
-            done.addErrback(lambda why: log.failure("a listener of {event} failed", why, event=event))
+            try:
+                done = listener(event)
+                if done is not None:
+                    ensureDeferred(cast("Deferred[None]", done)).addErrback(_not_heard, event)
+            except Exception:  # noqa: BLE001  # its mistake is not that of the others
+                _not_heard(Failure(), event)
 
     def fire_everywhere(self, event: object) -> None:
         """Tell the listeners at this domain and then at all others of this server."""
@@ -162,3 +167,7 @@ class HostedDomain:
 async def _no_verb(noun: str, name: str, _arguments: Mapping[str, object]) -> object:
     """Whoever makes the domain says what operators can do; see `jabberd.hosting.let_operate`."""
     raise KeyError(noun, name)
+
+
+def _not_heard(why: Failure, event: object) -> None:
+    log.failure("a listener of {event} failed", why, event=event)

@@ -41,7 +41,7 @@ _PASSWORDS: Final = ("SCRAM-", "PLAIN")
 _FRESH: Final = timedelta(hours=1)  # what was written so lately is not written again
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A client that was here, by what `jabberd.modules.fast` calls it.
 
@@ -74,7 +74,7 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
 
     config: Config
 
-    seen = Keyed("clients", of=Seen)
+    seen = Keyed("clients", of=Seen, resident=True)  # each login and each goodbye asks for them
 
     # -- who is here ----------------------------------------------------------------------------------
 

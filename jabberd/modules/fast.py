@@ -8,7 +8,7 @@ from functools import partial
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Annotated, Final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from msgspec import Meta
 from twisted.internet.defer import DeferredLock
@@ -100,6 +100,7 @@ class Fast(Module, xep=484, version="0.2.0"):
     async def start(self) -> None:
         """Nobody changes the tokens of a client while somebody else does."""
         self._locks: WeakValueDictionary[tuple[str, str], DeferredLock] = WeakValueDictionary()
+        self._shown: WeakKeyDictionary[Login, Token] = WeakKeyDictionary()  # with which they log in
 
     def inline_features(self, security: Security) -> tuple[Element, ...]:
         """Offer tokens for what the connection can (§3.1)."""
@@ -132,6 +133,7 @@ class Fast(Module, xep=484, version="0.2.0"):
                 if token and answer:
                     self._see_that_it_holds(token, keys, count)
                     await self._used(owner, client, tokens, token, count)
+                    self._shown[login] = token
                     return answer
         raise SASLFailure("not-authorized")
 
@@ -168,14 +170,19 @@ class Fast(Module, xep=484, version="0.2.0"):
             owner, client = JID.of(login.client.username, self.domain.jid), client_of(login.agent)
             if asked.get("invalidate") in _TRUE:
                 await self.withdraw(owner, client)
-            elif wanted is None and await self._is_due(owner, client):
+            elif wanted is None and await self._is_due(login, owner, client):
                 mechanism = login.client.mechanism
         return await self._issue(login, mechanism)
 
-    async def _is_due(self, owner: JID, client: str) -> bool:
+    async def _is_due(self, login: Login, owner: JID, client: str) -> bool:
+        """Whether the token that it showed is old, and still its own: it may have been revoked meanwhile."""
+        if not self._is_old(self._shown.get(login)):
+            return False
         tokens = await self.tokens.get(owner, client)
-        age = timedelta(seconds=self.config.renewal)
-        return tokens is not None and tokens.current is not None and tokens.current.issued + age <= self.now()
+        return tokens is not None and self._is_old(tokens.current)
+
+    def _is_old(self, token: Token | None) -> bool:
+        return token is not None and token.issued + timedelta(seconds=self.config.renewal) <= self.now()
 
     async def _issue(self, login: Login, mechanism: str) -> Element | None:
         client = client_of(login.agent)

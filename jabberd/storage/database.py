@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection, Engine
+
+    _Asked = tuple[Callable[[Connection], Any], Deferred[Any]]
 
 R = TypeVar("R")
 
@@ -103,12 +106,16 @@ class Threaded:
 
 
 class Readers:
-    """The threads that read.  They start with the first question."""
+    """The threads that read; each starts when a question finds no other idle.
+
+    Each has a queue of its own: of several that waited at one, a second would wake each time, in vain.
+    """
 
     def __init__(self, engine: Engine, reactor: FromThreads) -> None:
         self._engine = engine
         self._reactor = reactor
-        self._questions: SimpleQueue[tuple[Callable[[Connection], Any], Deferred[Any]] | None] = SimpleQueue()
+        self._idle: list[SimpleQueue[_Asked | None]] = []  # the one that was busy last is asked next
+        self._left: deque[_Asked] = deque()  # what nobody was idle for
         self._waiting = 0
         self._closing = False
         self._ends: list[Deferred[None]] = []
@@ -119,11 +126,13 @@ class Readers:
             return fail(StorageError("the storage is closed"))
         if self._waiting >= MOST_QUESTIONS:
             return fail(StorageError("too many questions are waiting for the database"))
-        if not self._ends:
-            self._ends = [self._start(number) for number in range(READERS)]
         answer: Deferred[R] = Deferred()
         self._waiting += 1
-        self._questions.put((question, answer))
+        self._left.append((question, answer))
+        if self._idle:
+            self._occupy(self._idle.pop())
+        elif len(self._ends) < READERS:
+            self._occupy(self._start())
         return answer
 
     @property
@@ -131,28 +140,51 @@ class Readers:
         """How many questions wait for their answers."""
         return self._waiting
 
-    def _start(self, number: int) -> Deferred[None]:
-        ended: Deferred[None] = Deferred()
-        Thread(target=self._work, args=[ended], name=f"jabberd reader {number}", daemon=True).start()
-        return ended
+    def _start(self) -> SimpleQueue[_Asked | None]:
+        own: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._ends.append(Deferred())
+        name = f"jabberd reader {len(self._ends)}"
+        Thread(target=self._work, args=[own, self._ends[-1]], name=name, daemon=True).start()
+        return own
 
-    def _work(self, ended: Deferred[None]) -> None:
-        while asked := self._questions.get():
-            question, answer = asked
-            try:
-                outcome = ask(self._engine, question)
-            except Exception:  # noqa: BLE001 - told to whoever asked
-                outcome = Failure()
-            self._reactor.callFromThread(self._tell, answer, outcome)
+    def _occupy(self, reader: SimpleQueue[_Asked | None]) -> None:
+        """Give an idle reader what is left, if others have not taken it meanwhile."""
+        asked = self._next()
+        if asked is not None:
+            reader.put(asked)
+        elif self._closing:
+            reader.put(None)
+        else:
+            self._idle.append(reader)
+
+    def _next(self) -> _Asked | None:
+        try:
+            return self._left.popleft()
+        except IndexError:
+            return None
+
+    def _work(self, own: SimpleQueue[_Asked | None], ended: Deferred[None]) -> None:
+        while asked := own.get():
+            while asked:
+                question, answer = asked
+                try:
+                    outcome = ask(self._engine, question)
+                except Exception:  # noqa: BLE001 - told to whoever asked
+                    outcome = Failure()
+                asked = self._next()
+                self._reactor.callFromThread(self._tell, answer, outcome, None if asked else own)
         self._reactor.callFromThread(ended.callback, None)
 
-    def _tell(self, answer: Deferred[Any], outcome: object) -> None:
+    def _tell(self, answer: Deferred[Any], outcome: object, idle: SimpleQueue[_Asked | None] | None) -> None:
         self._waiting -= 1
+        if idle is not None:
+            self._occupy(idle)
         answer.callback(outcome)
 
     def close(self) -> Deferred[None]:
         """Answer what was asked, then end."""
         self._closing = True
-        for _ in self._ends:
-            self._questions.put(None)
+        idle, self._idle = self._idle, []
+        for each in idle:
+            self._occupy(each)
         return DeferredList(self._ends).addCallback(lambda _: self._engine.dispose())
