@@ -1,6 +1,7 @@
-"""How many machine instructions one chat message costs, from bytes in to bytes out, without TLS.
+"""How many machine instructions a chat message costs, and a login, from bytes in to bytes out, without TLS.
 
-Once with the default modules, and once with the archive, in memory, as well.
+The message once with the default modules, and once with the archive, in memory, as well; the login with a
+password (SCRAM-SHA-256), with a token (XEP-0484), and to resume (XEP-0198), with what the client computes.
 
     python benchmarks/instructions.py            # count, and compare with the stored figure
     python benchmarks/instructions.py --record   # count, and store the figure for this build
@@ -28,12 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-MESSAGES = 1000
-WARM_UP = 300  # messages, after which all caches are filled
+WARM_UP = 300  # operations, after which all caches are filled
 SLACK = 0.05  #: how much more than the stored figure is taken for a change of the machine, not of the code
-KINDS = ("chat", "archived")
+OPERATIONS = {"chat": 1000, "archived": 1000, "login": 200, "fast": 200, "resumption": 200}
+KINDS = tuple(OPERATIONS)
 STORED = Path(__file__).with_suffix(".json")
 
 #: The message of `load`: what a common client sends.
@@ -68,18 +69,45 @@ class Counter:
 
 
 def play(kind: str) -> None:
-    """Two sessions chat; tell valgrind when to count."""
-    romeo, juliet = _sessions(kind)
-    _chat(romeo, juliet, WARM_UP)
+    """Do it until all caches are filled, and then as often as is counted; tell valgrind when to count."""
+    work = _chats(kind) if kind in ("chat", "archived") else _visits(kind)
+    work(WARM_UP)
     gc.collect()
     gc.freeze()
     gc.disable()
     control("-i", "on")
-    _chat(romeo, juliet, MESSAGES)
+    work(OPERATIONS[kind])
     control("-i", "off")
-    delivered = romeo.transport.stanzas + juliet.transport.stanzas
-    if delivered != WARM_UP + MESSAGES:
-        raise SystemExit(f"{delivered} messages were delivered, not {WARM_UP + MESSAGES}")
+
+
+def _chats(kind: str) -> Callable[[int], None]:
+    """Two sessions chat."""
+    romeo, juliet = _sessions(kind)
+
+    def work(count: int) -> None:
+        before = romeo.transport.stanzas + juliet.transport.stanzas
+        _chat(romeo, juliet, count)
+        delivered = romeo.transport.stanzas + juliet.transport.stanzas - before
+        if delivered != count:
+            raise SystemExit(f"{delivered} messages were delivered, not {count}")
+
+    return work
+
+
+def _visits(kind: str) -> Callable[[int], None]:
+    """Clients come and go; one that is refused is an error."""
+    import visits  # noqa: PLC0415  # only where it is counted
+
+    from jabberd.loader import DEFAULT  # noqa: PLC0415
+    from jabberd.testing import Network  # noqa: PLC0415
+
+    once = visits.visits(Network(), {name: {} for name in DEFAULT}, kind)
+
+    def work(count: int) -> None:
+        for number in range(count):
+            once(number)
+
+    return work
 
 
 def _sessions(kind: str) -> list[Any]:
@@ -122,7 +150,7 @@ def control(*arguments: str) -> None:
 
 
 def counted(kind: str) -> int:
-    """Instructions per message of that kind, one of `KINDS`."""
+    """Instructions per operation of that kind, one of `KINDS`."""
     with tempfile.TemporaryDirectory(prefix="jabberd-count-") as folder:
         output = Path(folder) / "callgrind.out"
         command = [
@@ -137,7 +165,7 @@ def counted(kind: str) -> int:
             kind,
         ]
         subprocess.run(command, check=True, timeout=600, env=os.environ | {"PYTHONHASHSEED": "0"})
-        return round(_total(output) / MESSAGES)
+        return round(_total(output) / OPERATIONS[kind])
 
 
 def _total(output: Path) -> int:
@@ -148,7 +176,7 @@ def _total(output: Path) -> int:
 
 
 def stored() -> dict[str, dict[str, int]]:
-    """Instructions per message of each kind, for each build that was ever counted."""
+    """Instructions per operation of each kind, for each build that was ever counted."""
     return dict(json.loads(STORED.read_text())) if STORED.exists() else {}
 
 
@@ -162,11 +190,11 @@ def verdict(count: int, figures: Mapping[str, int], kind: str) -> str | None:
     change = count / figures[kind] - 1
     if change > SLACK:
         return (
-            f"a message ({kind}) costs {change:.1%} more instructions than is stored ({figures[kind]:,}):"
+            f"{kind}: one costs {change:.1%} more instructions than is stored ({figures[kind]:,}):"
             " profile it, or store the new figure with --record and say why in the commit"
         )
     if change < -SLACK:
-        return f"a message ({kind}) costs {-change:.1%} less than the stored figure: store it with --record"
+        return f"{kind}: one costs {-change:.1%} less than the stored figure: store it with --record"
     return None
 
 
@@ -182,7 +210,7 @@ def main() -> None:
         raise SystemExit("valgrind is not installed: on Debian, apt-get install valgrind")
     counts, figures = {kind: counted(kind) for kind in KINDS}, stored()
     for kind, count in counts.items():
-        print(f"{kind:10}{count:10,} instructions per message")
+        print(f"{kind:12}{count:10,} instructions for one")
     known = figures.get(build(), {})
     wrong = [] if args.record else [verdict(count, known, kind) for kind, count in counts.items()]
     if any(wrong):

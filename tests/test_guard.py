@@ -18,10 +18,8 @@ def guard() -> dict[str, Any]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("kind", ["chat", "archived"])
-def test_a_message_costs_as_many_instructions_as_is_stored_for_this_build(
-    guard: dict[str, Any], kind: str
-) -> None:
+@pytest.mark.parametrize("kind", ["chat", "archived", "login", "fast", "resumption"])
+def test_it_costs_as_many_instructions_as_is_stored_for_this_build(guard: dict[str, Any], kind: str) -> None:
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind is not installed: on Debian, apt-get install valgrind")
     count = guard["counted"](kind)
