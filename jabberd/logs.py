@@ -53,6 +53,7 @@ class Levels:
     def __init__(self, settings: Log) -> None:
         self._predicate = LogLevelFilterPredicate()
         self._levels: dict[str, str] = {}
+        self._judged: dict[tuple[str, Any], Any] = {}  # by namespace and level: most is asked again and again
         self.replace(settings)
 
     def set(self, namespace: str, level: str) -> None:
@@ -68,6 +69,7 @@ class Levels:
             raise ValueError(f"{level!r} is not a level; use one of {names}") from None
         self._predicate.setLogLevelForNamespace(namespace, constant)
         self._levels[namespace] = level
+        self._judged.clear()
 
     def replace(self, settings: Log) -> None:
         """Use these from now on, and no others."""
@@ -82,7 +84,11 @@ class Levels:
 
     def __call__(self, event: LogEvent) -> Any:
         """A `twisted.logger.PredicateResult`."""
-        return self._predicate(event)
+        kind = event.get("log_namespace", ""), event.get("log_level")
+        verdict = self._judged.get(kind)
+        if verdict is None:
+            verdict = self._judged[kind] = self._predicate(event)
+        return verdict
 
 
 class LogVerbs:

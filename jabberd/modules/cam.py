@@ -32,6 +32,8 @@ from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from jabberd.interfaces import Identity
     from jabberd.xmpp.scram import ScramKeys
 
@@ -79,20 +81,23 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
     # -- who is here ----------------------------------------------------------------------------------
 
     @on(SessionOpened)
-    async def came(self, event: SessionOpened) -> None:
+    def came(self, event: SessionOpened) -> Awaitable[None] | None:
         """Remember a client that tells who it is."""
-        await self._write(event.account.jid, event.session.client, now=True)
+        return self._write(event.account.jid, event.session.client, now=True)
 
     @on(SessionClosed)
-    async def left(self, event: SessionClosed) -> None:
+    def left(self, event: SessionClosed) -> Awaitable[None] | None:
         """Remember until when it was here."""
-        if event.account.exists:
-            await self._write(event.account.jid, event.session.client, now=False)
+        if not event.account.exists:
+            return None
+        return self._write(event.account.jid, event.session.client, now=False)
 
-    async def _write(self, owner: JID, client: Identity, *, now: bool) -> None:
-        agent, name = client.agent, client_of(client.agent)
-        if not name or client.anonymous:
-            return
+    def _write(self, owner: JID, client: Identity, *, now: bool) -> Awaitable[None] | None:
+        name = client_of(client.agent)
+        return self._written(owner, client, name, now=now) if name and not client.anonymous else None
+
+    async def _written(self, owner: JID, client: Identity, name: str, *, now: bool) -> None:
+        agent = client.agent
         moment = self.now()
         known = await self.seen.get(owner, name)
         if known is None and not now:  # it was revoked meanwhile

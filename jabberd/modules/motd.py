@@ -75,11 +75,9 @@ class Motd(Module):
         return "the message of the day is deleted"
 
     @on(BecameAvailable)
-    async def greet(self, event: BecameAvailable) -> None:
+    def greet(self, event: BecameAvailable) -> Deferred[None] | None:
         """Tell who was not told yet."""
-        kept = self._tell(event.account)
-        if kept is not None:
-            await kept
+        return self._tell(event.account)
 
     def _wanted(self) -> str:
         if not self._message.text:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jabberd.api import AccountCreated, BecameAvailable, E, Keyed, Module, Refused, Stanza, on, operator
 from jabberd.xmpp import ns
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 
 class Welcome(Module):
@@ -50,16 +55,16 @@ class Welcome(Module):
         await self.due.put(event.jid, "", value=True)
 
     @on(BecameAvailable)
-    async def greet(self, event: BecameAvailable) -> None:
+    def greet(self, event: BecameAvailable) -> Deferred[None] | None:
         """Welcome a newcomer, who is none any more."""
         account = event.account
         if not self.due.of(account):
-            return
+            return None
         known = self.due.change(account.jid, {"": None})  # in memory at once: another session may come
         if self._text is not None:
             body = E(ns.CLIENT, "body", {}, self._text)
             self.domain.route(Stanza.of("message", body, sender=self.domain.jid, to=account.jid))
-        await known
+        return known
 
     async def _keep(self, text: str | None) -> None:
         await self.kept.change(self.domain.jid, {"": text})

@@ -77,11 +77,9 @@ class JID(str):
 
         :raises InvalidJID: if a part is wrong, or there is no domainpart.
         """
-        return _assemble(
-            localpart and prepare_localpart(localpart),
-            prepare_domainpart(domainpart),
-            resourcepart and prepare_resourcepart(resourcepart),
-        )
+        if len(localpart) + len(domainpart) + len(resourcepart) > _LONGEST_CACHED:
+            return _of(localpart, domainpart, resourcepart)
+        return _of_cached(localpart, domainpart, resourcepart)
 
     @property
     def bare(self) -> JID:
@@ -123,10 +121,19 @@ def _parse(text: str) -> JID:
         raise InvalidJID("localpart: empty before '@'")
     if slash and not resourcepart:
         raise InvalidJID("resourcepart: empty after '/'")
-    return JID.of(localpart, domainpart, resourcepart)
+    return _of(localpart, domainpart, resourcepart)
+
+
+def _of(localpart: str, domainpart: str, resourcepart: str) -> JID:
+    return _assemble(
+        localpart and prepare_localpart(localpart),
+        prepare_domainpart(domainpart),
+        resourcepart and prepare_resourcepart(resourcepart),
+    )
 
 
 _parse_cached: Final = lru_cache(maxsize=8192)(_parse)
+_of_cached: Final = lru_cache(maxsize=1024)(_of)
 
 
 def cached() -> tuple[int, int]:

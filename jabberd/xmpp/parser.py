@@ -81,11 +81,17 @@ class Nonza:
     scope: Scope
 
     def element(self) -> Element:
-        """Open it; for an empty one, such as ``<r/>``, all is known without reading it again."""
+        """Open it; for one that is empty or has plain text alone all is known without reading it again."""
         raw = self.raw
-        if raw.endswith(b"/>") and raw.count(b"<") == 1 and LANG not in self.attrs:
-            return Element(self.name, self.attrs)
-        return self.scope.open(raw)
+        tags = raw.count(b"<")
+        if LANG in self.attrs or tags > 2 or b"&" in raw or b"\r" in raw:
+            return self.scope.open(raw)
+        element = Element(self.name, self.attrs)
+        if tags == 2:  # its own
+            opened = START_TAG.match(raw)
+            assert opened is not None  # expat has seen this tag
+            element.text = raw[opened.end() : raw.rindex(b"<")].decode() or None
+        return element
 
 
 class StreamEnd:
@@ -93,6 +99,13 @@ class StreamEnd:
 
 
 Event = Header | Stanza | Nonza | StreamEnd | StreamError
+
+
+#: Headers that were read, with what they mean to a stream of that content namespace.  None that says who it
+#: is from: whoever says the same would tell by the time whether somebody of that name was here.
+_headers: Final[dict[tuple[str, bytes], tuple[Scope, tuple[bytes, ...], str, Header]]] = {}
+_MOST_KNOWN: Final = 64
+_LONGEST_KNOWN: Final = 300  # bytes
 
 
 class StreamParser:
@@ -147,6 +160,8 @@ class StreamParser:
                 events.append(Nonza(*short, data, self._scope))
                 return
         if not self._buffer:
+            if self._scope is None and self._opens_as_others_do(data, events):
+                return
             self._buffer = data.lstrip(_WHITE)  # white space keeps a connection alive (§4.6.1)
         else:
             if type(self._buffer) is not bytearray:
@@ -162,6 +177,15 @@ class StreamParser:
             self._parse(buffer[seen:end], events)
         if len(self._buffer) > self.limits.size:
             raise _too_big()
+
+    def _opens_as_others_do(self, data: bytes, events: list[Event]) -> bool:
+        """Take a header that was read on another stream, to the last byte: clients of a kind say the same."""
+        known = _headers.get((self._content_ns, data)) if len(data) <= self.limits.tag else None
+        if known is None:
+            return False
+        self._scope, self._prefixes, self._lang, header = known
+        events.append(header)
+        return True
 
     def _parse(self, data: bytes | bytearray, events: list[Event]) -> None:
         """Let expat read on in the buffer, and go when that ends at a stanza boundary."""
@@ -284,8 +308,19 @@ class StreamParser:
         lang = attrs.get(EXPAT_LANG, "")
         self._lang = lang if _LANGUAGE.fullmatch(lang) else ""
         to, sender, id, version = (attrs.get(key, "") for key in ("to", "from", "id", "version"))
-        events.append(Header(to, sender, id, version, self._lang, default, prefixes))
+        header = Header(to, sender, id, version, self._lang, default, prefixes)
+        events.append(header)
+        self._remember(header, bytes(self._buffer[: tag.end()]))
         return tag.end()
+
+    def _remember(self, header: Header, data: bytes) -> None:
+        """For `_opens_as_others_do`; an empty root is no stream that goes on."""
+        assert self._scope is not None
+        if header.sender or header.id or len(data) > _LONGEST_KNOWN or data.endswith(b"/>"):
+            return
+        if len(_headers) >= _MOST_KNOWN:
+            _headers.clear()
+        _headers[self._content_ns, data] = self._scope, self._prefixes, self._lang, header
 
     def _event(self, found: Found, raw: bytes, opened: int, closed: int) -> Stanza | Nonza:
         assert self._scope is not None

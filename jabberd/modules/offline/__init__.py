@@ -37,7 +37,7 @@ from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from twisted.python.failure import Failure
 
@@ -194,9 +194,11 @@ class Offline(Module, xep=160, version="1.0.1"):
     # -- when somebody is back ----------------------------------------------------------------------
 
     @on(BecameAvailable)
-    async def welcome(self, event: BecameAvailable) -> None:
+    def welcome(self, event: BecameAvailable) -> Awaitable[None] | None:
         """Deliver what came in the meantime (§2)."""
-        await self._deliver(event.account)
+        owner = event.account.jid
+        idle = owner in self._emptied and owner not in self._given and owner not in self._news
+        return None if idle else self._deliver(event.account)
 
     async def _deliver(self, account: Account) -> None:
         """Deliver what waits: once at a time, or messages would be sent twice; another call looks again."""

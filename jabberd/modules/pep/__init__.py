@@ -271,12 +271,12 @@ class Pep(Module, xep=163, version="1.2.2"):
     # -- who listens --------------------------------------------------------------------------------
 
     @on(PresenceSent)
-    async def own_presence(self, event: PresenceSent) -> None:
+    def own_presence(self, event: PresenceSent) -> Awaitable[None] | None:
         """A resource of the account itself is there."""
         assert event.session.presence is not None
         presence = event.session.presence.stamped(event.session.jid)
-        if self._is_news(presence, event.session.jid, event.account):
-            await self._seen(event.account, event.session.jid, presence)
+        news = self._is_news(presence, event.session.jid, event.account)
+        return self._seen(event.account, event.session.jid, presence) if news else None
 
     @on(BecameUnavailable)
     def own_absence(self, event: BecameUnavailable) -> None:
