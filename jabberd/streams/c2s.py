@@ -143,18 +143,27 @@ class C2SStream(StreamProtocol):
         self._offer(host)
 
     def _offer(self, host: SessionHost) -> None:
-        """Offer what there is; that is the same for all of a kind, and written once."""
+        """Offer what there is."""
         if self.client is not None or self.authentication is None:
             kind = self._kind_after(host)
         else:
             self.authentication.choose_mechanisms()
             kind = self._kind(host, self.authentication.offered)
+        self.write(self._written(host, kind, stream.features))
+
+    def _written(self, host: SessionHost, kind: object, write: Callable[[list[Element]], bytes]) -> bytes:
+        """The features as they are written: that is the same for all of a kind, and done once."""
         offer = host.offers.get(kind)
         if offer is None:
             if len(host.offers) >= _MOST_OFFERS:
                 host.offers.clear()
-            offer = host.offers[kind] = stream.features(self._features(host))
-        self.write(offer)
+            offer = host.offers[kind] = write(self._features(host))
+        return offer
+
+    def _left(self, host: SessionHost, done: frozenset[str]) -> bytes:
+        """What is offered behind a login in one round trip, but for what was done with it."""
+        kind = *self._kind_after(host), done
+        return self._written(host, kind, lambda offered: sasl2.features(offered, done))
 
     def _kind_after(self, host: SessionHost) -> tuple[object, ...]:
         """All that `_features` after login depend on; what modules offer changes as programs come and go."""
@@ -276,9 +285,9 @@ class C2SStream(StreamProtocol):
         if self.session is not None:
             jid = self.session.jid
             self._established(self.session)
-        resumed = self.session is not None and login.bound is None
-        features = None if resumed else self._features(self.host)
-        self.release(sasl2.success(jid, data, answers, features))
+        resumed = self.session is not None and login.bound is None  # then none follow (XEP-0198 §9.2)
+        left = b"" if resumed else self._left(self.host, sasl2.done(answers))
+        self.release(sasl2.success(jid, data, answers) + left)
         if login.bound is not None:
             log.info("{stream}: {jid!r} is bound", stream=self, jid=jid)
             login.bound.opened()

@@ -11,14 +11,14 @@ from jabberd.xmpp.element import E, serialize
 from jabberd.xmpp.errors import SASLFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from jabberd.interfaces import Credentials, Outlet, Session, SessionHost
     from jabberd.xmpp import sasl
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.jid import JID
 
-__all__ = ["Login", "feature", "success"]
+__all__ = ["Login", "done", "feature", "features", "success"]
 
 _MOST_TOLD: Final = 200  # characters that a client can say of itself
 
@@ -76,24 +76,26 @@ def _uuid(text: str) -> str:
         raise SASLFailure("malformed-request", "the id of a user-agent is a UUID") from None
 
 
-def success(
-    jid: JID, data: str | None, answers: Iterable[Element], features: Iterable[Element] | None
-) -> bytes:
-    """``<success/>`` (§2.6.1), and the features that follow it.
+def success(jid: JID, data: str | None, answers: Iterable[Element]) -> bytes:
+    """``<success/>`` (§2.6.1).
 
     :param data: the mechanism's additional data, in base64.
-    :param answers: to what was asked for with the login; features that they speak of are no longer offered.
-    :param features: None: a session was resumed, and none follow (XEP-0198 §9.2).
+    :param answers: to what was asked for with the login.
     """
-    answers = list(answers)
     parts = [] if data is None else [E(ns.SASL2, "additional-data", None, data)]
     parts.append(E(ns.SASL2, "authorization-identifier", None, jid))
-    told = serialize(E(ns.SASL2, "success", None, *parts, *answers))
-    if features is None:
-        return told
-    done = {_namespace(each) for answer in answers for each in (answer, *answer) if not _failed(each)}
-    left = [each for each in features if _namespace(each) not in done]
-    return told + stream.features(left)
+    return serialize(E(ns.SASL2, "success", None, *parts, *answers))
+
+
+def done(answers: Iterable[Element]) -> frozenset[str]:
+    """The namespaces that these answers speak of: features that follow are no longer offered of these."""
+    every = (each for answer in answers for each in (answer, *answer))
+    return frozenset(_namespace(each) for each in every if not _failed(each))
+
+
+def features(offered: Iterable[Element], done: Container[str]) -> bytes:
+    """The features that follow ``<success/>`` (§2.6.1)."""
+    return stream.features([each for each in offered if _namespace(each) not in done])
 
 
 def _namespace(element: Element) -> str:
