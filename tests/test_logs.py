@@ -191,6 +191,8 @@ def test_a_level_can_be_changed_while_the_server_runs(
     logged: tuple[Levels, Callable[[], list[str]], LogPublisher],
 ) -> None:
     levels, lines, publisher = logged
+    say(publisher, "jabberd.jsm.roster", "jabberd.streams.c2s", "twisted")
+    assert len(lines()) == 4
     verbs = LogVerbs(levels)
     assert verbs.level("jabberd.jsm", "debug") == "jabberd.jsm is logged from debug on"
     verbs.level("jabberd.streams", "error")

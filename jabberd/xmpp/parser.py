@@ -103,9 +103,9 @@ Event = Header | Stanza | Nonza | StreamEnd | StreamError
 
 #: Headers that were read, with what they mean to a stream of that content namespace.  None that says who it
 #: is from: whoever says the same would tell by the time whether somebody of that name was here.
-_headers: Final[dict[tuple[str, bytes], tuple[Scope, tuple[bytes, ...], str, Header]]] = {}
-_MOST_KNOWN: Final = 64
-_LONGEST_KNOWN: Final = 300  # bytes
+HEADERS: Final[dict[tuple[str, bytes], tuple[Scope, tuple[bytes, ...], str, Header]]] = {}
+_MOST_HEADERS: Final = 64
+_LONGEST_HEADER: Final = 300  # bytes
 
 
 class StreamParser:
@@ -180,7 +180,7 @@ class StreamParser:
 
     def _opens_as_others_do(self, data: bytes, events: list[Event]) -> bool:
         """Take a header that was read on another stream, to the last byte: clients of a kind say the same."""
-        known = _headers.get((self._content_ns, data)) if len(data) <= self.limits.tag else None
+        known = HEADERS.get((self._content_ns, data)) if len(data) <= self.limits.tag else None
         if known is None:
             return False
         self._scope, self._prefixes, self._lang, header = known
@@ -316,11 +316,11 @@ class StreamParser:
     def _remember(self, header: Header, data: bytes) -> None:
         """For `_opens_as_others_do`; an empty root is no stream that goes on."""
         assert self._scope is not None
-        if header.sender or header.id or len(data) > _LONGEST_KNOWN or data.endswith(b"/>"):
+        if header.sender or header.id or len(data) > _LONGEST_HEADER or data.endswith(b"/>"):
             return
-        if len(_headers) >= _MOST_KNOWN:
-            _headers.clear()
-        _headers[self._content_ns, data] = self._scope, self._prefixes, self._lang, header
+        if len(HEADERS) >= _MOST_HEADERS:
+            HEADERS.clear()
+        HEADERS[self._content_ns, data] = self._scope, self._prefixes, self._lang, header
 
     def _event(self, found: Found, raw: bytes, opened: int, closed: int) -> Stanza | Nonza:
         assert self._scope is not None

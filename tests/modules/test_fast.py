@@ -16,6 +16,7 @@ from jabberd.interfaces import LoginPolicy, UserAgent
 from jabberd.jsm.verbs import AccountVerbs
 from jabberd.modules.fast import Fast, Tokens, client_of
 from jabberd.rates import Rate
+from jabberd.storage.memory import MemoryKeyed, MemoryStorage
 from jabberd.testing.client import condition, read, written
 from jabberd.testing.outcome import done
 from jabberd.xmpp import ns
@@ -23,6 +24,8 @@ from jabberd.xmpp.ht import BINDINGS
 from tests.streams.said import AGENT, at_once, authenticate, base64, decoded, encrypted, failure2, secured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lxml.etree import _Element
 
     from jabberd.testing import Client, Network
@@ -151,6 +154,47 @@ def test_a_token_is_renewed_and_the_old_one_holds_until_the_new_one_is_used(netw
     assert outcome(network, third) == "success"
     assert outcome(network, first) == "not-authorized"
     assert outcome(network, third) == "success"
+
+
+def test_a_token_that_was_revoked_while_its_client_logged_in_is_not_renewed(network: Network) -> None:
+    serve(network)
+    token = issued(network)
+    network.advance(RENEWAL)
+    login = network.server("montague.lit").hosts["montague.lit"].manager.registry.login
+    came = login[f"{{{NS}}}fast"]
+
+    async def come(*asked: Any) -> Any:
+        await module(network).withdraw(ROMEO, client_of(UserAgent(ID)))
+        return await came(*asked)
+
+    login[f"{{{NS}}}fast"] = come
+    assert token_of(coming(network, token)[1]) == ""
+
+
+def test_who_comes_with_a_token_costs_two_questions(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = "<bind xmlns='urn:xmpp:bind:0'/>"
+    token = issued(network)
+    coming(network, token, inside=bind)[0].drop()  # the account is in memory, and the client is known
+    client = secured(network)
+    asked: list[object] = []
+    for cls, name in ((MemoryKeyed, "get"), (MemoryKeyed, "all"), (MemoryStorage, "load")):
+        monkeypatch.setattr(cls, name, noting(asked, getattr(cls, name)))
+    proof = b"romeo\0" + message(client, token, NONE)
+    client.send(authenticate(NONE, proof, f"{AGENT}<fast xmlns='{NS}'/>{bind}"))
+    client.drop()
+    assert asked == [ROMEO, ROMEO]  # for the keys, and for the token
+
+
+def noting(asked: list[object], question: Callable[..., Any]) -> Callable[..., Any]:
+    """The same question, and whose it is noted."""
+
+    def ask(self: Any, owner: str, *rest: Any) -> Any:
+        asked.append(owner)
+        return question(self, owner, *rest)
+
+    return ask
 
 
 def test_a_client_may_ask_for_another_token_when_it_comes_with_one(network: Network) -> None:

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -328,6 +328,32 @@ def test_more_questions_than_can_wait_are_refused(
     assert told[:3] == ["ok"] * 3
     assert "too many" in told[3]
     assert outcomes(pump, [nicks.get(ROMEO)]) == ["ok"]
+
+
+def test_questions_one_after_the_other_go_to_the_same_thread(sql: Opened, pump: Pump) -> None:
+    asked = [pump.wait(sql.storage._database.read(lambda _: current_thread())) for _ in range(5)]
+    assert len(set(asked)) == 1
+
+
+def test_questions_at_the_same_time_go_to_three_threads_and_the_others_wait(sql: Opened, pump: Pump) -> None:
+    together = Barrier(database.READERS)
+
+    def question(_: object) -> Thread:
+        together.wait(20)
+        return current_thread()
+
+    asked = [sql.storage._database.read(question) for _ in range(2 * database.READERS)]
+    assert len({pump.wait(each) for each in asked}) == database.READERS
+
+
+def test_what_was_asked_is_answered_before_the_storage_closes(sql_url: str, pump: Pump) -> None:
+    storage = open_storage(sql_url, pump)
+    nicks = storage.keyed("nicks", str)
+    pump.wait(nicks.put(ROMEO, "", "1"))
+    asked = [nicks.get(ROMEO) for _ in range(20)]
+    pump.wait(storage.close())
+    assert [pump.wait(each) for each in asked] == ["1"] * 20
+    assert outcomes(pump, [nicks.get(ROMEO)]) == ["the storage is closed"]
 
 
 def test_a_value_that_no_longer_fits_its_type_fails_its_reader_and_is_not_quoted(

@@ -109,6 +109,10 @@ def held(*ids: str, settings: StreamSettings | None = None) -> tuple[Talk, list[
     return talk, homes
 
 
+def test_what_a_turn_says_does_not_wait_for_what_was_said_before() -> None:
+    assert Talk().pipe.server.getTcpNoDelay()
+
+
 # --- the inbox ------------------------------------------------------------------------------------
 
 

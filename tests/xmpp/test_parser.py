@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jabberd.xmpp import ns
+from jabberd.xmpp import ns, parser
 from jabberd.xmpp.boundaries import Limits
 from jabberd.xmpp.element import serialize
 from jabberd.xmpp.errors import StreamError
@@ -239,12 +239,66 @@ def test_one_byte_at_a_time_gives_the_same_stanza(data: bytes) -> None:
         "<a xmlns='urn:xmpp:sm:3' xml:lang='it'/>",
         "<a xmlns='urn:xmpp:sm:3'></a>",
         "<a xmlns='urn:xmpp:sm:3'>text</a>",
+        "<a xmlns='urn:xmpp:sm:3' b='>'> te'xt> \u20ac\n</a>",
+        "<a xmlns='urn:xmpp:sm:3'>te&amp;xt</a>",
+        "<a xmlns='urn:xmpp:sm:3'>te\r\nxt\r</a>",
+        "<a xmlns='urn:xmpp:sm:3'><![CDATA[text]]></a>",
+        "<stream:a b='3'>text</stream:a>",
         "<a xmlns='urn:xmpp:sm:3'><b/></a>",
     ],
 )
 def test_a_nonza_is_the_same_whether_or_not_it_was_read_again(written: str) -> None:
-    parser = StreamParser(ns.CLIENT, Limits())
+    stream = StreamParser(ns.CLIENT, Limits())
     opening = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}' version='1.0'>"
-    [_, nonza] = parser.feed(f"{opening}{written}".encode())
+    [_, nonza] = stream.feed(f"{opening}{written}".encode())
     assert isinstance(nonza, Nonza)
     assert serialize(nonza.element()) == serialize(nonza.scope.open(nonza.raw))
+
+
+# --- headers that were read before ---------------------------------------------------------------
+
+GREETING = b"<?xml version='1.0'?><stream:stream to='montague.lit' version='1.0' xmlns='jabber:client' %s"
+STREAMS = b"xmlns:stream='http://etherx.jabber.org/streams' xmlns:e='urn:e' xml:lang='it'>"
+
+
+def test_a_header_that_another_stream_had_means_the_same_and_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    header, stanza = GREETING % STREAMS, b"<presence><e:e/></presence>"
+    parser.HEADERS.clear()
+    first = heard(header + stanza)
+    assert first == heard(header + stanza)
+    again = StreamParser(ns.CLIENT, Limits())
+    with monkeypatch.context() as patched:
+        patched.setattr(parser, "Boundaries", None)  # nobody can read
+        assert fed(again, header) == first[:1]
+    assert fed(again, stanza) == first[1:]
+
+
+@pytest.mark.parametrize("who", [b"from='romeo@montague.lit' ", b"id='7' "])
+def test_b9_a_header_that_says_who_it_is_from_is_read_each_time(who: bytes) -> None:
+    parser.HEADERS.clear()
+    assert names(heard(GREETING % (who + STREAMS))) == ["header"]
+    assert not parser.HEADERS
+
+
+def test_a_header_is_known_to_streams_of_its_kind_and_within_their_limits_alone() -> None:
+    header = GREETING % STREAMS
+    assert names(heard(header)) == ["header"]
+    assert heard(header, content_ns=ns.SERVER) == ["invalid-namespace"]
+    assert heard(header, limits=Limits(size=100, tag=100)) == ["policy-violation"]
+
+
+def test_a_header_that_is_its_own_end_is_so_each_time() -> None:
+    empty = GREETING % STREAMS.replace(b">", b"/>")
+    for _ in range(2):
+        assert heard(empty)[1:] == [StreamEnd]
+
+
+def test_headers_without_end_take_no_room() -> None:
+    for number in range(200):
+        assert names(heard(GREETING % (b"a='%d' " % number + STREAMS))) == ["header"]
+    assert len(parser.HEADERS) < 100
+    parser.HEADERS.clear()
+    assert names(heard(GREETING % (b"a='%s' " % (b"x" * 300) + STREAMS))) == ["header"]
+    assert not parser.HEADERS
