@@ -49,7 +49,7 @@ rooms: .venv/.has-bench ## rooms under churn for FOR=300 seconds, ROOMS=50 OCCUP
 bench-peers: .venv/.has-bench ## the same beside Prosody, ejabberd and jabberd2, where they are installed
 	@$(BIN)/python benchmarks/bench.py --peers --idle 1000 5000 --output var/bench $(ARGS)
 
-guard: .venv/.has-dev ## count the machine instructions of a chat message (ARGS=--record stores the figure)
+guard: .venv/.has-dev ## count the machine instructions of a chat message and a login (ARGS=--record stores the figures)
 	@$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 fuzz: .venv/.has-fuzz ## odd input for the parser, SASL and addresses for FOR=60 seconds; finds go to var/fuzz

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
+from binascii import a2b_base64
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -56,7 +56,7 @@ def _read(kind: type, plain: object) -> object:
     if isinstance(plain, str) and issubclass(kind, str):
         return kind(plain)
     if isinstance(plain, str) and issubclass(kind, bytes):
-        return kind(urlsafe_b64decode(plain.replace("+", "-").replace("/", "_")))
+        return kind(a2b_base64(plain.replace("-", "+").replace("_", "/")))
     raise TypeError(f"{kind} cannot be stored")
 
 

@@ -181,8 +181,10 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         if _number(request.get("h", "")) is None:
             raise StanzaError("bad-request")
         kept.part()
+        home = kept.all_home()
         try:
-            await kept.all_home().addTimeout(_ALL_HOME, self.domain.clock)
+            if not home.called:
+                await home.addTimeout(_ALL_HOME, self.domain.clock)
         except DeferredTimeoutError:
             self.log.info("{jid!r} resumes before all it said has a home", jid=kept.session.jid)
         return self._kept_for(username, request)
