@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jabberd.api import Module
 from jabberd.api.declarations import (
     LOGIN,
     AnswerDeclared,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.api import IQ, Account, Answer, Apart, Module, Stage
+    from jabberd.api import IQ, Account, Answer, Apart, Stage
     from jabberd.api.declarations import Declared
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.stanza import Stanza
@@ -121,6 +122,9 @@ class Registry:
         self.binding: dict[str, Callable[..., Any]] = {}
         self.bound: list[Callable[..., Any]] = []
         self.pages: dict[str, Callable[[Any], Any]] = {}
+        kinds = [(type(module), module) for module in self.modules.values()]
+        self.mechanisms = [each.mechanism for kind, each in kinds if kind.mechanism is not Module.mechanism]
+        self._offering = [each for kind, each in kinds if kind.stream_features]
         self._answers: dict[tuple[str, str, Target], BoundAnswer] = {}
         self._owner: dict[str, str] = {}
         self._listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
@@ -176,7 +180,7 @@ class Registry:
     @property
     def stream_features(self) -> tuple[Element, ...]:
         """What a stream advertises after login."""
-        return (*[f for module in self.modules.values() for f in module.stream_features],)
+        return (*[feature for module in self._offering for feature in module.stream_features],)
 
     def _bind_answer(
         self, module: Module, declared: AnswerDeclared | NewcomerDeclared, method: Callable[[Any], Any]

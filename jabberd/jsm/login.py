@@ -51,7 +51,7 @@ async def _told(method: Callable[..., Any], asked: Newcomer) -> Stanza:
 
 def mechanism(registry: Registry, name: str, login: api.Login) -> Mechanism | None:
     """The mechanism of that name that a module has, if one does."""
-    found = (module.mechanism(name, login) for module in registry.modules.values())
+    found = (made(name, login) for made in registry.mechanisms)
     return next((each for each in found if each is not None), None)
 
 
