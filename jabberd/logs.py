@@ -35,6 +35,8 @@ log = Logger()
 MINUTE: Final = 60.0  #: seconds; how often `Lines.next_minute` wants to be called
 _MOST_KINDS: Final = 1_000  # that have a budget of their own
 _LONGEST: Final = 4_000  # characters of a message, or of one field
+#: Whatever goes through `twisted.python.log`, which knows no levels: each port of each question to DNS.
+_OLD_LOG: Final = "log_legacy"
 #: What `twisted.python.log` puts into events.
 _LEGACY: Final = frozenset({"failure", "format", "isError", "message", "system", "time"})
 
@@ -82,6 +84,8 @@ class Levels:
 
     def __call__(self, event: LogEvent) -> Any:
         """A `twisted.logger.PredicateResult`."""
+        if event.get("log_namespace") == _OLD_LOG and event["log_level"] is LogLevel.info:
+            event = {**event, "log_level": LogLevel.debug}
         return self._predicate(event)
 
 
