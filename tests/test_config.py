@@ -210,6 +210,10 @@ federation = "maybe"
             '[limits]\nidle_timeout = "1 week"',
             'limits.idle_timeout: is not a duration (got "1 week"); ' + DURATION,
         ),
+        (
+            '[limits]\nidle_timeout = "999999 d"',
+            'limits.idle_timeout: is too long (got "999999 d"); use "36500 d" or less',
+        ),
         ('[limits]\nidle_timeout = "0 s"', 'limits.idle_timeout: is not a duration (got "0 s"); ' + DURATION),
         (
             "[limits]\ndepth = 1.5",
