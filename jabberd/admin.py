@@ -215,7 +215,7 @@ def _value(name: str, type: type, word: str, verb: Verb) -> Any:
         raise UsageError(f"{name.upper()} {word!r} is not an address: {why}") from None
     except ValueError:
         raise UsageError(f"{name.upper()} {word!r} is not a number; usage: {verb.usage}") from None
-    if type is int and abs(value) >= _LARGEST:
+    if isinstance(value, int) and abs(value) >= _LARGEST:
         raise UsageError(f"{name.upper()} is too large")
     return value
 
