@@ -9,7 +9,7 @@ The map (``docs/tour.md`` has it with pictures):
 - ``jsm/``        what a domain does for its users: accounts, sessions, roster, presence, delivery
 - ``api``         all that a module imports;  ``loader``, ``registry``  find modules and bind them
 - ``modules/``    one file per extension
-- ``storage/``    two kinds of store, on SQLite, PostgreSQL or memory
+- ``storage/``    three kinds of store, on SQLite, PostgreSQL or memory
 - ``config``      TOML to typed settings;  ``settings``  what they are;  ``typed``  how they are read
 - ``service``     puts everything together;  ``services``  start and end in order
 - ``tap``         what ``twistd jabberd`` starts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from dataclasses import dataclass
 from time import monotonic
 from types import NoneType, UnionType
@@ -27,6 +28,8 @@ log = Logger()
 
 _DOMAIN: Final = "DOMAIN"  # no parameter of a verb is called so
 _REQUIRED: Final = inspect.Parameter.empty  # in place of a default
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")  # nor can it be stored, or be part of a path
+_LARGEST: Final = 1 << 53  # as JSON's numbers
 
 __all__ = ["Admin", "SecretNeededError", "UsageError", "Verb"]
 
@@ -98,6 +101,9 @@ class Admin:
         :raises SecretNeededError: one that is needed is not among the ``secrets``.
         :raises Refused: it cannot be done; the text says why.
         """
+        for word in words:
+            if _NO_TEXT.search(word):
+                raise UsageError(f"{word!r} is not text")
         verbs = self.verbs()
         if not words or words == ["help"]:
             return [{"verb": _any(each).usage, "help": _any(each).help} for each in verbs.values()]
@@ -204,11 +210,14 @@ def _value(name: str, type: type, word: str, verb: Verb) -> Any:
             raise UsageError(f"{name.upper()} {word!r} is none of {', '.join(get_args(type))}")
         return word
     try:
-        return JID.parse(word) if type is JID else type(word)
+        value = JID.parse(word) if type is JID else type(word)
     except InvalidJID as why:
         raise UsageError(f"{name.upper()} {word!r} is not an address: {why}") from None
     except ValueError:
         raise UsageError(f"{name.upper()} {word!r} is not a number; usage: {verb.usage}") from None
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        raise UsageError(f"{name.upper()} is too large")
+    return value
 
 
 def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str:

@@ -20,7 +20,7 @@ _jabberctl() {
     done
     COMPREPLY=()
     if [[ $current == -* ]]; then
-        choices="--config --federation --help --json --password-stdin"
+        choices="--config --federation --help --json --password-stdin --version"
     elif [[ ${COMP_WORDS[COMP_CWORD - 1]} == --config ]]; then
         return # a file: bash knows
     elif [[ -z $config ]]; then

@@ -62,7 +62,7 @@ class Config:
         :raises ConfigError: it cannot be read, or is not TOML.
         """
         try:
-            source = Path(path).read_bytes().decode()
+            source = Path(path).read_bytes().decode("utf-8-sig")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, Final
 
+from jabberd import __version__
 from jabberd.table import one_line, render
 
 DONE: Final = 0
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Operate a jabberd server; `jabberctl --config FILE help` lists the verbs.",
     )
     parser.add_argument("--config", metavar="FILE", type=Path, help="the server's configuration file")
+    parser.add_argument("--version", action="version", version=f"jabberd {__version__}")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument(
         "--password-stdin", action="store_true", help="read a password from standard input, not from a prompt"

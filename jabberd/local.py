@@ -38,6 +38,8 @@ class LocalSocket:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
+            if self._path.exists() and not self._path.is_socket():
+                raise self._error(OSError("there is a file, and no socket; name another place"))
             self._path.unlink(missing_ok=True)
             self._port = self._reactor.listenUNIX(str(self._path), self._factory, mode=_MODE)
         except HeldError as held:

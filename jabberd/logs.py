@@ -35,6 +35,8 @@ log = Logger()
 MINUTE: Final = 60.0  #: seconds; how often `Lines.next_minute` wants to be called
 _MOST_KINDS: Final = 1_000  # that have a budget of their own
 _LONGEST: Final = 4_000  # characters of a message, or of one field
+#: Whatever goes through `twisted.python.log`, which knows no levels: each port of each question to DNS.
+_OLD_LOG: Final = "log_legacy"
 #: What `twisted.python.log` puts into events.
 _LEGACY: Final = frozenset({"failure", "format", "isError", "message", "system", "time"})
 
@@ -84,10 +86,12 @@ class Levels:
 
     def __call__(self, event: LogEvent) -> Any:
         """A `twisted.logger.PredicateResult`."""
-        kind = event.get("log_namespace", ""), event.get("log_level")
-        verdict = self._judged.get(kind)
+        name, level = event.get("log_namespace", ""), event.get("log_level")
+        verdict = self._judged.get((name, level))
         if verdict is None:
-            verdict = self._judged[kind] = self._predicate(event)
+            if name == _OLD_LOG and level is LogLevel.info:
+                event = {**event, "log_level": LogLevel.debug}
+            verdict = self._judged[name, level] = self._predicate(event)
         return verdict
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -33,6 +35,11 @@ log = Logger()
 
 _GOODBYE: Final = 4.5  # seconds: SIGTERM is obeyed within 5
 _RENEWAL: Final = 5.0  # seconds between two looks at whether the storage is still ours
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "end what listens there, or choose another port",
+    errno.EADDRNOTAVAIL: 'use an address of this machine, or "::" for all',
+    errno.EACCES: "choose a port above 1023, or let this user bind it",
+}
 _STEP: Final = 1.0  # seconds that one step of the goodbye may take, if there is so much
 
 
@@ -84,9 +91,16 @@ class Listeners(Service):
         return hosting.public_url(self._settings, domain, self.bound)
 
     def privilegedStartService(self) -> None:
-        for listener in self._settings.listeners:
-            factory = self._factories[listener.full_kind]
-            port = self._reactor.listenTCP(listener.port, factory, interface=listener.address, backlog=1024)
+        for place, listener in enumerate(self._settings.listeners):
+            try:
+                port = self._reactor.listenTCP(
+                    listener.port,
+                    self._factories[listener.full_kind],
+                    interface=listener.address,
+                    backlog=1024,
+                )
+            except CannotListenError as error:
+                raise _with_remedy(error, f"listeners[{place}]") from None
             self._ports.append((listener.full_kind, port))
 
     def startService(self) -> None:
@@ -103,6 +117,13 @@ class Listeners(Service):
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         return Deferred.fromCoroutine(self.close())
+
+
+def _with_remedy(error: CannotListenError, key: str) -> CannotListenError:
+    """The same, for operators: which listener it is, and what to do."""
+    why = error.socketError
+    remedy = _REMEDIES.get(why.errno, "choose another address or port")
+    return CannotListenError(error.interface, error.port, OSError(f"{key}: {why.strerror}; {remedy}"))
 
 
 class Hosts(Service):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -310,5 +311,9 @@ class ServerSettings(Settings):
     log: Log = Log()
 
     def __post_init__(self) -> None:
+        places = Counter((each.address, each.port) for each in self.listeners if each.port)
+        for (address, port), listeners in places.items():
+            if listeners > 1:
+                raise Mistake(f"has two at {address} port {port}; give each a port of its own", "listeners")
         if both := self.components.keys() & self.domains.keys():
             raise Mistake(f"has {min(both)}, which is one of the domains; name another", "components")

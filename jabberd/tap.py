@@ -9,7 +9,7 @@ import io
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.error import CannotListenError
@@ -24,6 +24,7 @@ from twisted.python.components import Componentized
 from twisted.python.usage import Options as UsageOptions
 from twisted.scripts._twistd_unix import UnixAppLogger
 
+from jabberd import __version__
 from jabberd.config import Config, ConfigError
 from jabberd.garbage import look_rarely
 from jabberd.interfaces import StorageError
@@ -45,6 +46,11 @@ class Options(UsageOptions):
     optParameters: ClassVar = [["config", None, None, "The configuration file (TOML)."]]
 
     config: Config
+
+    def opt_version(self) -> NoReturn:
+        """Display jabberd's version and exit."""
+        print(f"jabberd {__version__}")  # noqa: T201 - what was asked for
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         if self["config"] is None:

@@ -78,6 +78,8 @@ def example(text: str) -> Meta:
 
 def beside(path: Path, folder: Path | None) -> Path:
     """The path, from the folder of the file in which it stands."""
+    if "\0" in str(path):
+        raise Mistake("has a NUL character, which no path has; take it out")
     if folder is None:
         return path
     return Path(os.path.normpath(folder / path.expanduser()))  # the folder has no symbolic links
@@ -177,7 +179,8 @@ class _Reader:
         known = {each.name: each for each in kind.fields}
         unknown = [key for key in table if key not in known]
         for key in unknown:
-            self._tell((*keys, key), table[key], f"is not a setting here; {_suggestion(key, sorted(known))}")
+            remedy = _quoted(keys, key, table[key]) or _suggestion(key, sorted(known))
+            self._tell((*keys, key), table[key], f"is not a setting here; {remedy}")
         missing = [each for each in kind.fields if each.required and each.name not in table]
         for each in missing:
             self._told((*keys, each.name), f"is missing; add {_example(each.type)}")
@@ -305,6 +308,12 @@ def _shown(value: object, keys: Keys) -> str:
 
 def _example(kind: inspect.Type) -> str:
     return str((kind.extra or {}).get("example", "it")) if isinstance(kind, inspect.Metadata) else "it"
+
+
+def _quoted(keys: Keys, key: str, value: object) -> str:
+    """What to do where a table was to be called by a domain, such as ``[domains.montague.lit]``."""
+    name = keys[-1] if len(keys) > 1 and isinstance(value, Mapping) else 0
+    return f'a name with dots stands in quotes, like "{name}.{key}"' if isinstance(name, str) else ""
 
 
 def _suggestion(key: str, known: Sequence[str]) -> str:

@@ -40,8 +40,11 @@ __all__ = [
 ]
 
 
-def _measure(units: Mapping[str, float], wrong: str) -> Meta:
-    """Read ``"8 KiB"`` where it comes from a file; a program gives the number itself."""
+def _measure(units: Mapping[str, float], wrong: str, most: float = float("inf"), beyond: str = "") -> Meta:
+    """Read ``"8 KiB"`` where it comes from a file; a program gives the number itself.
+
+    :param wrong: said of what is none; ``beyond``: of what is more than the ``most``.
+    """
     form = re.compile(rf"([1-9][0-9]{{0,8}}) ?({'|'.join(units)})")
 
     def measure(value: object, folder: Path | None) -> object:
@@ -50,12 +53,16 @@ def _measure(units: Mapping[str, float], wrong: str) -> Meta:
         found = form.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             raise Mistake(wrong)
-        return int(found[1]) * units[found[2]]
+        value = int(found[1]) * units[found[2]]
+        if value > most:
+            raise Mistake(beyond)
+        return value
 
     return reads(measure)
 
 
 _SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_CENTURY = 36500 * 86400  # so that every moment that is reckoned has a year of four digits
 
 #: Seconds; in a file a text like ``"500 ms"``, ``"60 s"``, ``"5 min"``, ``"2 h"`` or ``"7 d"``.
 Duration = Annotated[
@@ -63,6 +70,8 @@ Duration = Annotated[
     _measure(
         _SECONDS,
         'is not a duration; write it like "500 ms", "60 s", "5 min" or "7 d"',
+        _CENTURY,
+        'is too long; use "36500 d" or less',
     ),
 ]
 

@@ -135,6 +135,20 @@ def test_words_that_make_no_verb_are_answered_with_those_that_would(words: str, 
         run(words)
 
 
+@pytest.mark.parametrize("odd", ["\0", "\ud800", "class\x007b"])
+def test_a_word_that_is_no_text_is_not_taken(odd: str) -> None:
+    with pytest.raises(UsageError, match="is not text"):
+        done(admin().run(["treasury", "pay", ROMEO, "4", odd], {"word": SECRET}))
+    with pytest.raises(UsageError, match="is not text"):
+        done(admin().run([odd], {}))
+
+
+def test_a_number_has_its_bounds() -> None:
+    with pytest.raises(UsageError, match="DUCATS is too large"):
+        run(f"treasury pay {ROMEO} {1 << 53}", word=SECRET)
+    assert run(f"treasury pay {ROMEO} {(1 << 53) - 1}", word=SECRET)
+
+
 def test_a_verb_may_need_no_noun_and_take_words_of_a_choice_and_what_may_be_left_out() -> None:
     street = Admin(lambda: [("", "", Street())])
     assert done(street.run(["cry", "fire"], {})) == "fire at None"

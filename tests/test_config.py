@@ -210,6 +210,10 @@ federation = "maybe"
             '[limits]\nidle_timeout = "1 week"',
             'limits.idle_timeout: is not a duration (got "1 week"); ' + DURATION,
         ),
+        (
+            '[limits]\nidle_timeout = "999999 d"',
+            'limits.idle_timeout: is too long (got "999999 d"); use "36500 d" or less',
+        ),
         ('[limits]\nidle_timeout = "0 s"', 'limits.idle_timeout: is not a duration (got "0 s"); ' + DURATION),
         (
             "[limits]\ndepth = 1.5",
@@ -323,6 +327,21 @@ federation = "maybe"
             ),
         ),
         (
+            '[[listeners]]\nkind = "s2s"\naddress = "127.0.0.1"\nport = 5222',
+            "listeners: has two at 127.0.0.1 port 5222 (got a list); give each a port of its own",
+        ),
+        (
+            "[domains.capulet.lit]",
+            (
+                "domains.capulet.lit: is not a setting here (got a table);"
+                ' a name with dots stands in quotes, like "capulet.lit"'
+            ),
+        ),
+        (
+            '[tls]\ncertificates = "certs\\u0000"',
+            'tls.certificates: has a NUL character, which no path has (got "certs\\x00"); take it out',
+        ),
+        (
             '[[listeners]]\nkind = "component"\naddress = "::1"\nport = 5347\ndirect_tls = true',
             "listeners[1].direct_tls: is not there for components (got true); take it away",
         ),
@@ -356,6 +375,17 @@ def test_passwords_are_not_repeated() -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert r'(got "\x1b[2J\n")' in mistake('[tls]\nminimum = "\\u001b[2J\\n"')
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "montague.toml"
+    file.write_text(MINIMAL, encoding="utf-8-sig")
+    assert list(Config.read(file).settings.domains) == ["montague.lit"]
+
+
+def test_listeners_whose_ports_the_system_chooses_are_not_at_the_same_one() -> None:
+    free = '[[listeners]]\nkind = "s2s"\naddress = "127.0.0.1"\nport = 0\n'
+    assert len(settings(free + free).listeners) == 3
 
 
 def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:

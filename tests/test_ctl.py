@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from jabberd import ctl
+from jabberd import __version__, ctl
 from jabberd.certificates import issue, make_ca
 from tests.running import PATIENCE, running
 
@@ -363,6 +363,13 @@ def test_an_option_may_stand_anywhere_among_the_words(place: int, capsys: pytest
     words.insert(place, "--json")
     assert ctl.main(words) == 0
     assert capsys.readouterr().out.startswith('{"done": ')
+
+
+def test_its_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ctl.main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"jabberd {__version__}\n"
 
 
 def test_verbs_need_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,8 +118,28 @@ def test_a_port_that_is_taken_stops_the_start_and_is_named(config: Path) -> None
         port = taken.getsockname()[1]
         config.write_text(CONFIG.replace("port = 0", f"port = {port}", 1))
         (told,) = refused(config)
-    assert f"127.0.0.1:{port}" in told
-    assert "in use" in told
+    assert told == (
+        f"Couldn't listen on 127.0.0.1:{port}: listeners[0]: Address already in use;"
+        " end what listens there, or choose another port."
+    )
+
+
+def test_an_address_that_this_machine_does_not_have_stops_the_start_and_is_named(config: Path) -> None:
+    config.write_text(CONFIG.replace("127.0.0.1", "192.0.2.7", 2).replace("192.0.2.7", "127.0.0.1", 1))
+    (told,) = refused(config)
+    assert told == (
+        "Couldn't listen on 192.0.2.7:0: listeners[1]: Cannot assign requested address;"
+        ' use an address of this machine, or "::" for all.'
+    )
+
+
+def test_a_control_socket_replaces_no_file_of_another_kind(config: Path) -> None:
+    diary = config.with_name("diary")
+    diary.write_text("wherefore art thou")
+    config.write_text(CONFIG + '[control]\nsocket = "diary"\n')
+    (told,) = refused(config)
+    assert told == f"Couldn't listen on unix:{diary}: there is a file, and no socket; name another place."
+    assert diary.read_text() == "wherefore art thou"
 
 
 def test_a_storage_that_cannot_be_opened_stops_the_start(config: Path) -> None:

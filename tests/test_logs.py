@@ -187,6 +187,25 @@ def test_each_part_of_the_server_may_have_its_own_level(
     ]
 
 
+def test_what_twisted_says_by_the_way_is_for_who_asks_for_it_alone() -> None:
+    seen: list[str] = []
+
+    @implementer(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        seen.append(event["log_namespace"])
+
+    old = Logger("log_legacy", observer=FilteringLogObserver(observer, [Levels(Log())]))
+    old.info("DNSDatagramProtocol starting on 27500")
+    assert seen == []
+    old.critical("that failed")
+    assert seen == ["log_legacy"]
+    asked = Logger(
+        "log_legacy", observer=FilteringLogObserver(observer, [Levels(Log(levels={"log_legacy": "debug"}))])
+    )
+    asked.info("DNSDatagramProtocol starting on 27500")
+    assert seen == ["log_legacy"] * 2
+
+
 def test_a_level_can_be_changed_while_the_server_runs(
     logged: tuple[Levels, Callable[[], list[str]], LogPublisher],
 ) -> None:

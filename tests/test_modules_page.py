@@ -8,16 +8,13 @@ import re
 import tomllib
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from jabberd import api
 from jabberd.api.events import AccountDeleted
 from jabberd.typed import read
-
-if TYPE_CHECKING:
-    from jabberd.testing import Network
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "modules.md").read_text()
@@ -43,9 +40,21 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("name", TESTS)
-def test_a_test_on_the_page_passes(name: str, network: Network) -> None:
-    TESTS[name](network)
+def wanted(name: str) -> str:
+    """The fixture that a test of the page asks for."""
+    [fixture] = inspect.signature(TESTS[name]).parameters
+    return fixture
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.process] if wanted(name) == "local_server" else [])
+        for name in TESTS
+    ],
+)
+def test_a_test_on_the_page_passes(name: str, request: pytest.FixtureRequest) -> None:
+    TESTS[name](request.getfixturevalue(wanted(name)))
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
+from jabberd import __version__
 from jabberd.tap import Options, raise_file_limit
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ def test_a_missing_option_or_file_ends_the_start_in_one_line(tmp_path: Path) -> 
         parsed("--nodaemon", "jabberd")
     with pytest.raises(SystemExit, match=r"nowhere.toml: cannot be read: No such file or directory$"):
         parsed("--nodaemon", "jabberd", "--config", str(tmp_path / "nowhere.toml"))
+
+
+def test_its_version_is_told_and_not_that_of_twisted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed("--nodaemon", "jabberd", "--version")
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"jabberd {__version__}\n"
 
 
 def test_the_soft_limit_of_files_is_raised_to_the_hard_one() -> None:

@@ -273,6 +273,9 @@ class Domain(Protocol):
     def services(self) -> Iterable[JID]:
         """The domains below this one that are served here, by modules or components, without accounts."""
 
+    def services_by(self, module: str) -> Iterable[JID]:
+        """Those of them that the module of that name serves."""
+
     @property
     def online(self) -> Iterable[Account]:
         """The accounts that have sessions now."""

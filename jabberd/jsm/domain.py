@@ -120,6 +120,15 @@ class HostedDomain:
             if name.endswith(below) and not (isinstance(route, HostedDomain) and route.has_accounts)
         ]
 
+    def services_by(self, module: str) -> Iterable[JID]:
+        """See `jabberd.api.Domain`."""
+        routes = self._router.routes
+        return [
+            jid
+            for jid in self.services
+            if isinstance(route := routes[jid], HostedDomain) and module in route.registry.modules
+        ]
+
     @property
     def online(self) -> Iterable[Account]:
         """See `api.Domain.online`."""

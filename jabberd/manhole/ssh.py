@@ -156,6 +156,16 @@ class Transport(SSHServerTransport):
         self.factory.connections.add(self)
         SSHServerTransport.connectionMade(self)
 
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            SSHServerTransport.dataReceived(self, data)
+        except Exception as why:  # noqa: BLE001  # Conch takes for granted that peers speak SSH
+            if self in self.factory.strangers:
+                log.info("manhole: what {peer} says is no SSH: {why!r}", peer=self._peer, why=why)
+            else:
+                log.failure("manhole: {who} ends with an error", who=self.avatar.who)
+            self.transport.abortConnection()
+
     def setService(self, service: SSHService) -> None:
         SSHServerTransport.setService(self, service)
         if isinstance(service, SSHConnection):

@@ -77,7 +77,7 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
             yield Form(SERVER_INFO, (Field("serverinfo-pubsub-node", values=(where,)),)).element("result")
 
     def _service(self) -> JID | None:
-        return self.config.service or next(iter(self.domain.services), None)
+        return self.config.service or next(iter(self.domain.services_by("pubsub")), None)
 
     async def _publish(self) -> None:
         service = self._service()

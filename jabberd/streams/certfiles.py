@@ -15,7 +15,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from OpenSSL import SSL
 
+from jabberd.streams.tls import openssl_reason
 from jabberd.streams.vouch import XMPP_ADDR, alternative_names, naming_objection
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class CertificateFolder:
         weak = _weakness(found.leaf)
         if weak:
             return weak
-        return "" if found.key else "no private key that fits it stands beside it"
+        return _refusal(found.leaf) if found.key else "no private key that fits it stands beside it"
 
     def _explain(self, domain: str, named: list[_Found]) -> Iterator[str]:
         for each in named:
@@ -181,6 +183,15 @@ def _weakness(leaf: x509.Certificate) -> str:
     except UnsupportedAlgorithm:
         weak = False
     return "it is signed with SHA-1 or MD5, which nobody trusts any more" if weak else ""
+
+
+def _refusal(leaf: x509.Certificate) -> str:
+    """What OpenSSL has against showing it, such as a key of a weak kind; empty if nothing."""
+    try:
+        SSL.Context(SSL.TLS_METHOD).use_certificate(leaf)
+    except SSL.Error as error:
+        return f"TLS refuses it: {openssl_reason(error)}"
+    return ""
 
 
 def _naming_objection(leaf: x509.Certificate, domain: str) -> str:

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.testing.local import local_server as started
 from jabberd.testing.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jabberd.testing.local import LocalServer
 
 
 @pytest.fixture
@@ -18,3 +21,10 @@ def network() -> Iterator[Network]:
     network = Network()
     yield network
     network.close()
+
+
+@pytest.fixture
+def local_server() -> Iterator[LocalServer]:
+    """A `LocalServer` for montague.lit: a process, to which any client can connect."""
+    with started() as server:
+        yield server

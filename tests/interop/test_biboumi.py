@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -13,8 +11,8 @@ import pytest
 import slixmpp
 from slixmpp.exceptions import IqError
 
-from jabberd.certificates import issue, make_ca
-from tests.interop.actor import PASSWORD, PATIENCE, Actor, entered
+from tests.interop.actor import PATIENCE, Actor, entered
+from tests.interop.gateway import DOMAIN, SECRET, configured, served
 from tests.interop.irc import BIBOUMI, NGIRCD, Person, biboumi, ngircd
 from tests.interop.peers import free_ports
 from tests.running import running
@@ -31,42 +29,14 @@ pytestmark = [
     pytest.mark.skipif(BIBOUMI is None or NGIRCD is None, reason="apt install biboumi ngircd"),
 ]
 
-DOMAIN, IRC = "montague.lit", "irc.montague.lit"
-SECRET = "a thing of no great worth"
+IRC = f"irc.{DOMAIN}"
 ROOM = f"#verona%127.0.0.1@{IRC}"
 MUC_USER = "{http://jabber.org/protocol/muc#user}"
-CONFIG = f"""
-[[listeners]]
-kind = "c2s"
-address = "127.0.0.1"
-port = 0
-[[listeners]]
-kind = "component"
-address = "127.0.0.1"
-port = 0
-[domains."{DOMAIN}"]
-federation = "off"
-[components."{IRC}"]
-secret = "{SECRET}"
-federation = "off"
-[tls]
-certificates = "certs"
-[storage]
-url = "sqlite:montague.db"
-"""
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    ca = make_ca()
-    issue(ca, DOMAIN).write(tmp_path / "certs", DOMAIN)
-    (tmp_path / "ca.crt").write_bytes(ca.certificate_pem())
-    config = tmp_path / "montague.toml"
-    config.write_text(CONFIG)
-    command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "--password-stdin"]
-    create = [*command, "accounts", "create", f"romeo@{DOMAIN}"]
-    subprocess.run(create, input=PASSWORD, text=True, check=True, capture_output=True, timeout=30)
-    with running(config) as server:
+    with running(served(tmp_path, configured(IRC))) as server:
         yield server
 
 

@@ -14,7 +14,8 @@ from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.interop.actor import PATIENCE, entered
-from tests.interop.test_privilege import DOMAIN, PUBSUB, SECRET, client, served
+from tests.interop.gateway import DOMAIN, PUBSUB, SECRET, configured, served
+from tests.interop.test_privilege import client
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -27,34 +28,17 @@ pytestmark = [pytest.mark.process, pytest.mark.foreign]
 
 PEP = "pep.montague.lit"
 NS, FORWARD = "urn:xmpp:delegation:2", "urn:xmpp:forward:0"
-CONFIG = f"""
-[[listeners]]
-kind = "c2s"
-address = "127.0.0.1"
-port = 0
-[[listeners]]
-kind = "component"
-address = "127.0.0.1"
-port = 0
-[domains."{DOMAIN}"]
-federation = "off"
+DELEGATED = f"""
 [domains."{DOMAIN}".modules.delegation]
 timeout = "3 s"
 [domains."{DOMAIN}".modules.delegation.namespaces]
 "{PUBSUB}" = {{entity = "{PEP}"}}
-[components."{PEP}"]
-secret = "{SECRET}"
-federation = "off"
-[tls]
-certificates = "certs"
-[storage]
-url = "sqlite:montague.db"
 """
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    with running(served(tmp_path, CONFIG)) as server:
+    with running(served(tmp_path, configured(PEP, more=DELEGATED))) as server:
         yield server
 
 

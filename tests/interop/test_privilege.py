@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -14,8 +12,8 @@ from slixmpp.componentxmpp import ComponentXMPP
 from slixmpp.exceptions import IqError
 from slixmpp.plugins import xep_0060
 
-from jabberd.certificates import issue, make_ca
-from tests.interop.actor import PASSWORD, PATIENCE, Actor, entered
+from tests.interop.actor import PATIENCE, Actor, entered
+from tests.interop.gateway import DOMAIN, PUBSUB, SECRET, configured, jabberctl, served
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -26,55 +24,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.process, pytest.mark.foreign]
 
-DOMAIN, MATRIX, SMS = "montague.lit", "matrix.montague.lit", "sms.montague.lit"
-SECRET = "a thing of no great worth"
-PUBSUB = "http://jabber.org/protocol/pubsub"
-CONFIG = f"""
-[[listeners]]
-kind = "c2s"
-address = "127.0.0.1"
-port = 0
-[[listeners]]
-kind = "component"
-address = "127.0.0.1"
-port = 0
-[domains."{DOMAIN}"]
-federation = "off"
+MATRIX, SMS = f"matrix.{DOMAIN}", f"sms.{DOMAIN}"
+GRANTED = f"""
 [domains."{DOMAIN}".modules.privilege.entities."{MATRIX}"]
 roster = "both"
 message = "outgoing"
 presence = "managed_entity"
 iq = {{"{PUBSUB}" = "both"}}
-[components."{MATRIX}"]
-secret = "{SECRET}"
-federation = "off"
-[components."{SMS}"]
-secret = "{SECRET}"
-federation = "off"
-[tls]
-certificates = "certs"
-[storage]
-url = "sqlite:montague.db"
 [control]
 socket = "jabberd.sock"
 """
-
-
-def served(folder: Path, text: str) -> Path:
-    """The configuration of a server with accounts for romeo and juliet."""
-    ca = make_ca()
-    issue(ca, DOMAIN).write(folder / "certs", DOMAIN)
-    (folder / "ca.crt").write_bytes(ca.certificate_pem())
-    config = folder / "montague.toml"
-    config.write_text(text)
-    for name in ("romeo", "juliet"):
-        jabberctl(config, "--password-stdin", "accounts", "create", f"{name}@{DOMAIN}", said=PASSWORD)
-    return config
-
-
-def jabberctl(config: Path, *words: str, said: str = "") -> str:
-    command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), *words]
-    return subprocess.run(command, input=said, text=True, check=True, capture_output=True, timeout=30).stdout
 
 
 def grant(config: Path) -> None:
@@ -92,7 +51,7 @@ def condition(error: IqError) -> str:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    return served(tmp_path, CONFIG)
+    return served(tmp_path, configured(MATRIX, SMS, more=GRANTED))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import slixmpp
 from slixmpp.exceptions import IqError
 
 from tests.interop.actor import PATIENCE, Actor, entered
-from tests.interop.test_privilege import DOMAIN, PUBSUB, SECRET, served
+from tests.interop.gateway import DOMAIN, PUBSUB, SECRET, configured, served
 from tests.running import running
 
 if TYPE_CHECKING:
@@ -64,36 +64,19 @@ class Session(BaseSession):
     async def logout(self):
         pass
 """
-CONFIG = f"""
-[[listeners]]
-kind = "c2s"
-address = "127.0.0.1"
-port = 0
-[[listeners]]
-kind = "component"
-address = "127.0.0.1"
-port = 0
-[domains."{DOMAIN}"]
-federation = "off"
+GRANTED = f"""
 [domains."{DOMAIN}".modules]
 archive = true
 [domains."{DOMAIN}".modules.privilege.entities."{VERONA}"]
 roster = "both"
 message = "outgoing"
 iq = {{"{PUBSUB}" = "both", "{PUBSUB}#owner" = "set"}}
-[components."{VERONA}"]
-secret = "{SECRET}"
-federation = "off"
-[tls]
-certificates = "certs"
-[storage]
-url = "sqlite:montague.db"
 """
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    with running(served(tmp_path, CONFIG)) as server:
+    with running(served(tmp_path, configured(VERONA, more=GRANTED))) as server:
         yield server
 
 

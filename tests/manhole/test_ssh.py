@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.conch.ssh.common import NS
 from twisted.conch.ssh.keys import Key
-from twisted.logger import capturedLogs, eventAsText
+from twisted.logger import LogLevel, capturedLogs, eventAsText
 
 from jabberd.manhole import session
 from tests.manhole.client import Channel, House, new_key
@@ -346,8 +346,24 @@ def test_who_sends_nonsense_harms_only_this_connection(
     house: House, operator: Client, key: Key, logged_errors: LoggedErrors
 ) -> None:
     operator.say(94, b"\xff" * 12)  # data for a channel that there is not
-    with pytest.raises(KeyError):
+    house.flush()
+    assert operator.closed
+    assert len(logged_errors.take(KeyError)) == 1
+    assert house.client(key).logged_in
+
+
+@pytest.mark.parametrize(
+    ("message", "nonsense"),
+    [(20, b"\xff" * 20), (5, b"\xff" * 4), (5, b""), (2, b"\xff" * 4 + b"x"), (30, b"\xff")],
+)
+def test_a_stranger_who_sends_nonsense_leaves_no_traceback(
+    house: House, key: Key, message: int, nonsense: bytes
+) -> None:
+    stranger = house.client(None)
+    stranger.say(message, nonsense)
+    with capturedLogs() as events:
         house.flush()
+    assert not [event for event in events if event["log_level"] >= LogLevel.warn]
     assert house.client(key).logged_in
 
 

@@ -234,3 +234,6 @@ def test_operators_are_told_what_cannot_be(network: Network) -> None:
         done(archive.show(JID("nobody@montague.lit")))
     with pytest.raises(Refused, match="above 0"):
         done(archive.retain(JID(ROMEO), 1, 0))
+    with pytest.raises(Refused, match="36500 at most"):
+        done(archive.retain(JID(ROMEO), 36501, 1))
+    assert done(archive.retain(JID(ROMEO), 36500, 1))

@@ -39,6 +39,16 @@ def test_the_domain_tells_what_it_is(network: Network) -> None:
     }
 
 
+def test_of_other_services_below_the_domain_none_is_asked(network: Network, log_lines: list[str]) -> None:
+    rooms: dict[str, dict[str, object]] = {"disco": {}, "muc": {}}
+    services = {"chat.montague.lit": rooms, NEWS: SERVICE}
+    network.serve("montague.lit", modules=MODULES, services=services)
+    network.advance(6)
+    anybody = network.client("juliet@capulet.lit/balcony")
+    assert anybody.ask(items("serverinfo", NEWS)).xpath(".//@name") == ["montague.lit"]
+    assert not [line for line in log_lines if "does not take" in line]
+
+
 def test_it_is_told_again_from_time_to_time(network: Network) -> None:
     network.serve("montague.lit", modules=MODULES, services={NEWS: SERVICE}, admins=["prince@montague.lit"])
     network.advance(6)

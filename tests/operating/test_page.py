@@ -30,7 +30,7 @@ TYPED = ("jabberctl ", "ssh ", "curl ", "twistd ")
 #: What differs from run to run: ids, keys, numbers; how wide columns are; how many filters modules have.
 CHANGING = [
     (re.compile(r"^filter .*\n", re.MULTILINE), ""),
-    (re.compile(r"(?<=preauth=)\w+"), "TOKEN"),
+    (re.compile(r"(?<=preauth=)\w+|(?<=/invite/)\w+"), "TOKEN"),
     (re.compile(r"\b[0-9a-f]{8,}\b|\bSHA256:\S+|(?<=  )[\w-]{20,36}(?=  )"), "ID"),
     (re.compile(r"[\d.:]*\d"), "N"),
     (re.compile(r"[ \t]+"), " "),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import NameOID
 
 from jabberd.certificates import Issued, issue, make_ca
@@ -69,7 +69,7 @@ def test_the_full_chain_is_taken_from_certbots_folders(ca: Issued, tmp_path: Pat
         assert len(chosen.chain) == 1
 
 
-def weak(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+def weak(key: dsa.DSAPrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     """A certificate for montague.lit with that key, and the key."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "montague.lit")])
     now = datetime.now(UTC)
@@ -157,6 +157,11 @@ def test_an_expired_one_is_refused_with_its_date(ca: Issued, tmp_path: Path) -> 
         f"montague.lit.crt: it expired on {issued.certificate.not_valid_after_utc:%Y-%m-%d}"
     )
     assert (error.folder, error.domain) == (tmp_path, "montague.lit")
+
+
+def test_one_that_tls_itself_refuses_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "montague.lit.pem").write_bytes(weak(dsa.generate_private_key(1024)))  # it is to be weak
+    assert missing(tmp_path, "montague.lit").found == ("montague.lit.pem: TLS refuses it: ee key too small",)
 
 
 def test_one_from_the_future_is_refused(ca: Issued, tmp_path: Path) -> None:

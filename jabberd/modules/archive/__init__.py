@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 STANZA_ID: Final = "{urn:xmpp:sid:0}stanza-id"
 _SWEEP: Final = 6 * 3600.0  # seconds between two looks at what is too old
 _DAY: Final = 86400
+_MOST_DAYS: Final = 36500
 _TOGETHER: Final = 500  # rows that are changed at once
 
 
@@ -309,8 +310,8 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         account = await self._account(jid)
         if (days, messages) == (0, 0):
             await self.retentions.change(account.jid, {"": None})
-        elif days < 1 or messages < 1:
-            raise Refused("days and messages are numbers above 0")
+        elif not 1 <= days <= _MOST_DAYS or messages < 1:
+            raise Refused(f"days and messages are numbers above 0, and days {_MOST_DAYS} at most")
         else:
             await self.retentions.put(account.jid, "", Retention(float(days) * _DAY, messages))
         return f"{account.jid}: {await self._trim(account.jid)} messages removed"

@@ -1,0 +1,56 @@
+"""A real server for authors of clients, as they get it from the fixture."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jabberd.testing.local import local_server as started
+from tests.interop.actor import PASSWORD, Actor, entered
+
+if TYPE_CHECKING:
+    from jabberd.testing.local import LocalServer
+
+pytestmark = pytest.mark.process
+
+
+def test_a_client_logs_in_with_the_account_that_was_made_for_it(local_server: LocalServer) -> None:
+    jid = local_server.account("romeo", PASSWORD)
+
+    async def play() -> None:
+        romeo = Actor(f"{jid}/orchard", local_server.port, local_server.authority, register=False)
+        async with entered(romeo):
+            [session] = local_server.operate("sessions", "list")
+            assert session["jid"] == "romeo@montague.lit/orchard"
+
+    asyncio.run(play())
+
+
+def test_direct_tls_shows_a_certificate_of_its_authority(local_server: LocalServer) -> None:
+    context = ssl.create_default_context(cafile=local_server.authority)
+    with (
+        socket.create_connection((local_server.host, local_server.direct_port)) as plain,
+        context.wrap_socket(plain, server_hostname=local_server.domain) as client,
+    ):
+        certificate = client.getpeercert()
+    assert certificate is not None
+    assert certificate["subjectAltName"][0] == ("DNS", "montague.lit")
+
+
+def test_what_is_refused_says_why(local_server: LocalServer) -> None:
+    local_server.account("romeo")
+    with pytest.raises(ValueError, match="exists already"):
+        local_server.account("romeo")
+
+
+def test_its_domain_and_settings_may_be_others_and_it_leaves_nothing() -> None:
+    more = '[domains."capulet.lit".modules]\narchive = true\n'
+    with started("capulet.lit", more) as server:
+        modules = server.operate("modules", "list", "capulet.lit")
+        assert "archive" in [each["module"] for each in modules]
+    assert not os.path.lexists(server.log.parent)
