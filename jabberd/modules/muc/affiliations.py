@@ -18,6 +18,7 @@ from jabberd.modules.muc.seam import Change
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.room import Room
 
 __all__ = ["Order", "affiliate", "settle", "together"]
@@ -41,12 +42,18 @@ class Order:
 
 
 async def affiliate(
-    room: Room, orders: Iterable[Order], actor: Affiliation, by: JID, nick: str
+    room: Room,
+    orders: Iterable[Order],
+    actor: Affiliation,
+    by: JID,
+    nick: str,
+    options: Options | None = None,
 ) -> Callable[[], None]:
     """Change affiliations, all or none; `Room.changing` is held.  Those who have to leave do at once.
 
     :param actor: the affiliation of who orders it, ``by``: its bare JID, and ``nick``: its nickname if it is
         in the room.
+    :param options: see `Room.store_belongings`.
     :returns: what tells the others.
     :raises StanzaError: see `check_affiliation`; ``conflict``: nobody would own the room, the nickname is
         another one's, or that one would ban itself; ``resource-constraint``: there are too many.
@@ -60,7 +67,7 @@ async def affiliate(
         check_affiliation(actor, before[each.jid], each.affiliation)
         changes[each.jid] = _belonging(room, each)
     _check(room, changes, ownerless=any(each.deleted for each in orders))
-    await room.store_belongings(changes)
+    await room.store_belongings(changes, options)
     standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
     inside = _followed(room, changes)
     reasons = {each.jid: each.reason for each in orders}

@@ -252,10 +252,20 @@ class Room:
             raise StanzaError("resource-constraint", "there is too much of this in the room")
         await self.store(kept=kept)
 
-    async def store_belongings(self, changes: Mapping[str, Belonging | None]) -> None:
-        """Have a change durable of who belongs to it, all or nothing; `belong` makes it then."""
-        if not self.locked:
-            await self.service.rooms.belongings.change(self.jid, changes)
+    async def store_belongings(
+        self, changes: Mapping[str, Belonging | None], options: Options | None = None
+    ) -> None:
+        """Have a change durable of who belongs to it, all or nothing; `belong` makes it then.
+
+        :param options: stored with it, if they are others; whoever calls makes that change, too.
+        """
+        if self.locked:
+            return
+        rooms = self.service.rooms
+        if options is None:
+            await rooms.belongings.change(self.jid, changes)
+        else:
+            await rooms.save(self, changes, replace(self.record, options=options))
 
     def belong(self, changes: Mapping[str, Belonging | None]) -> None:
         """Change who belongs to it; it is stored already."""

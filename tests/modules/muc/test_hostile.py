@@ -96,12 +96,12 @@ def held(monkeypatch: pytest.MonkeyPatch, store: Any, name: str) -> Deferred[Non
     gate: Deferred[None] = Deferred()
     really = getattr(store, name)
 
-    async def waiting(*args: Any) -> None:
+    async def waiting(*args: Any, **more: Any) -> None:
         await gate
-        await really(*args)
+        await really(*args, **more)
 
-    def wait(*args: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(waiting(*args))
+    def wait(*args: Any, **more: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(waiting(*args, **more))
 
     monkeypatch.setattr(store, name, wait)
     return gate
@@ -111,7 +111,7 @@ def test_nobody_slips_in_while_a_new_room_is_configured(
     romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(romeo, "Romeo")
-    gate = held(monkeypatch, rooms(network).service.rooms.records, "put")
+    gate = held(monkeypatch, rooms(network).service.rooms, "save")
     form = "<field var='muc#roomconfig_membersonly'><value>1</value></field>"
     romeo.send(
         f"<iq type='set' id='c' to='{ROOM}'><query xmlns='{MUC}#owner'>"
