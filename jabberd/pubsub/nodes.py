@@ -57,7 +57,7 @@ class Nodes:
         async with store.changing(venue, name):
             if await store.nodes.get(venue.jid, name) is not None:
                 raise StanzaError("conflict")
-            await store.nodes.put(venue.jid, name, await store.new_node(venue, who, options))
+            await store.put(venue, name, await store.new_node(venue, who, options))
         return name
 
     async def configuration(self, venue: Venue, name: str, who: JID) -> Element:
@@ -77,7 +77,7 @@ class Nodes:
             options = settings.configured(store.options(node), form, store.terms)
             node = replace(node, options=settings.written(options, store.usual))
             node, settled = self._subscriptions.settled(venue, node)
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         if options.notify_config:
             filled = settings.form(options, store.terms).element("result")
             shown = [filled] if options.deliver_payloads else []
@@ -101,7 +101,7 @@ class Nodes:
             node = await store.node(venue, name)
             check_owner(venue, node, who)
             cleared = store.items.clear(venue.jid, name)
-            await store.nodes.change(venue.jid, {name: None})
+            await store.put(venue, name, None)
             await cleared
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
@@ -117,7 +117,7 @@ class Nodes:
 
     async def affiliations_of(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """What somebody is to the nodes of a venue, or to one (§5.7)."""
-        nodes = await self.known(venue, name)
+        nodes = {name: await self._store.node(venue, name)} if name else await self._store.related(venue, who)
         known = {each: affiliation(venue, node, who) for each, node in nodes.items()}
         return [
             E(NS, "affiliation", {"node": each, "affiliation": what})
@@ -125,12 +125,9 @@ class Nodes:
             if what != "none"
         ]
 
-    async def known(self, venue: Venue, name: str) -> dict[str, Node]:
-        """All nodes of a venue, or the one of that name.
-
-        :raises StanzaError: ``item-not-found``: there is none of that name.
-        """
-        return {name: await self._store.node(venue, name)} if name else await self._store.every(venue)
+    async def known(self, venue: Venue, who: JID | None = None) -> dict[str, Node]:
+        """All nodes of a venue, or those with which somebody may have to do."""
+        return await (self._store.every(venue) if who is None else self._store.related(venue, who))
 
     async def affiliations(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """Everybody who belongs to a node, for its owner (§8.9.1)."""
@@ -157,7 +154,7 @@ class Nodes:
                 store.limits.met["subscribers"] += 1
                 raise StanzaError("resource-constraint", beside=_unchanged(name, old, changes))
             node, settled = self._subscriptions.settled(venue, node)
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         for jid, what in set(node.affiliations) - set(old.affiliations):
             self._tell_affiliation(venue, name, jid, what)
         for jid in dict(old.affiliations).keys() - dict(node.affiliations).keys():
@@ -167,7 +164,7 @@ class Nodes:
     async def forget(self, venue: Venue, who: JID) -> None:
         """An account is gone: it is nothing to any node, and the venue owns what it owned alone."""
         store = self._store
-        for name, known in (await store.every(venue)).items():
+        for name, known in (await store.related(venue, who)).items():
             if who.bare not in known.people:
                 continue
             async with store.changing(venue, name):
@@ -177,7 +174,7 @@ class Nodes:
                 node = node.without(who.bare)
                 if not (node.owners or venue.owns(venue.jid)):
                     node = node.affiliated(venue.jid.bare, "owner")
-                await store.nodes.put(venue.jid, name, node)
+                await store.put(venue, name, node)
 
     def _tell_affiliation(self, venue: Venue, name: str, jid: str, what: str) -> None:
         """§8.9.4."""
@@ -209,15 +206,16 @@ class Nodes:
         return {
             name: self._store.options(node).title
             for name, node in nodes.items()
-            if self._shows(venue, node, who)
+            if self.shows(venue, who, node)
         }
 
     async def is_visible(self, venue: Venue, name: str, who: JID) -> bool:
         """Whether there is a node of that name that somebody may read, or ask to subscribe to."""
         node = await self._store.nodes.get(venue.jid, name)
-        return node is not None and self._shows(venue, node, who)
+        return node is not None and self.shows(venue, who, node)
 
-    def _shows(self, venue: Venue, node: Node, who: JID) -> bool:
+    def shows(self, venue: Venue, who: JID, node: Node) -> bool:
+        """Whether somebody may know of a node."""
         options = self._store.options(node)
         if options.access_model == "authorize":
             return affiliation(venue, node, who) != "outcast"

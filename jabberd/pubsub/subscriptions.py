@@ -60,7 +60,7 @@ class Subscriptions:
                 new = wishes.granted(new, form, options, presence=store.presence, now=store.now())
             if new != old:
                 node = node.with_subscriptions(new)
-                await store.nodes.put(venue.jid, name, node)
+                await store.put(venue, name, node)
         self.watch(venue, options, new)
         if old is None:
             await self._welcome(venue, name, node, new)
@@ -105,7 +105,7 @@ class Subscriptions:
             node = await store.node(venue, name)
             old = _one(node, _own(jid, who, mismatch=StanzaError("forbidden")), subid)
             node = node.with_subscriptions(without=[old])
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         gone = replace(old, state="none")
         self._tell_owners(venue, name, node, gone)
         if store.presence and needs_presence(store.options(node), old) and not await self.needs(venue, who):
@@ -114,7 +114,7 @@ class Subscriptions:
 
     async def needs(self, venue: Venue, who: JID) -> bool:
         """Whether it matters at any node if somebody is there."""
-        for node in (await self._store.every(venue)).values():
+        for node in (await self._store.related(venue, who)).values():
             options = self._store.options(node)
             publishes = options.purge_offline and affiliation(venue, node, who) in PUBLISHERS
             if publishes or any(needs_presence(options, each) for each in node.subscriptions_of(who)):
@@ -127,7 +127,7 @@ class Subscriptions:
         :param temporary: only those that end with presence (§12.4).
         """
         store = self._store
-        for name, known in (await store.every(venue)).items():
+        for name, known in (await store.related(venue, who)).items():
             if not any(each.temporary or not temporary for each in known.subscriptions_at(who)):
                 continue
             async with store.changing(venue, name):
@@ -135,7 +135,7 @@ class Subscriptions:
                 if node is None:
                     continue  # it was deleted meanwhile
                 gone = [each for each in node.subscriptions_at(who) if each.temporary or not temporary]
-                await store.nodes.put(venue.jid, name, node.with_subscriptions(without=gone))
+                await store.put(venue, name, node.with_subscriptions(without=gone))
 
     # -- options --------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Subscriptions:
                 return
             options = store.options(node)
             new = wishes.granted(old, form, options, presence=store.presence, now=store.now())
-            await store.nodes.put(venue.jid, name, node.with_subscriptions(new))
+            await store.put(venue, name, node.with_subscriptions(new))
         self.watch(venue, options, new)
 
     def watch(self, venue: Venue, options: Options, *subscriptions: Subscription) -> None:
@@ -205,7 +205,7 @@ class Subscriptions:
 
     async def waiting(self, venue: Venue, who: JID) -> list[str]:
         """The nodes of an owner at which somebody waits for approval (§8.7.2)."""
-        nodes = await self._store.every(venue)
+        nodes = await self._store.related(venue, who)
         return sorted(
             name
             for name, node in nodes.items()
@@ -227,7 +227,7 @@ class Subscriptions:
     async def of(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """Somebody's own subscriptions at a venue, or to one of its nodes (§5.6)."""
         store = self._store
-        nodes = {name: await store.node(venue, name)} if name else await store.every(venue)
+        nodes = {name: await store.node(venue, name)} if name else await store.related(venue, who)
         return [
             shown(each, node=each_name)
             for each_name, node in nodes.items()
@@ -257,7 +257,7 @@ class Subscriptions:
             if len(node.subscriptions) > store.limits.subscribers:
                 store.limits.met["subscribers"] += 1
                 raise refusal("policy-violation", "too-many-subscriptions", type="wait")
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         for each in changes:
             store.route(subscription_told(venue, name, each))
 
@@ -279,7 +279,7 @@ class Subscriptions:
             decided = [replace(each, state=state) for each in found]
             added = decided if state == "subscribed" else []
             node = node.with_subscriptions(*added, without=found)
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         await self.tell(venue, name, node, decided)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
@@ -29,11 +30,12 @@ from jabberd.api import (
     operator,
     serves,
 )
-from jabberd.modules.disco import ITEMS
+from jabberd.modules.disco import ITEMS, page_ends, page_of
 from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
 from jabberd.modules.pubsub.presences import Presences
 from jabberd.pubsub.access import PUBLISHERS
 from jabberd.pubsub.events import SHIM, needs_presence
+from jabberd.pubsub.index import Index
 from jabberd.pubsub.names import FEATURES, NS, OWNER
 from jabberd.pubsub.node import Item, Node
 from jabberd.pubsub.options import Options
@@ -42,6 +44,7 @@ from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
 from jabberd.xmpp import ns
 from jabberd.xmpp.forms import X
+from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -55,6 +58,7 @@ __all__ = ["PubSubService"]
 _USUAL: Final = Options(access_model="open", max_items="20", send_last_published_item="on_sub")
 _MODELS: Final = ("open", "whitelist", "authorize")
 _BEGIN: Final = 5.0  #: seconds after the start, when there are connections
+_PAGE: Final = 500  #: nodes in one list
 _PATIENCE: Final = 60.0  #: seconds in which whoever is there has said so
 _GONE: Final = frozenset(f"{{{ns.STANZA_ERRORS}}}{each}" for each in ("gone", "item-not-found"))
 _SEVERAL: Final = f"{NS}#multi-subscribe"
@@ -121,7 +125,9 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             fire=self.domain.fire,
             now=self.domain.clock.seconds,
             presence=True,
+            index=Index(),
         )
+        await store.learn(self)
         self.pubsub = PubSub(store)
         self._presences = Presences(self.jid, self.domain.route)
         self.reconfigured(None)
@@ -207,7 +213,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def _welcome(self, here: list[JID]) -> None:
         """Send the last items of the nodes that say so to subscribers who have come."""
-        for name, node in (await self.pubsub.nodes.known(self, "")).items():
+        for name, node in (await self.pubsub.nodes.known(self, here[0])).items():
             for who in here:
                 if any(each.state == "subscribed" and each.deliver for each in node.subscriptions_at(who)):
                     await self.pubsub.items.send_last(self, [name], who, ["on_sub_and_presence"])
@@ -230,7 +236,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def _look(self) -> None:
         """Ask who is there of those for whom it mattered before the start."""
-        for node in (await self.pubsub.nodes.known(self, "")).values():
+        for node in (await self.pubsub.nodes.known(self)).values():
             options = self.pubsub.nodes.options(node)
             for each in node.subscriptions:
                 if needs_presence(options, each):
@@ -242,7 +248,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def _sweep(self) -> None:
         """End the subscriptions of those who went while nobody was looking."""
-        for node in (await self.pubsub.nodes.known(self, "")).values():
+        for node in (await self.pubsub.nodes.known(self)).values():
             for each in node.subscriptions:
                 who = JID.parse(each.jid)
                 if each.temporary and not self._presences.shows(who):
@@ -323,14 +329,23 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         return await self.pubsub.nodes.described(self, node)
 
     async def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
-        """The nodes that the asker may see (§5.2), or a node's items (§5.5)."""
-        if not node:
-            shown = await self.pubsub.nodes.visible(self, asker)
-            return [
-                E(ITEMS, "item", {"jid": self.jid, "node": name, "name": title or None})
-                for name, title in shown.items()
-            ]
-        if not await self.pubsub.nodes.is_visible(self, node, asker):
+        """A node's items (§5.5)."""
+        if not node or not await self.pubsub.nodes.is_visible(self, node, asker):
             return None
         ids = await self.pubsub.items.ids(self, node, asker)
         return [E(ITEMS, "item", {"jid": self.jid, "name": each}) for each in ids]
+
+    # -- jabberd.modules.disco.Pages ------------------------------------------------------------------
+
+    async def domain_page(self, asker: JID, page: PageWanted | None) -> Iterable[Element]:
+        """The nodes that the asker may see (§5.2)."""
+        read = partial(self.nodes.some, self.jid)
+        rows, more = await page_of(
+            read, partial(self.pubsub.nodes.shows, self, asker), page or PageWanted(), _PAGE
+        )
+        titles = {name: self.pubsub.nodes.options(node).title for name, node in rows}
+        items = [
+            E(ITEMS, "item", {"jid": self.jid, "node": name, "name": title or None})
+            for name, title in titles.items()
+        ]
+        return [*items, page_ends([*titles])] if page is not None or more else items
