@@ -78,6 +78,7 @@ class Items:
             gone = await self._room(venue, name, options, id, item) if kept else []
             if new:
                 await store.put(venue, name, node)
+                await store.came(venue, name)
             if kept:
                 await store.items.change(venue.jid, name, {id: item}, gone)
         if options.purge_offline:
@@ -166,7 +167,7 @@ class Items:
         :raises StanzaError: why not.
         """
         store = self._store
-        node = await store.node(venue, name)
+        node = await store.node(venue, name, reads=True)
         options = store.options(node)
         check_reader(venue, node, options, who)
         _check_subid(node, who, subid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from jabberd.xmpp.element import Element
 
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>]+")  # RFC 3986 §3.1; the rest is its scheme's
+_LONGEST_URI: Final = 2_000
 
 
 class Nodes:
@@ -58,6 +61,7 @@ class Nodes:
             if await store.nodes.get(venue.jid, name) is not None:
                 raise StanzaError("conflict")
             await store.put(venue, name, await store.new_node(venue, who, options))
+            await store.came(venue, name)
         return name
 
     async def configuration(self, venue: Venue, name: str, who: JID) -> Element:
@@ -95,14 +99,21 @@ class Nodes:
         return settings.form(self._store.usual, self._store.terms).element()
 
     async def delete(self, venue: Venue, name: str, who: JID, redirect: str | None) -> None:
-        """Delete a node with its items (§8.4); ``redirect``: where subscribers find more."""
+        """Delete a node with its items (§8.4); ``redirect``: where subscribers, and who asks later, find more.
+
+        :raises StanzaError: ``bad-request``: that is no URI; see also `check_owner`.
+        """
         store = self._store
+        if redirect is not None and (len(redirect) > _LONGEST_URI or not _URI.fullmatch(redirect)):
+            raise StanzaError("bad-request", "redirect takes a URI")
         async with store.changing(venue, name):
             node = await store.node(venue, name)
             check_owner(venue, node, who)
             cleared = store.items.clear(venue.jid, name)
             await store.put(venue, name, None)
             await cleared
+            if redirect is not None and store.options(node).access_model not in ("roster", "whitelist"):
+                await store.move(venue, name, redirect)
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
             about = E(EVENT, "delete", {"node": name}, *inside)

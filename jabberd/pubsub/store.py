@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 
+_MOVED: Final = "moved"  #: the only list of such a store
 _FEW: Final = 100  #: nodes that are read one by one, and not all at once
 _REMEMBERED: Final = 2_000  #: newest items
 _SMALL: Final = 2_000  #: characters of a payload that is remembered
@@ -35,6 +36,7 @@ _SMALL: Final = 2_000  #: characters of a payload that is remembered
 class Store:
     """What all venues of a domain have.
 
+    :param moved: by name the URIs of nodes that are elsewhere now (§6.1.3.11).
     :param usual: the options of a node of which nothing else was said.
     :param models: the access models that its nodes may have.
     :param presence: whether the venues learn who is there, other than by capabilities.
@@ -49,6 +51,7 @@ class Store:
         self,
         nodes: interfaces.Keyed[Node],
         items: interfaces.Ordered[Item],
+        moved: interfaces.Ordered[str],
         *,
         usual: Options,
         models: Iterable[str],
@@ -62,6 +65,7 @@ class Store:
     ) -> None:
         self.nodes = nodes
         self.items = items
+        self.moved = moved
         self.usual = usual
         self.models = frozenset(models)
         self.presence = presence
@@ -89,15 +93,28 @@ class Store:
         """The options of a node."""
         return settings.read(node.options, self.usual)
 
-    async def node(self, venue: Venue, name: str) -> Node:
+    async def node(self, venue: Venue, name: str, *, reads: bool = False) -> Node:
         """The node.
 
-        :raises StanzaError: ``item-not-found``: there is none.
+        :param reads: whether somebody wants to read there, who may as well do it elsewhere (§6.1.3.11).
+        :raises StanzaError: ``item-not-found``: there is none; ``gone``: it is elsewhere now.
         """
         node = await self.nodes.get(venue.jid, name)
         if node is None:
-            raise StanzaError("item-not-found")
+            moved = await self.moved.get(venue.jid, _MOVED, [name]) if reads else ()
+            raise StanzaError("gone", uri=moved[0].value) if moved else StanzaError("item-not-found")
         return node.at(self.now())
+
+    async def move(self, venue: Venue, name: str, uri: str) -> None:
+        """Remember where a node that is deleted is now, in the place of the one that moved first if need be."""
+        known = await self.moved.page(venue.jid, _MOVED, limit=1)
+        full = known is not None and known.count >= self.limits.nodes
+        gone = [each.key for each in known.entries] if full and known is not None else []
+        await self.moved.change(venue.jid, _MOVED, {name: uri}, gone)
+
+    async def came(self, venue: Venue, name: str) -> None:
+        """There is a node of that name, again or for the first time."""
+        await self.moved.change(venue.jid, _MOVED, {}, [name])
 
     async def every(self, venue: Venue) -> dict[str, Node]:
         """All nodes of a venue, by name."""

@@ -46,7 +46,7 @@ class Subscriptions:
         store = self._store
         listener = _own(jid, who)
         async with store.changing(venue, name):
-            node = await store.node(venue, name)
+            node = await store.node(venue, name, reads=True)
             options = store.options(node)
             pending = check_subscriber(venue, node, options, who)
             if not options.subscribe:

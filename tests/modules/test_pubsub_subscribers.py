@@ -418,6 +418,55 @@ def test_who_waits_learns_that_the_node_is_deleted(juliet: Client, romeo: Client
     assert told.xpath(".//@uri") == ["xmpp:elsewhere.lit?;node=n"]
 
 
+def delete(client: Client, uri: str, node: str = "n") -> _Element:
+    return client.ask(order(f"<delete node='{node}'><redirect uri='{uri}'/></delete>", NEWS, "#owner"))
+
+
+def elsewhere(answer: _Element) -> str:
+    """Where to turn to."""
+    return answer.findtext(".//{urn:ietf:params:xml:ns:xmpp-stanzas}gone") or condition(answer)
+
+
+def test_who_comes_when_a_node_has_moved_learns_where_it_is(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    uri = "xmpp:elsewhere.lit?;node=n"
+    delete(juliet, uri)
+    assert elsewhere(subscribe(romeo)) == elsewhere(romeo.ask(items("n", NEWS))) == uri
+    for wanted in ("<unsubscribe node='n' jid='{}'/>", "<publish node='n'><item/></publish>"):
+        assert condition(romeo.ask(order(wanted.format(ROMEO), NEWS))) == "item-not-found"
+    create(juliet)
+    assert subscribe(romeo).get("type") == "result"
+    juliet.ask(order("<delete node='n'/>", NEWS, "#owner"))
+    assert condition(subscribe(romeo)) == "item-not-found"
+
+
+def test_where_a_closed_node_has_gone_is_nobodys_business(juliet: Client, romeo: Client) -> None:
+    create(juliet, access_model="whitelist")
+    delete(juliet, "xmpp:elsewhere.lit?;node=n")
+    assert condition(subscribe(romeo)) == "item-not-found"
+
+
+@pytest.mark.parametrize("wrong", ["", "elsewhere", "a b:c", "x:" + "y" * 2_000])
+def test_a_node_moves_to_a_uri(juliet: Client, wrong: str) -> None:
+    create(juliet)
+    assert condition(delete(juliet, wrong)) == "bad-request"
+    assert juliet.ask(items("n", NEWS)).get("type") == "result"
+
+
+def test_no_more_nodes_have_moved_than_there_may_be(network: Network) -> None:
+    few: dict[str, dict[str, object]] = {**MODULES, "pubsub": {"nodes": 2}}
+    network.serve("verona.lit", modules={}, services={"news.verona.lit": few})
+    escalus = network.client("escalus@verona.lit/palace")
+    found = []
+    for node in ("a", "b", "c"):
+        escalus.ask(order(f"<create node='{node}'/>", "news.verona.lit"))
+        redirect = f"<delete node='{node}'><redirect uri='xmpp:{node}'/></delete>"
+        escalus.ask(order(redirect, "news.verona.lit", "#owner"))
+    for node in ("a", "b", "c"):
+        found.append(elsewhere(escalus.ask(items(node, "news.verona.lit"))))
+    assert found == ["item-not-found", "xmpp:b", "xmpp:c"]
+
+
 def test_owners_learn_who_comes_and_who_leaves_if_they_want(juliet: Client, romeo: Client) -> None:
     create(juliet, notify_sub="1")
     subscribe(romeo)

@@ -298,7 +298,7 @@ def test_a_node_is_purged_and_deleted_by_its_owner(juliet: Client, romeo: Client
     purged, deleted = events(romeo)
     assert purged.find(f"{{{EVENT}}}event/{{{EVENT}}}purge") is not None
     assert deleted.xpath(".//@uri") == ["xmpp:juliet@capulet.lit?;node=m"]
-    assert condition(juliet.ask(items("n"))) == "item-not-found"
+    assert condition(juliet.ask(items("n"))) == "gone"
     assert condition(juliet.ask(order("<delete node='n'/>", owner="#owner"))) == "item-not-found"
     juliet.ask(publish("n", tune("anew")))
     assert len(ids(juliet.ask(items("n")))) == 1

@@ -111,12 +111,14 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     nodes = Keyed("pubsub-nodes", of=Node)
     items = Ordered("pubsub-items", of=Item)
+    moved = Ordered("pubsub-moved", of=str)
 
     async def start(self) -> None:
         """Make the machinery."""
         store = Store(
             self.nodes,
             self.items,
+            self.moved,
             usual=_USUAL,
             models=_MODELS,
             auto_create=False,
