@@ -1,4 +1,4 @@
-"""What is asked of all nodes of a service time and again, in memory: how many there are, and whose they are."""
+"""What is asked of all nodes of a service time and again, in memory: how many, and whose they are."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from jabberd.xmpp.stanza import Stanza
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.store import Store
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
 
+#: §4.1, §8.9.2.4: what an affiliation does not turn into at one step.
+_NO_STEP: Final[Mapping[Affiliation, tuple[Affiliation, ...]]] = {
+    "publisher": ("member",),
+    "owner": ("outcast", "member", "publisher", "publish-only"),
+}
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>]+")  # RFC 3986 §3.1; the rest is its scheme's
 _LONGEST_URI: Final = 2_000
@@ -99,7 +104,7 @@ class Nodes:
         return settings.form(self._store.usual, self._store.terms).element()
 
     async def delete(self, venue: Venue, name: str, who: JID, redirect: str | None) -> None:
-        """Delete a node with its items (§8.4); ``redirect``: where subscribers, and who asks later, find more.
+        """Delete a node with its items (§8.4); ``redirect``: where to find more, for who asks later, too.
 
         :raises StanzaError: ``bad-request``: that is no URI; see also `check_owner`.
         """
@@ -155,15 +160,12 @@ class Nodes:
         async with store.changing(venue, name):
             old = node = await store.node(venue, name)
             check_owner(venue, node, who)
-            changes = _affiliations(given)
-            for jid, what in changes:
-                node = node.affiliated(jid, what)
-            if not (node.owners or venue.owns(venue.jid)):
-                kept = _unchanged(name, old, changes)
-                raise StanzaError("not-acceptable", "somebody has to own the node", beside=kept)
-            if len(node.affiliations) > store.limits.subscribers:
-                store.limits.met["subscribers"] += 1
-                raise StanzaError("resource-constraint", beside=_unchanged(name, old, changes))
+            given = list(given)
+            try:
+                node = self._affiliated(venue, old, _affiliations(given))
+            except StanzaError as why:
+                why.beside = _unchanged(name, old, given)
+                raise
             node, settled = self._subscriptions.settled(venue, node)
             await store.put(venue, name, node)
         for jid, what in set(node.affiliations) - set(old.affiliations):
@@ -171,6 +173,21 @@ class Nodes:
         for jid in dict(old.affiliations).keys() - dict(node.affiliations).keys():
             self._tell_affiliation(venue, name, jid, "none")
         await self._subscriptions.tell(venue, name, node, settled)
+
+    def _affiliated(self, venue: Venue, node: Node, changes: Iterable[tuple[JID, Affiliation]]) -> Node:
+        for jid, what in changes:
+            before = node.affiliation(jid)
+            if what in _NO_STEP.get(before, ()):
+                raise StanzaError(
+                    "not-acceptable", f"nobody becomes {what} who is {before}: none comes between"
+                )
+            node = node.affiliated(jid, what)
+        if not (node.owners or venue.owns(venue.jid)):
+            raise StanzaError("not-acceptable", "somebody has to own the node")
+        if len(node.affiliations) > self._store.limits.subscribers:
+            self._store.limits.met["subscribers"] += 1
+            raise StanzaError("resource-constraint", "too many people belong to the node")
+        return node
 
     async def forget(self, venue: Venue, who: JID) -> None:
         """An account is gone: it is nothing to any node, and the venue owns what it owned alone."""
@@ -263,12 +280,12 @@ class Nodes:
         ]
 
 
-def _affiliations(given: Iterable[Element]) -> list[tuple[str, Affiliation]]:
+def _affiliations(given: Iterable[Element]) -> list[tuple[JID, Affiliation]]:
     """What an owner says that others shall be.
 
     :raises StanzaError: ``bad-request`` or ``not-acceptable``: that makes no sense.
     """
-    said: dict[str, Affiliation] = {}
+    said: dict[JID, Affiliation] = {}
     for each in given:
         try:
             jid = JID.parse(each.get("jid", "")).bare
@@ -284,13 +301,18 @@ def _affiliations(given: Iterable[Element]) -> list[tuple[str, Affiliation]]:
     return [*said.items()]
 
 
-def _unchanged(name: str, node: Node, changes: Iterable[tuple[str, Affiliation]]) -> Element:
-    """What those still are who were to be something else (§8.9.2.2)."""
-    kept = (
-        E(OWNER, "affiliation", {"jid": jid, "affiliation": node.affiliation(JID.parse(jid))})
-        for jid, _ in changes
-    )
+def _unchanged(name: str, node: Node, given: Iterable[Element]) -> Element:
+    """What those still are who were to be something else (§8.9.2.4)."""
+    jids = dict.fromkeys(each.get("jid", "") for each in given)
+    kept = (E(OWNER, "affiliation", {"jid": jid, "affiliation": _known(node, jid)}) for jid in jids)
     return E(OWNER, "pubsub", None, E(OWNER, "affiliations", {"node": name}, *kept))
+
+
+def _known(node: Node, jid: str) -> Affiliation:
+    try:
+        return node.affiliation(JID.parse(jid))
+    except InvalidJID:
+        return "none"
 
 
 def form_in(element: Element) -> Element:

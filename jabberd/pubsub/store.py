@@ -106,7 +106,7 @@ class Store:
         return node.at(self.now())
 
     async def move(self, venue: Venue, name: str, uri: str) -> None:
-        """Remember where a node that is deleted is now, in the place of the one that moved first if need be."""
+        """Remember where a deleted node is now, in the place of the one that moved first if need be."""
         known = await self.moved.page(venue.jid, _MOVED, limit=1)
         full = known is not None and known.count >= self.limits.nodes
         gone = [each.key for each in known.entries] if full and known is not None else []

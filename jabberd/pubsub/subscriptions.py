@@ -18,13 +18,15 @@ from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.options import Options
     from jabberd.pubsub.store import Store
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
+
+    Matters = Callable[[Options, Subscription], bool]
 
 
 class Subscriptions:
@@ -108,16 +110,22 @@ class Subscriptions:
             await store.put(venue, name, node)
         gone = replace(old, state="none")
         self._tell_owners(venue, name, node, gone)
+        store.route(
+            subscription_told(venue, name, gone).with_attrs(type="headline")
+        )  # §12.14, while it is there
         if store.presence and needs_presence(store.options(node), old) and not await self.needs(venue, who):
             venue.unwatch(who)
         return gone
 
-    async def needs(self, venue: Venue, who: JID) -> bool:
-        """Whether it matters at any node if somebody is there."""
+    async def needs(self, venue: Venue, who: JID, why: Matters = needs_presence) -> bool:
+        """Whether it matters at any node if somebody is there.
+
+        :param why: what subscriptions make it matter.
+        """
         for node in (await self._store.related(venue, who)).values():
             options = self._store.options(node)
             publishes = options.purge_offline and affiliation(venue, node, who) in PUBLISHERS
-            if publishes or any(needs_presence(options, each) for each in node.subscriptions_of(who)):
+            if publishes or any(why(options, each) for each in node.subscriptions_of(who)):
                 return True
         return False
 
@@ -204,14 +212,13 @@ class Subscriptions:
     # -- what waits ----------------------------------------------------------------------------------
 
     async def waiting(self, venue: Venue, who: JID) -> list[str]:
-        """The nodes of an owner at which somebody waits for approval (§8.7.2)."""
+        """The nodes of an owner at which somebody waits for approval; none do: all of them (§8.7.2)."""
         nodes = await self._store.related(venue, who)
-        return sorted(
-            name
-            for name, node in nodes.items()
-            if affiliation(venue, node, who) == "owner"
-            and any(each.state == "pending" for each in node.subscriptions)
-        )
+        own = {name: node for name, node in nodes.items() if affiliation(venue, node, who) == "owner"}
+        waiting = [
+            name for name, node in own.items() if any(s.state == "pending" for s in node.subscriptions)
+        ]
+        return sorted(waiting or own)
 
     async def ask_again(self, venue: Venue, name: str, who: JID) -> int:
         """Ask an owner about all who wait (§8.7.4); returns how many these are."""
@@ -244,7 +251,7 @@ class Subscriptions:
         """Change others' subscriptions (§8.8.2): all that the owner says, or nothing, as the error shows."""
         store = self._store
         async with store.changing(venue, name):
-            node = await store.node(venue, name)
+            old = node = await store.node(venue, name)
             check_owner(venue, node, who)
             try:
                 found = (_change(node, each, store.options(node)) for each in given)
@@ -256,7 +263,8 @@ class Subscriptions:
             node = node.with_subscriptions(*added, without=removed)
             if len(node.subscriptions) > store.limits.subscribers:
                 store.limits.met["subscribers"] += 1
-                raise refusal("policy-violation", "too-many-subscriptions", type="wait")
+                beside = _unchanged(name, old, given)
+                raise refusal("policy-violation", "too-many-subscriptions", type="wait", beside=beside)
             await store.put(venue, name, node)
         for each in changes:
             store.route(subscription_told(venue, name, each))

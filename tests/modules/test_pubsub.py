@@ -210,7 +210,8 @@ def test_the_domain_tells_what_it_is_and_what_it_has(network: Network, juliet: C
     publish(juliet, "first")
     answer = about(romeo, "info")
     assert answer.xpath(".//@category") == ["pubsub"]
-    assert f"{PUBSUB}#access-authorize" in answer.xpath(".//@var")
+    access = [each for each in answer.xpath(".//@var") if "#access-" in each]
+    assert access == [f"{PUBSUB}#access-open"]  # §10: what is so by default
     assert about(romeo, "items").xpath(".//@node") == ["n"]
     assert about(romeo, "items").xpath(".//@name") == ["News"]
     assert about(juliet, "items").xpath(".//@node") == ["closed", "n"]

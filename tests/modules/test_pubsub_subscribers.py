@@ -182,7 +182,12 @@ def test_a_subscriber_is_notified_in_the_states_it_wants(juliet: Client, romeo: 
 
 
 def test_a_node_may_notify_those_alone_who_are_there(juliet: Client, romeo: Client) -> None:
-    create(juliet, presence_based_delivery="1", notification_type="normal")
+    create(
+        juliet,
+        presence_based_delivery="1",
+        notification_type="normal",
+        send_last_published_item="on_sub",
+    )
     subscribe(romeo)
     agree(romeo)
     publish(juliet, "heard")
@@ -229,18 +234,25 @@ def test_who_is_gone_without_a_word_loses_a_temporary_subscription(
 
 
 def test_who_comes_gets_the_last_item_where_the_node_says_so(juliet: Client, romeo: Client) -> None:
-    create(juliet, send_last_published_item="on_sub_and_presence")
-    create(juliet, "other")
+    create(juliet)
+    create(juliet, "other", send_last_published_item="on_sub")
     for node in ("n", "other"):
         subscribe(romeo, node)
         publish(juliet, node, node=node)
-    romeo.flush()
-    agree(romeo)
-    appear(romeo, type="unavailable")
-    romeo.forget()
-    appear(romeo)
-    appear(romeo, "away")
+    assert events(romeo) != []
+    romeo.send(f"<presence to='{NEWS}'/>")
     assert titles(romeo) == ["n"]
+    romeo.send(f"<presence to='{NEWS}' type='unavailable'/>")
+    romeo.send(f"<presence to='{NEWS}'/>")
+    romeo.send(f"<presence to='{NEWS}'><show>away</show></presence>")
+    assert titles(romeo) == ["n"]
+
+
+def test_nobody_is_asked_for_presence_who_hears_everything_anyway(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    romeo.flush()
+    assert [each.get("type") for each in romeo.heard if str(each.tag).endswith("presence")] == []
 
 
 def test_a_temporary_subscription_ends_with_presence(juliet: Client, romeo: Client) -> None:
@@ -392,9 +404,10 @@ def command(client: Client, sessionid: str = "", inside: str = "") -> _Element:
 
 def test_an_owner_asks_who_waits(juliet: Client, romeo: Client) -> None:
     assert f"{PUBSUB}#get-pending" in about(juliet, "info").xpath(".//@var")
+    assert condition(command(juliet)) == "forbidden"
     create(juliet, "open")
     create(juliet, access_model="authorize")
-    assert condition(command(juliet)) == "forbidden"
+    assert [each.findtext("*") for each in command(juliet).iter("{jabber:x:data}option")] == ["n", "open"]
     subscribe(romeo)
     juliet.forget()
     offered = command(juliet)
@@ -406,6 +419,23 @@ def test_an_owner_asks_who_waits(juliet: Client, romeo: Client) -> None:
     assert done.xpath(".//@status") == ["completed"]
     [question] = [each for each in juliet.heard if str(each.tag).endswith("message")]
     assert fields(question)["pubsub#subscriber_jid"] == [ROMEO]
+
+
+def test_who_waits_at_nodes_that_are_not_there_or_of_others_is_not_told(
+    juliet: Client, romeo: Client
+) -> None:
+    create(juliet)
+    create(juliet, "m")
+    juliet.ask(
+        order(
+            f"<affiliations node='m'><affiliation jid='{ROMEO}' affiliation='owner'/></affiliations>",
+            NEWS,
+            "#owner",
+        )
+    )
+    for who, node, error in ((juliet, "nowhere", "item-not-found"), (romeo, "n", "forbidden")):
+        [id] = command(who).xpath(".//@sessionid")
+        assert condition(command(who, id, form(node=node))) == error
 
 
 def test_who_waits_learns_that_the_node_is_deleted(juliet: Client, romeo: Client) -> None:
@@ -457,13 +487,11 @@ def test_no_more_nodes_have_moved_than_there_may_be(network: Network) -> None:
     few: dict[str, dict[str, object]] = {**MODULES, "pubsub": {"nodes": 2}}
     network.serve("verona.lit", modules={}, services={"news.verona.lit": few})
     escalus = network.client("escalus@verona.lit/palace")
-    found = []
     for node in ("a", "b", "c"):
         escalus.ask(order(f"<create node='{node}'/>", "news.verona.lit"))
         redirect = f"<delete node='{node}'><redirect uri='xmpp:{node}'/></delete>"
         escalus.ask(order(redirect, "news.verona.lit", "#owner"))
-    for node in ("a", "b", "c"):
-        found.append(elsewhere(escalus.ask(items(node, "news.verona.lit"))))
+    found = [elsewhere(escalus.ask(items(node, "news.verona.lit"))) for node in ("a", "b", "c")]
     assert found == ["item-not-found", "xmpp:b", "xmpp:c"]
 
 

@@ -191,7 +191,7 @@ def test_the_last_values_at_a_domain_come_page_by_page(storage: Storage, pump: P
         pump.wait(nicks.put(owner, "", owner[0]))
     last = pump.wait(nicks.page("montague.lit", limit=2, last=True))
     assert [*last.values()] == ["c", "d"]
-    before = pump.wait(nicks.page("montague.lit", before=[*last][0], limit=1, last=True))
+    before = pump.wait(nicks.page("montague.lit", before=next(iter(last)), limit=1, last=True))
     assert [*before.values()] == ["b"]
     first = pump.wait(nicks.page("montague.lit", "a@montague.lit", before="d@montague.lit", limit=3))
     assert [*first.values()] == ["b", "c"]

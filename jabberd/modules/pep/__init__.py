@@ -95,11 +95,7 @@ class Pep(Module, xep=163, version="1.2.2"):
         *(
             f"{NS}#{each}"
             for each in (
-                "access-authorize",
-                "access-open",
-                "access-presence",
-                "access-roster",
-                "access-whitelist",
+                f"access-{_USUAL.access_model}",
                 "auto-create",
                 "auto-subscribe",
                 "filtered-notifications",

@@ -34,7 +34,7 @@ from jabberd.modules.disco import ITEMS, page_ends, page_of
 from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
 from jabberd.modules.pubsub.presences import Presences
 from jabberd.pubsub.access import PUBLISHERS
-from jabberd.pubsub.events import SHIM, needs_presence
+from jabberd.pubsub.events import SHIM, needs_presence, takes_presence
 from jabberd.pubsub.index import Index
 from jabberd.pubsub.names import FEATURES, NS, OWNER
 from jabberd.pubsub.node import Item, Node
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PubSubService"]
 
-_USUAL: Final = Options(access_model="open", max_items="20", send_last_published_item="on_sub")
+_USUAL: Final = Options(access_model="open", max_items="20")
 _MODELS: Final = ("open", "whitelist", "authorize")
 _BEGIN: Final = 5.0  #: seconds after the start, when there are connections
 _PAGE: Final = 500  #: nodes in one list
@@ -70,8 +70,12 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     """Serves a domain with publish-subscribe; its admins own every node.
 
     Nodes that wait for approval ask their owners.  Who cannot be reached stays subscribed, unless the
-    answer is that nobody of that name is there any more (§12.3).  Presence of those for whom it matters is
-    asked for, and they need not show it.
+    answer is that nobody of that name is there any more (§12.4).  Presence of those who cannot be notified as
+    they or the node want without it is asked for (§12.6), and they need not show it; who subscribes to a node
+    that sends the last item to whoever comes (§4.3) may show it.
+
+    There are no access models ``presence`` and ``roster`` (§4.5: a service may support some of them): owners
+    are people of many servers, and their rosters are not the service's to see.
     """
 
     requires = ("commands", "disco")
@@ -80,7 +84,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         *FEATURES,
         GET_PENDING,
         *(f"{NS}#{each}" for each in ("last-published", "presence-notifications")),
-        *(f"{NS}#access-{model}" for model in _MODELS),
+        f"{NS}#access-{_USUAL.access_model}",
     )
 
     counted = ("nodes", "nodes_each", "subscribers", "subscriptions", "payload", "size")
@@ -201,6 +205,9 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     async def _presence(self, who: JID, stanza: Stanza) -> None:
         """Whoever nobody waits for does not count."""
         if stanza.type == "" and not who.is_bare:
+            subscriptions = self.pubsub.subscriptions
+            if not self._presences.knows(who) and await subscriptions.needs(self, who, takes_presence):
+                self._presences.expect(who)
             first = not self._presences.shows(JID.parse(who.bare))
             if self._presences.came(who, stanza):
                 await self._welcome([who, JID.parse(who.bare)] if first else [who])
