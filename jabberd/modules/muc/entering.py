@@ -26,6 +26,7 @@ __all__ = ["enter", "knows_password", "made", "not_in_room", "password_of", "pre
 _FORGED: Final = frozenset({JOIN, X_USER, OCCUPANT_ID, STANZA_ID})
 _LARGEST: Final = 16 << 10  # bytes of a presence: it goes to everybody who ever enters
 _LONGEST_NICK: Final = 256
+_ENDED: Final = b"<destroy/>"
 _RESERVE: Final = 10  # occupants more than may be: admins and owners (§7.2.9)
 
 
@@ -132,8 +133,13 @@ def _check_nick_free(room: Room, jid: JID, account: JID) -> None:
 def _let_in(room: Room, stanza: Stanza, to: JID, affiliation: Affiliation) -> None:
     sender = stanza.sender
     assert sender is not None
-    occupant = room.add(to, visit_of(room, stanza), room.default_role(affiliation))
-    occupant.role = max(occupant.role, room.default_role(affiliation))
+    default = room.default_role(affiliation)
+    visits = room.is_in(sender.bare)
+    occupant = room.add(
+        to, visit_of(room, stanza), default if visits else room.voice_of(sender.bare, default)
+    )
+    if visits:
+        occupant.role = max(occupant.role, default)
     _welcome(room, occupant, stanza)
     room.service.fire(OccupantJoined(room, occupant))
 
@@ -185,7 +191,8 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
     occupant = room.visits[sender]
     if stanza.type == UNAVAILABLE:
         said = stanza.without(_FORGED | room.service.seam.forged)
-        goodbye = News(UNAVAILABLE, children=said.children, payload=said.payload, id=stanza.id)
+        inside = _ENDED if room.locked and len(room.visits) == 1 else b""  # §10.1.3
+        goodbye = News(UNAVAILABLE, children=said.children, payload=said.payload, id=stanza.id, inside=inside)
         depart(room, occupant, occupant.visits[sender], goodbye)
         return
     check_nick(to)

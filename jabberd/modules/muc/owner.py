@@ -92,6 +92,8 @@ async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], N
         if not orders:
             await room.store(options=options)
         room.record = replace(room.record, options=options)
+        if options.moderated != before.moderated:
+            room.voices.clear()
         told += _settled(room, before)
     room.service.fire(RoomConfigured(room, before))
     return together(told)
@@ -158,6 +160,8 @@ async def destroy(room: Room, venue: JID | None = None, reason: str = "", passwo
 
 async def _remove(room: Room, venue: JID | None, reason: str, password: str) -> None:
     await room.service.rooms.destroy(room)
+    if venue is not None:
+        await room.service.redirects.remember(room, venue)
     inside = [
         E(USER, name, None, text) for name, text in (("password", password), ("reason", reason)) if text
     ]

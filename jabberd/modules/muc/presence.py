@@ -150,6 +150,7 @@ def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> N
     was_main = occupant.main is visit
     room.drop(occupant, visit)
     if not occupant.visits:
+        room.remember_voice(occupant)
         _say_goodbye(room, occupant, [visit], news)()
         return
     _say_own(room, occupant, visit, news)
@@ -162,6 +163,7 @@ def remove(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
 
     :returns: what tells the others.
     """
+    room.voices.pop(occupant.account, None)
     visits = list(occupant.visits.values())
     for visit in visits:
         room.drop(occupant, visit)

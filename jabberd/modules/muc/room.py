@@ -26,6 +26,7 @@ __all__ = ["Belonging", "Record", "Room"]
 
 _INVITED: Final = 500
 _WHISPERED: Final = 100
+_VOICES: Final = 500
 _LARGEST_KEPT: Final = 64 << 10  # characters of `Record.kept`: each change writes all of it
 
 
@@ -77,6 +78,7 @@ class Room:
     :ivar users: how many requests work on it just now.
     :ivar invited: the last invitations: whom, and by whom, as bare JIDs.
     :ivar whispered: the last private messages: to which full JID, with which id, from which occupant JID.
+    :ivar voices: roles of those who have left that were not the usual ones, by bare JID (§5.1).
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
@@ -93,6 +95,7 @@ class Room:
         "service",
         "users",
         "visits",
+        "voices",
         "wanted",
         "whispered",
     )
@@ -117,6 +120,7 @@ class Room:
         self.visits: dict[JID, Occupant] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
+        self.voices: dict[str, Role] = {}
         self.invited: deque[tuple[JID, JID]] = deque(maxlen=_INVITED)
         self.whispered: deque[tuple[JID, str, JID]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
@@ -222,6 +226,24 @@ class Room:
         """Whether the others are told of an occupant."""
         return occupant.role.name in self.options.broadcast
 
+    # -- who has a voice ----------------------------------------------------------------------------
+
+    def voice_of(self, account: JID, default: Role) -> Role:
+        """With which role somebody enters: who was given voice, or lost it, is as before (§5.1)."""
+        return default if default is Role.moderator else self.voices.get(account, default)
+
+    def remember_voice(self, occupant: Occupant) -> None:
+        """Somebody leaves by itself; who was made a moderator for a visit has a voice afterwards."""
+        role, usual = (
+            min(occupant.role, Role.participant),
+            self.default_role(self.affiliation(occupant.account)),
+        )
+        self.voices.pop(occupant.account, None)
+        if role not in (usual, Role.none) and usual is not Role.moderator:
+            self.voices[occupant.account] = role
+            if len(self.voices) > _VOICES:
+                del self.voices[next(iter(self.voices))]
+
     # -- what is stored -----------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -270,6 +292,7 @@ class Room:
     def belong(self, changes: Mapping[str, Belonging | None]) -> None:
         """Change who belongs to it; it is stored already."""
         for jid, belonging in changes.items():
+            self.voices.pop(jid, None)
             if belonging is None:
                 self.belongings.pop(jid, None)
             else:

@@ -95,6 +95,7 @@ class Rooms:
         """Store a locked room, with these options from now on, and nothing of another one of that name."""
         new = replace(room.record, options=options)
         await self.save(room, room.belongings, new, anew=True)
+        await self._service.redirects.forget(room.jid)
         room.record = new
 
     def save(
