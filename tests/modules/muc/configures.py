@@ -1,4 +1,4 @@
-"""A process to kill: an owner names a room and an admin by one form, and the process ends at a commit of that."""
+"""A process to kill: an owner names a room and an admin by one form, and it ends at a commit of that."""
 
 from __future__ import annotations
 
