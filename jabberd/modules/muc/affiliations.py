@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, E, Sealed, Stanza, StanzaError
 from jabberd.modules.muc.events import AffiliationChanged
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from jabberd.modules.muc.room import Room
 
 __all__ = ["Order", "affiliate", "settle", "together"]
+
+
+_MOST_TOLD: Final = 25_000  # stanzas in which occupants learn of one order
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,12 @@ async def affiliate(
     :param options: see `Room.store_belongings`.
     :returns: what tells the others.
     :raises StanzaError: see `check_affiliation`; ``conflict``: nobody would own the room, the nickname is
-        another one's, or that one would ban itself; ``resource-constraint``: there are too many.
+        another one's, or that one would ban itself; ``resource-constraint``: there are too many, or so many
+        at once that the server would have nothing else to do than to tell it.
     """
     orders = list(orders)
+    if len(orders) > 1 and len(orders) * len(room.visits) > _MOST_TOLD:
+        raise StanzaError("resource-constraint", "too many changes at once for a room so full")
     before = {each.jid: room.affiliation(each.jid) for each in orders}
     changes: dict[str, Belonging | None] = {}
     for each in orders:
@@ -82,7 +88,7 @@ async def affiliate(
         told()
         for jid in absent:
             _tell_others(room, jid, inside.get(jid))
-            if jid not in quiet:
+            if jid not in quiet and room.courtesies.take(1, room.service.now().timestamp()):
                 _tell_absent(room, jid, before[jid], by)
 
     return tell

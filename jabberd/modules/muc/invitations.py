@@ -31,7 +31,8 @@ async def invite(room: Room, stanza: Stanza) -> None:
     """Pass invitations on; in a room for members who is invited becomes one (§9.5).
 
     :raises StanzaError: ``not-acceptable``: the sender is not in the room; ``forbidden``: it may not invite;
-        ``jid-malformed``; ``bad-request``: it names nobody, or too many.
+        ``jid-malformed``; ``bad-request``: it names nobody, or too many; ``resource-constraint``: it has
+        invited enough people for now.
     """
     assert stanza.sender is not None
     by, occupant = stanza.sender.bare, room.speaker(stanza.sender)
@@ -41,6 +42,8 @@ async def invite(room: Room, stanza: Stanza) -> None:
         raise StanzaError("bad-request", f"1 to {_MOST} at once")
     wanted = {_address(each.get("to", "")): each for each in invites}
     _check(room, by, wanted)
+    if not occupant.invites.take(len(wanted), room.service.now().timestamp()):
+        raise StanzaError("resource-constraint", "you have invited enough people; wait for some minutes")
     if room.options.members_only:
         async with room.changing():
             _check(room, by, wanted)  # another change may have come first
