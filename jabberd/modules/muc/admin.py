@@ -216,7 +216,12 @@ def set_role(room: Room, occupant: Occupant, role: Role, reason: str, actor: str
     if role is occupant.role:
         return _nothing
     occupant.role = role
-    return lambda: broadcast(room, occupant, occupant.main, News(reason=reason, actor=actor, changed=True))
+
+    def tell() -> None:
+        if occupant.visits:
+            broadcast(room, occupant, occupant.main, News(reason=reason, actor=actor, changed=True))
+
+    return tell
 
 
 def _nothing() -> None:
