@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from twisted.internet.defer import Deferred, succeed
 
-from jabberd.stores import neighbours
+from jabberd.interfaces import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

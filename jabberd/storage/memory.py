@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, execute, succeed
 
-from jabberd.interfaces import ArchiveRow, Entry, Page, Span
+from jabberd.interfaces import ArchiveRow, Entry, Page, Span, neighbours
 from jabberd.measure import StorageFigures
 from jabberd.storage.values import Catalogue, Ids, Values
-from jabberd.stores import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
