@@ -248,6 +248,17 @@ def test_who_comes_gets_the_last_item_where_the_node_says_so(juliet: Client, rom
     assert titles(romeo) == ["n"]
 
 
+def test_who_comes_in_a_state_in_which_it_wants_nothing_gets_no_last_item(
+    juliet: Client, romeo: Client
+) -> None:
+    create(juliet)
+    subscribe(romeo)
+    wish(romeo, **{"show-values": "dnd"})
+    publish(juliet, "first")
+    agree(romeo, "away")
+    assert events(romeo) == []
+
+
 def test_nobody_is_asked_for_presence_who_hears_everything_anyway(juliet: Client, romeo: Client) -> None:
     create(juliet)
     subscribe(romeo)

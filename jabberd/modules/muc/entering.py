@@ -26,7 +26,6 @@ __all__ = ["enter", "knows_password", "made", "not_in_room", "password_of", "pre
 _FORGED: Final = frozenset({JOIN, X_USER, OCCUPANT_ID, STANZA_ID})
 _LARGEST: Final = 16 << 10  # bytes of a presence: it goes to everybody who ever enters
 _LONGEST_NICK: Final = 256
-_ENDED: Final = b"<destroy/>"
 _RESERVE: Final = 10  # occupants more than may be: admins and owners (§7.2.9)
 
 
@@ -195,8 +194,9 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
     occupant = room.visits[sender]
     if stanza.type == UNAVAILABLE:
         said = stanza.without(_FORGED | room.service.seam.forged)
-        inside = _ENDED if room.locked and len(room.visits) == 1 else b""  # §10.1.3
-        goodbye = News(UNAVAILABLE, children=said.children, payload=said.payload, id=stanza.id, inside=inside)
+        # Without <destroy/> also where the room ends unconfigured (§10.1.3): Smack would take it, a moment
+        # later, for the end of the room of that name which it has entered meanwhile
+        goodbye = News(UNAVAILABLE, children=said.children, payload=said.payload, id=stanza.id)
         depart(room, occupant, occupant.visits[sender], goodbye)
         return
     check_nick(to)

@@ -34,7 +34,7 @@ from jabberd.modules.disco import ITEMS, page_ends, page_of
 from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
 from jabberd.modules.pubsub.presences import Presences
 from jabberd.pubsub.access import PUBLISHERS
-from jabberd.pubsub.events import SHIM, needs_presence, takes_presence
+from jabberd.pubsub.events import SHIM, needs_presence, takes_presence, wanted
 from jabberd.pubsub.index import Index
 from jabberd.pubsub.names import FEATURES, NS, OWNER
 from jabberd.pubsub.node import Item, Node
@@ -223,8 +223,9 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     async def _welcome(self, here: list[JID]) -> None:
         """Send the last items of the nodes that say so to subscribers who have come."""
         for name, node in (await self.pubsub.nodes.known(self, here[0])).items():
+            options = self.pubsub.nodes.options(node)
             for who in here:
-                if any(each.state == "subscribed" and each.deliver for each in node.subscriptions_at(who)):
+                if any(wanted(self, options, each) for each in node.subscriptions_at(who)):
                     await self.pubsub.items.send_last(self, [name], who, ["on_sub_and_presence"])
 
     async def _left(self, who: JID) -> None:

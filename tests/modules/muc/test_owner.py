@@ -112,18 +112,6 @@ def test_only_owners_configure_and_destroy(romeo: Client, juliet: Client) -> Non
     assert condition(ask(romeo, "", part="owner")) == "bad-request"
 
 
-def test_who_leaves_a_room_that_it_has_not_configured_learns_that_it_is_gone(
-    romeo: Client, juliet: Client
-) -> None:
-    enter(romeo, "Romeo")
-    romeo.send(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
-    [told] = heard_by(romeo)
-    assert (codes(told), len(find(told, "u:x/u:destroy"))) == (["110"], 1)
-    create(juliet, "Juliet")
-    juliet.send(f"<presence to='{ROOM}/Juliet' type='unavailable'/>")
-    assert not find(juliet.next(), "u:x/u:destroy")
-
-
 def test_cancelling_destroys_a_new_room_and_leaves_another_as_it_was(romeo: Client, juliet: Client) -> None:
     cancel = "<x xmlns='jabber:x:data' type='cancel'/>"
     enter(romeo, "Romeo")
