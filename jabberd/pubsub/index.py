@@ -28,7 +28,7 @@ class Index:
         return len(self._known)
 
     def related(self, bare: str) -> Collection[str]:
-        """The nodes to which a bare JID is affiliated or subscribed."""
+        """The nodes that name a bare JID: as affiliated, as a subscriber, or as who made them."""
         return self._related.get(bare, ())
 
     def saw(self, name: str, node: Node | None, *, purges: bool) -> None:
@@ -40,7 +40,7 @@ class Index:
             self.creators[creator] -= 1
             self.creators += Counter()  # without zeros
         if node is not None:
-            now = _people(node)
+            now = frozenset(node.people)
             self._known[name] = (node.creator, now)
             if node.creator:
                 self.creators[node.creator] += 1
@@ -50,8 +50,3 @@ class Index:
                 del self._related[bare]
         for bare in now - before:
             self._related.setdefault(bare, set()).add(name)
-
-
-def _people(node: Node) -> frozenset[str]:
-    subscribers = (each.jid.partition("/")[0] for each in node.subscriptions)
-    return frozenset((*dict(node.affiliations), *subscribers))

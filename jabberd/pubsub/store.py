@@ -122,7 +122,7 @@ class Store:
         return {name: node.at(now) for name, node in (await self.nodes.all(venue.jid)).items()}
 
     async def related(self, venue: Venue, who: JID) -> dict[str, Node]:
-        """All nodes, by name, to which somebody is affiliated or subscribed, and perhaps others.
+        """All nodes, by name, that name somebody (`Node.people`), and perhaps others.
 
         So are all from which the items of those go who go offline.
         """
