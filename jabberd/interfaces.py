@@ -23,6 +23,7 @@ from jabberd.stores import (
     Span,
     Storage,
     StorageError,
+    neighbours,
 )
 from jabberd.xmpp.identity import Credentials, Identity, LoginPolicy, Security, UserAgent
 
@@ -59,6 +60,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "UserAgent",
+    "neighbours",
 ]
 
 

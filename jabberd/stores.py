@@ -28,6 +28,7 @@ __all__ = [
     "Span",
     "Storage",
     "StorageError",
+    "neighbours",
 ]
 
 
@@ -63,11 +64,32 @@ class Keyed(Protocol[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         """Everybody at that domain who has at least one value here, sorted."""
 
-    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
+    def page(
+        self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
+    ) -> Deferred[dict[str, T]]:
         """By owner, the values under the empty key of the next owners at that domain.
 
+        It costs as much as is answered, however many there are.
+
         :param after: the last owner of the page before; the order is the storage's own, and always the same.
+        :param before: only owners that come before this one.
+        :param last: the end of what is left, and not its beginning; still in order.
         """
+
+    def some(
+        self, owner: str, *, after: str = "", before: str = "", limit: int = 1000, last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        """By key, the owner's next values, of those whose key is not empty.
+
+        Order, costs and parameters are those of `page`, of keys.
+        """
+
+
+def neighbours(values: Mapping[str, T], after: str, before: str, limit: int, *, last: bool) -> dict[str, T]:
+    """What `Keyed.some` answers, of values in memory, whose keys need not be in order."""
+    keys = sorted(key for key in values if key > after and (not before or key < before))
+    wanted = keys[max(len(keys) - limit, 0) :] if last else keys[:limit]
+    return {key: values[key] for key in wanted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +261,15 @@ class Storage(Protocol):
 
         Every name asked for is in the result.
 
+        :raises KeyError: nobody asked for that `keyed` store yet.
+        """
+
+    def save(
+        self, owner: str, changes: Mapping[str, Mapping[str, object]], *, anew: bool = False
+    ) -> Deferred[None]:
+        """Change several keyed stores of an owner in *one* transaction: what `load` reads, and None removes.
+
+        :param anew: everything else that the owner has is removed, as by `forget`.
         :raises KeyError: nobody asked for that `keyed` store yet.
         """
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from twisted.internet.defer import Deferred, succeed
 
+from jabberd.interfaces import neighbours
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
@@ -212,8 +214,18 @@ class Residents(Generic[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         return self._keyed.owners(domain)
 
-    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
-        return self._keyed.page(domain, after, limit)
+    def page(
+        self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        return self._keyed.page(domain, after, limit, before=before, last=last)
+
+    def some(
+        self, owner: str, *, after: str = "", before: str = "", limit: int = 1000, last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        account = self._accounts.get(owner)
+        if account is not None and account.anonymous:  # nothing of it is stored
+            return succeed(neighbours(self.of(account), after, before, limit, last=last))
+        return self._keyed.some(owner, after=after, before=before, limit=limit, last=last)
 
     def _undo(self, why: Failure, account: Account, undo: Mapping[str, T | None]) -> Failure:
         self._apply(account, undo)

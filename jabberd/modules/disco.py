@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from dataclasses import field
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
 from jabberd.api import (
     ACCOUNT,
@@ -24,13 +24,16 @@ from jabberd.api import (
     answers,
 )
 from jabberd.xmpp.forms import NS as DATA
+from jabberd.xmpp.rsm import NS as RSM
 from jabberd.xmpp.rsm import SET, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from jabberd.api import JID, Account, Answer
     from jabberd.xmpp.rsm import PageWanted
+
+T = TypeVar("T")
 
 INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
@@ -251,6 +254,34 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     def _account_nodes(self) -> Iterable[AccountNodes]:
         return (module for module in self.domain.modules if isinstance(module, AccountNodes))
+
+
+async def page_of(
+    read: Callable[..., Awaitable[Mapping[str, T]]], fits: Callable[[T], bool], page: PageWanted, most: int
+) -> tuple[list[tuple[str, T]], bool]:
+    """A page of what a store holds, as far as it fits, and whether there is more of that behind it.
+
+    :param read: reads neighbours as `jabberd.stores.Keyed.some` does; nothing is read that is not shown, but
+        for what does not fit.
+    :param most: entries on a page, if no fewer are wanted.
+    """
+    most = most if page.most is None else min(page.most, most)
+    after, before, found = page.after, page.before, list[tuple[str, T]]()
+    while len(found) <= most:
+        some = await read(after=after, before=before, limit=most + 1, last=page.last)
+        keys = [*some]
+        found += [(key, some[key]) for key in (reversed(keys) if page.last else keys) if fits(some[key])]
+        if len(keys) <= most:
+            break
+        after, before = (after, keys[0]) if page.last else (keys[-1], before)
+    rows = found[:most]
+    return (rows[::-1] if page.last else rows), len(found) > most
+
+
+def page_ends(keys: Sequence[str]) -> Element:
+    """The ``<set/>`` that goes with a page whose place in the list nobody has counted (XEP-0059 §2.1)."""
+    ends = zip(("first", "last"), (keys[0], keys[-1]), strict=True) if keys else ()
+    return E(RSM, "set", None, *(E(RSM, name, None, key) for name, key in ends))
 
 
 def _merged(forms: Iterable[Element]) -> list[Element]:

@@ -331,7 +331,8 @@ def _tell(room: Room, wearers: Iterable[JID], *, listed: bool) -> None:
     """Everybody sees who wears what now, and that the list of hats has changed if it has (§3.2)."""
     for jid in wearers:
         for occupant in tuple(room.of(jid)):
-            broadcast(room, occupant, occupant.main, News())
+            if occupant.visits:
+                broadcast(room, occupant, occupant.main, News())
     if listed:
         announce(room, E(USER, "x", None, E(USER, "status", {"code": "104"})))
 

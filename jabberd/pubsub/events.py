@@ -70,7 +70,12 @@ def last_item(venue: Venue, name: str, id: str, item: Item, options: Options, to
 
 def subscription_told(venue: Venue, name: str, subscription: Subscription) -> Stanza:
     """What became of a subscription, for the subscriber (§12.14)."""
-    attrs = {"node": name, "jid": subscription.jid, "subscription": subscription.state}
+    attrs = {
+        "node": name,
+        "jid": subscription.jid,
+        "subid": subscription.subid,
+        "subscription": subscription.state,
+    }
     told = E(EVENT, "event", None, E(EVENT, "subscription", attrs))
     return Stanza.of("message", told, sender=venue.jid, to=JID.parse(subscription.jid))
 
@@ -129,9 +134,14 @@ def wanted(venue: Venue, options: Options, subscription: Subscription) -> bool:
 
 
 def needs_presence(options: Options, subscription: Subscription) -> bool:
-    """Whether it matters if a subscriber is there."""
-    node = options.presence_based_delivery or options.send_last_published_item == "on_sub_and_presence"
-    return node or subscription.temporary or bool(subscription.shows)
+    """Whether a subscriber has to show presence, to be notified at all or as it wants (§12.5, §12.6)."""
+    return options.presence_based_delivery or subscription.temporary or bool(subscription.shows)
+
+
+def takes_presence(options: Options, subscription: Subscription) -> bool:
+    """Whether it matters if a subscriber shows presence, asked for or not (§4.3)."""
+    greets = options.send_last_published_item == "on_sub_and_presence" and subscription.state == "subscribed"
+    return greets or needs_presence(options, subscription)
 
 
 def _listeners(venue: Venue, name: str, node: Node, options: Options) -> Iterator[Recipient]:

@@ -77,7 +77,8 @@ class Items:
             kept = options.persist_items and options.items(store.limits.items) > 0
             gone = await self._room(venue, name, options, id, item) if kept else []
             if new:
-                await store.nodes.put(venue.jid, name, node)
+                await store.put(venue, name, node)
+                await store.came(venue, name)
             if kept:
                 await store.items.change(venue.jid, name, {id: item}, gone)
         if options.purge_offline:
@@ -166,7 +167,7 @@ class Items:
         :raises StanzaError: why not.
         """
         store = self._store
-        node = await store.node(venue, name)
+        node = await store.node(venue, name, reads=True)
         options = store.options(node)
         check_reader(venue, node, options, who)
         _check_subid(node, who, subid)
@@ -251,7 +252,7 @@ class Items:
     async def purge_of(self, venue: Venue, who: JID) -> None:
         """A publisher is not there any more: its items go where the node says so (``purge_offline``)."""
         store = self._store
-        for name, node in (await store.every(venue)).items():
+        for name, node in (await store.related(venue, who)).items():
             options = store.options(node)
             if not (options.purge_offline and options.persist_items):
                 continue

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jabberd.xmpp.errors import StanzaError
+
+if TYPE_CHECKING:
+    from jabberd.xmpp.element import Element
 
 NS: Final = "http://jabber.org/protocol/pubsub"
 OWNER: Final = f"{NS}#owner"
@@ -61,9 +64,11 @@ FEATURES: Final = (
 )
 
 
-def refusal(condition: str, name: str, text: str = "", *, type: str | None = None) -> StanzaError:
-    """An error with a condition of pubsub's own (§11)."""
-    return StanzaError(condition, text, type=type, application=(ERRORS, name))
+def refusal(
+    condition: str, name: str, text: str = "", *, type: str | None = None, beside: Element | None = None
+) -> StanzaError:
+    """An error with a condition of pubsub's own (§11); ``beside``: see `StanzaError`."""
+    return StanzaError(condition, text, type=type, application=(ERRORS, name), beside=beside)
 
 
 def unsupported(feature: str) -> StanzaError:

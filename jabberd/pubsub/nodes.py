@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from jabberd.xmpp.stanza import Stanza
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.store import Store
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
 
+#: §4.1, §8.9.2.4: what an affiliation does not turn into at one step.
+_NO_STEP: Final[Mapping[Affiliation, tuple[Affiliation, ...]]] = {
+    "publisher": ("member",),
+    "owner": ("outcast", "member", "publisher", "publish-only"),
+}
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>]+")  # RFC 3986 §3.1; the rest is its scheme's
+_LONGEST_URI: Final = 2_000
 
 
 class Nodes:
@@ -57,7 +65,8 @@ class Nodes:
         async with store.changing(venue, name):
             if await store.nodes.get(venue.jid, name) is not None:
                 raise StanzaError("conflict")
-            await store.nodes.put(venue.jid, name, await store.new_node(venue, who, options))
+            await store.put(venue, name, await store.new_node(venue, who, options))
+            await store.came(venue, name)
         return name
 
     async def configuration(self, venue: Venue, name: str, who: JID) -> Element:
@@ -77,7 +86,7 @@ class Nodes:
             options = settings.configured(store.options(node), form, store.terms)
             node = replace(node, options=settings.written(options, store.usual))
             node, settled = self._subscriptions.settled(venue, node)
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         if options.notify_config:
             filled = settings.form(options, store.terms).element("result")
             shown = [filled] if options.deliver_payloads else []
@@ -95,14 +104,21 @@ class Nodes:
         return settings.form(self._store.usual, self._store.terms).element()
 
     async def delete(self, venue: Venue, name: str, who: JID, redirect: str | None) -> None:
-        """Delete a node with its items (§8.4); ``redirect``: where subscribers find more."""
+        """Delete a node with its items (§8.4); ``redirect``: where to find more, for who asks later, too.
+
+        :raises StanzaError: ``bad-request``: that is no URI; see also `check_owner`.
+        """
         store = self._store
+        if redirect is not None and (len(redirect) > _LONGEST_URI or not _URI.fullmatch(redirect)):
+            raise StanzaError("bad-request", "redirect takes a URI")
         async with store.changing(venue, name):
             node = await store.node(venue, name)
             check_owner(venue, node, who)
             cleared = store.items.clear(venue.jid, name)
-            await store.nodes.change(venue.jid, {name: None})
+            await store.put(venue, name, None)
             await cleared
+            if redirect is not None and store.options(node).access_model not in ("roster", "whitelist"):
+                await store.move(venue, name, redirect)
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
             about = E(EVENT, "delete", {"node": name}, *inside)
@@ -117,7 +133,7 @@ class Nodes:
 
     async def affiliations_of(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """What somebody is to the nodes of a venue, or to one (§5.7)."""
-        nodes = await self.known(venue, name)
+        nodes = {name: await self._store.node(venue, name)} if name else await self._store.related(venue, who)
         known = {each: affiliation(venue, node, who) for each, node in nodes.items()}
         return [
             E(NS, "affiliation", {"node": each, "affiliation": what})
@@ -125,12 +141,9 @@ class Nodes:
             if what != "none"
         ]
 
-    async def known(self, venue: Venue, name: str) -> dict[str, Node]:
-        """All nodes of a venue, or the one of that name.
-
-        :raises StanzaError: ``item-not-found``: there is none of that name.
-        """
-        return {name: await self._store.node(venue, name)} if name else await self._store.every(venue)
+    async def known(self, venue: Venue, who: JID | None = None) -> dict[str, Node]:
+        """All nodes of a venue, or those with which somebody may have to do."""
+        return await (self._store.every(venue) if who is None else self._store.related(venue, who))
 
     async def affiliations(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """Everybody who belongs to a node, for its owner (§8.9.1)."""
@@ -147,27 +160,39 @@ class Nodes:
         async with store.changing(venue, name):
             old = node = await store.node(venue, name)
             check_owner(venue, node, who)
-            changes = _affiliations(given)
-            for jid, what in changes:
-                node = node.affiliated(jid, what)
-            if not (node.owners or venue.owns(venue.jid)):
-                kept = _unchanged(name, old, changes)
-                raise StanzaError("not-acceptable", "somebody has to own the node", beside=kept)
-            if len(node.affiliations) > store.limits.subscribers:
-                store.limits.met["subscribers"] += 1
-                raise StanzaError("resource-constraint", beside=_unchanged(name, old, changes))
+            given = list(given)
+            try:
+                node = self._affiliated(venue, old, _affiliations(given))
+            except StanzaError as why:
+                why.beside = _unchanged(name, old, given)
+                raise
             node, settled = self._subscriptions.settled(venue, node)
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         for jid, what in set(node.affiliations) - set(old.affiliations):
             self._tell_affiliation(venue, name, jid, what)
         for jid in dict(old.affiliations).keys() - dict(node.affiliations).keys():
             self._tell_affiliation(venue, name, jid, "none")
         await self._subscriptions.tell(venue, name, node, settled)
 
+    def _affiliated(self, venue: Venue, node: Node, changes: Iterable[tuple[JID, Affiliation]]) -> Node:
+        for jid, what in changes:
+            before = node.affiliation(jid)
+            if what in _NO_STEP.get(before, ()):
+                raise StanzaError(
+                    "not-acceptable", f"nobody becomes {what} who is {before}: none comes between"
+                )
+            node = node.affiliated(jid, what)
+        if not (node.owners or venue.owns(venue.jid)):
+            raise StanzaError("not-acceptable", "somebody has to own the node")
+        if len(node.affiliations) > self._store.limits.subscribers:
+            self._store.limits.met["subscribers"] += 1
+            raise StanzaError("resource-constraint", "too many people belong to the node")
+        return node
+
     async def forget(self, venue: Venue, who: JID) -> None:
         """An account is gone: it is nothing to any node, and the venue owns what it owned alone."""
         store = self._store
-        for name, known in (await store.every(venue)).items():
+        for name, known in (await store.related(venue, who)).items():
             if who.bare not in known.people:
                 continue
             async with store.changing(venue, name):
@@ -177,7 +202,7 @@ class Nodes:
                 node = node.without(who.bare)
                 if not (node.owners or venue.owns(venue.jid)):
                     node = node.affiliated(venue.jid.bare, "owner")
-                await store.nodes.put(venue.jid, name, node)
+                await store.put(venue, name, node)
 
     def _tell_affiliation(self, venue: Venue, name: str, jid: str, what: str) -> None:
         """§8.9.4."""
@@ -209,15 +234,16 @@ class Nodes:
         return {
             name: self._store.options(node).title
             for name, node in nodes.items()
-            if self._shows(venue, node, who)
+            if self.shows(venue, who, node)
         }
 
     async def is_visible(self, venue: Venue, name: str, who: JID) -> bool:
         """Whether there is a node of that name that somebody may read, or ask to subscribe to."""
         node = await self._store.nodes.get(venue.jid, name)
-        return node is not None and self._shows(venue, node, who)
+        return node is not None and self.shows(venue, who, node)
 
-    def _shows(self, venue: Venue, node: Node, who: JID) -> bool:
+    def shows(self, venue: Venue, who: JID, node: Node) -> bool:
+        """Whether somebody may know of a node."""
         options = self._store.options(node)
         if options.access_model == "authorize":
             return affiliation(venue, node, who) != "outcast"
@@ -254,12 +280,12 @@ class Nodes:
         ]
 
 
-def _affiliations(given: Iterable[Element]) -> list[tuple[str, Affiliation]]:
+def _affiliations(given: Iterable[Element]) -> list[tuple[JID, Affiliation]]:
     """What an owner says that others shall be.
 
     :raises StanzaError: ``bad-request`` or ``not-acceptable``: that makes no sense.
     """
-    said: dict[str, Affiliation] = {}
+    said: dict[JID, Affiliation] = {}
     for each in given:
         try:
             jid = JID.parse(each.get("jid", "")).bare
@@ -275,13 +301,18 @@ def _affiliations(given: Iterable[Element]) -> list[tuple[str, Affiliation]]:
     return [*said.items()]
 
 
-def _unchanged(name: str, node: Node, changes: Iterable[tuple[str, Affiliation]]) -> Element:
-    """What those still are who were to be something else (§8.9.2.2)."""
-    kept = (
-        E(OWNER, "affiliation", {"jid": jid, "affiliation": node.affiliation(JID.parse(jid))})
-        for jid, _ in changes
-    )
+def _unchanged(name: str, node: Node, given: Iterable[Element]) -> Element:
+    """What those still are who were to be something else (§8.9.2.4)."""
+    jids = dict.fromkeys(each.get("jid", "") for each in given)
+    kept = (E(OWNER, "affiliation", {"jid": jid, "affiliation": _known(node, jid)}) for jid in jids)
     return E(OWNER, "pubsub", None, E(OWNER, "affiliations", {"node": name}, *kept))
+
+
+def _known(node: Node, jid: str) -> Affiliation:
+    try:
+        return node.affiliation(JID.parse(jid))
+    except InvalidJID:
+        return "none"
 
 
 def form_in(element: Element) -> Element:

@@ -157,7 +157,7 @@ class PubSub:
     async def delete(self, request: Request) -> None:
         """§8.4."""
         redirect = request.asked.find(f"{{{OWNER}}}redirect")
-        uri = None if redirect is None else redirect.get("uri")
+        uri = None if redirect is None else redirect.get("uri", "")
         await self.nodes.delete(request.venue, request.name, request.who, uri)
 
     async def affiliations_of(self, request: Request) -> list[Element]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from jabberd import interfaces
     from jabberd.interfaces import Entry
+    from jabberd.pubsub.index import Index
     from jabberd.pubsub.node import Item
     from jabberd.pubsub.options import Options
     from jabberd.pubsub.venue import Limits, Venue
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 
+_MOVED: Final = "moved"  #: the only list of such a store
+_FEW: Final = 100  #: nodes that are read one by one, and not all at once
 _REMEMBERED: Final = 2_000  #: newest items
 _SMALL: Final = 2_000  #: characters of a payload that is remembered
 
@@ -33,10 +36,12 @@ _SMALL: Final = 2_000  #: characters of a payload that is remembered
 class Store:
     """What all venues of a domain have.
 
+    :param moved: by name the URIs of nodes that are elsewhere now (§6.1.3.11).
     :param usual: the options of a node of which nothing else was said.
     :param models: the access models that its nodes may have.
     :param presence: whether the venues learn who is there, other than by capabilities.
     :param auto_create: whether publishing to a node that is not there makes it (§7.1.4).
+    :param index: what is known of all nodes of its only venue; None: it has many venues, each with few nodes.
     :param route: sends a stanza on its way.
     :param fire: tells the listeners of an event.
     :param now: seconds since 1970.
@@ -46,6 +51,7 @@ class Store:
         self,
         nodes: interfaces.Keyed[Node],
         items: interfaces.Ordered[Item],
+        moved: interfaces.Ordered[str],
         *,
         usual: Options,
         models: Iterable[str],
@@ -55,12 +61,15 @@ class Store:
         fire: Callable[[object], None],
         now: Callable[[], float],
         presence: bool = False,
+        index: Index | None = None,
     ) -> None:
         self.nodes = nodes
         self.items = items
+        self.moved = moved
         self.usual = usual
         self.models = frozenset(models)
         self.presence = presence
+        self.index = index
         self.auto_create = auto_create
         self.route = route
         self.fire = fire
@@ -84,20 +93,65 @@ class Store:
         """The options of a node."""
         return settings.read(node.options, self.usual)
 
-    async def node(self, venue: Venue, name: str) -> Node:
+    async def node(self, venue: Venue, name: str, *, reads: bool = False) -> Node:
         """The node.
 
-        :raises StanzaError: ``item-not-found``: there is none.
+        :param reads: whether somebody wants to read there, who may as well do it elsewhere (§6.1.3.11).
+        :raises StanzaError: ``item-not-found``: there is none; ``gone``: it is elsewhere now.
         """
         node = await self.nodes.get(venue.jid, name)
         if node is None:
-            raise StanzaError("item-not-found")
+            moved = await self.moved.get(venue.jid, _MOVED, [name]) if reads else ()
+            raise StanzaError("gone", uri=moved[0].value) if moved else StanzaError("item-not-found")
         return node.at(self.now())
+
+    async def move(self, venue: Venue, name: str, uri: str) -> None:
+        """Remember where a deleted node is now, in the place of the one that moved first if need be."""
+        known = await self.moved.page(venue.jid, _MOVED, limit=1)
+        full = known is not None and known.count >= self.limits.nodes
+        gone = [each.key for each in known.entries] if full and known is not None else []
+        await self.moved.change(venue.jid, _MOVED, {name: uri}, gone)
+
+    async def came(self, venue: Venue, name: str) -> None:
+        """There is a node of that name, again or for the first time."""
+        await self.moved.change(venue.jid, _MOVED, {}, [name])
 
     async def every(self, venue: Venue) -> dict[str, Node]:
         """All nodes of a venue, by name."""
         now = self.now()
         return {name: node.at(now) for name, node in (await self.nodes.all(venue.jid)).items()}
+
+    async def related(self, venue: Venue, who: JID) -> dict[str, Node]:
+        """All nodes, by name, that name somebody (`Node.people`), and perhaps others.
+
+        So are all from which the items of those go who go offline.
+        """
+        if self.index is None or venue.owns(who):
+            return await self.every(venue)
+        names = {*self.index.related(who.bare), *self.index.purging}
+        if len(names) > _FEW:
+            return await self.every(venue)
+        found = {name: await self.nodes.get(venue.jid, name) for name in sorted(names)}
+        now = self.now()
+        return {name: node.at(now) for name, node in found.items() if node is not None}
+
+    async def put(self, venue: Venue, name: str, node: Node | None) -> None:
+        """Keep a node as it is now; None: it is gone.  `changing` is held."""
+        await self.nodes.change(venue.jid, {name: node})
+        self._saw(name, node)
+
+    def _saw(self, name: str, node: Node | None) -> None:
+        if self.index is not None:
+            purges = node is not None and self.options(node).purge_offline
+            self.index.saw(name, node, purges=purges)
+
+    async def learn(self, venue: Venue) -> None:
+        """Fill the index; nobody asks anything before."""
+        last = ""
+        while some := await self.nodes.some(venue.jid, after=last):
+            for name, node in some.items():
+                self._saw(name, node)
+            last = [*some][-1]
 
     @asynccontextmanager
     async def changing(self, venue: Venue, name: str) -> AsyncIterator[None]:
@@ -133,12 +187,13 @@ class Store:
 
         :raises StanzaError: ``resource-constraint``: there are enough of them.
         """
-        limits, known = self.limits, await self.nodes.all(venue.jid)
-        if len(known) >= limits.nodes:
+        limits = self.limits
+        count = len(await self.nodes.all(venue.jid)) if self.index is None else len(self.index)
+        if count >= limits.nodes:
             limits.met["nodes"] += 1
             raise StanzaError("resource-constraint", f"there are at most {limits.nodes} nodes")
         each = limits.nodes_each
-        if each is not None and sum(node.creator == who.bare for node in known.values()) >= each:
+        if self.index is not None and each is not None and self.index.creators[who.bare] >= each:
             limits.met["nodes_each"] += 1
             raise StanzaError("resource-constraint", f"{who.bare} has {each} nodes; that is enough")
         node = Node(settings.written(options, self.usual), created=int(self.now()))

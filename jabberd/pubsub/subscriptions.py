@@ -18,13 +18,15 @@ from jabberd.xmpp.jid import JID, InvalidJID
 from jabberd.xmpp.stanza import Stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from jabberd.pubsub.node import Node
     from jabberd.pubsub.options import Options
     from jabberd.pubsub.store import Store
     from jabberd.pubsub.venue import Venue
     from jabberd.xmpp.element import Element
+
+    Matters = Callable[[Options, Subscription], bool]
 
 
 class Subscriptions:
@@ -46,7 +48,7 @@ class Subscriptions:
         store = self._store
         listener = _own(jid, who)
         async with store.changing(venue, name):
-            node = await store.node(venue, name)
+            node = await store.node(venue, name, reads=True)
             options = store.options(node)
             pending = check_subscriber(venue, node, options, who)
             if not options.subscribe:
@@ -60,7 +62,7 @@ class Subscriptions:
                 new = wishes.granted(new, form, options, presence=store.presence, now=store.now())
             if new != old:
                 node = node.with_subscriptions(new)
-                await store.nodes.put(venue.jid, name, node)
+                await store.put(venue, name, node)
         self.watch(venue, options, new)
         if old is None:
             await self._welcome(venue, name, node, new)
@@ -105,19 +107,25 @@ class Subscriptions:
             node = await store.node(venue, name)
             old = _one(node, _own(jid, who, mismatch=StanzaError("forbidden")), subid)
             node = node.with_subscriptions(without=[old])
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         gone = replace(old, state="none")
         self._tell_owners(venue, name, node, gone)
+        store.route(
+            subscription_told(venue, name, gone).with_attrs(type="headline")
+        )  # §12.14, while it is there
         if store.presence and needs_presence(store.options(node), old) and not await self.needs(venue, who):
             venue.unwatch(who)
         return gone
 
-    async def needs(self, venue: Venue, who: JID) -> bool:
-        """Whether it matters at any node if somebody is there."""
-        for node in (await self._store.every(venue)).values():
+    async def needs(self, venue: Venue, who: JID, why: Matters = needs_presence) -> bool:
+        """Whether it matters at any node if somebody is there.
+
+        :param why: what subscriptions make it matter.
+        """
+        for node in (await self._store.related(venue, who)).values():
             options = self._store.options(node)
             publishes = options.purge_offline and affiliation(venue, node, who) in PUBLISHERS
-            if publishes or any(needs_presence(options, each) for each in node.subscriptions_of(who)):
+            if publishes or any(why(options, each) for each in node.subscriptions_of(who)):
                 return True
         return False
 
@@ -127,7 +135,7 @@ class Subscriptions:
         :param temporary: only those that end with presence (§12.4).
         """
         store = self._store
-        for name, known in (await store.every(venue)).items():
+        for name, known in (await store.related(venue, who)).items():
             if not any(each.temporary or not temporary for each in known.subscriptions_at(who)):
                 continue
             async with store.changing(venue, name):
@@ -135,7 +143,7 @@ class Subscriptions:
                 if node is None:
                     continue  # it was deleted meanwhile
                 gone = [each for each in node.subscriptions_at(who) if each.temporary or not temporary]
-                await store.nodes.put(venue.jid, name, node.with_subscriptions(without=gone))
+                await store.put(venue, name, node.with_subscriptions(without=gone))
 
     # -- options --------------------------------------------------------------------------------------
 
@@ -158,7 +166,7 @@ class Subscriptions:
                 return
             options = store.options(node)
             new = wishes.granted(old, form, options, presence=store.presence, now=store.now())
-            await store.nodes.put(venue.jid, name, node.with_subscriptions(new))
+            await store.put(venue, name, node.with_subscriptions(new))
         self.watch(venue, options, new)
 
     def watch(self, venue: Venue, options: Options, *subscriptions: Subscription) -> None:
@@ -204,14 +212,13 @@ class Subscriptions:
     # -- what waits ----------------------------------------------------------------------------------
 
     async def waiting(self, venue: Venue, who: JID) -> list[str]:
-        """The nodes of an owner at which somebody waits for approval (§8.7.2)."""
-        nodes = await self._store.every(venue)
-        return sorted(
-            name
-            for name, node in nodes.items()
-            if affiliation(venue, node, who) == "owner"
-            and any(each.state == "pending" for each in node.subscriptions)
-        )
+        """The nodes of an owner at which somebody waits for approval; none do: all of them (§8.7.2)."""
+        nodes = await self._store.related(venue, who)
+        own = {name: node for name, node in nodes.items() if affiliation(venue, node, who) == "owner"}
+        waiting = [
+            name for name, node in own.items() if any(s.state == "pending" for s in node.subscriptions)
+        ]
+        return sorted(waiting or own)
 
     async def ask_again(self, venue: Venue, name: str, who: JID) -> int:
         """Ask an owner about all who wait (§8.7.4); returns how many these are."""
@@ -227,7 +234,7 @@ class Subscriptions:
     async def of(self, venue: Venue, name: str, who: JID) -> list[Element]:
         """Somebody's own subscriptions at a venue, or to one of its nodes (§5.6)."""
         store = self._store
-        nodes = {name: await store.node(venue, name)} if name else await store.every(venue)
+        nodes = {name: await store.node(venue, name)} if name else await store.related(venue, who)
         return [
             shown(each, node=each_name)
             for each_name, node in nodes.items()
@@ -244,7 +251,7 @@ class Subscriptions:
         """Change others' subscriptions (§8.8.2): all that the owner says, or nothing, as the error shows."""
         store = self._store
         async with store.changing(venue, name):
-            node = await store.node(venue, name)
+            old = node = await store.node(venue, name)
             check_owner(venue, node, who)
             try:
                 found = (_change(node, each, store.options(node)) for each in given)
@@ -256,8 +263,9 @@ class Subscriptions:
             node = node.with_subscriptions(*added, without=removed)
             if len(node.subscriptions) > store.limits.subscribers:
                 store.limits.met["subscribers"] += 1
-                raise refusal("policy-violation", "too-many-subscriptions", type="wait")
-            await store.nodes.put(venue.jid, name, node)
+                beside = _unchanged(name, old, given)
+                raise refusal("policy-violation", "too-many-subscriptions", type="wait", beside=beside)
+            await store.put(venue, name, node)
         for each in changes:
             store.route(subscription_told(venue, name, each))
 
@@ -279,7 +287,7 @@ class Subscriptions:
             decided = [replace(each, state=state) for each in found]
             added = decided if state == "subscribed" else []
             node = node.with_subscriptions(*added, without=found)
-            await store.nodes.put(venue.jid, name, node)
+            await store.put(venue, name, node)
         await self.tell(venue, name, node, decided)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, execute, succeed
 
-from jabberd.interfaces import ArchiveRow, Entry, Page, Span
+from jabberd.interfaces import ArchiveRow, Entry, Page, Span, neighbours
 from jabberd.measure import StorageFigures
 from jabberd.storage.values import Catalogue, Ids, Values
 
@@ -45,6 +45,25 @@ class MemoryStorage:
     def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
         found = {name: MemoryKeyed(self._catalogue[name], self._texts[name]) for name in stores}
         return execute(lambda: {name: keyed.read(owner) for name, keyed in found.items()})
+
+    def save(
+        self, owner: str, changes: Mapping[str, Mapping[str, object]], *, anew: bool = False
+    ) -> Deferred[None]:
+        stores = {name: MemoryKeyed(self._catalogue[name], self._texts[name]) for name in changes}
+        return execute(self._save, owner, changes, stores, anew)
+
+    def _save(
+        self,
+        owner: str,
+        changes: Mapping[str, Mapping[str, object]],
+        stores: Mapping[str, MemoryKeyed[object]],
+        anew: bool,
+    ) -> None:
+        new = {name: stores[name].written(values) for name, values in changes.items()}  # may fail
+        if anew:
+            self.forget(owner)
+        for name, texts in new.items():
+            stores[name].become(owner, texts)
 
     def forget(self, owner: str) -> Deferred[None]:
         for texts in self._texts.values():
@@ -91,20 +110,45 @@ class MemoryKeyed(Generic[T]):
         return execute(self._change, owner, changes)
 
     def _change(self, owner: str, changes: Mapping[str, T | None]) -> None:
-        new = {key: self._values.dump(value) for key, value in changes.items() if value is not None}
-        kept = {key: text for key, text in self._texts.pop(owner, {}).items() if key not in changes}
-        if kept or new:
-            self._texts[owner] = kept | new
+        self.become(owner, self.written(changes))
+
+    def written(self, changes: Mapping[str, T | None]) -> dict[str, str | None]:
+        """The changes as text.
+
+        :raises StorageError: a value is none of this store's.
+        """
+        return {key: None if value is None else self._values.dump(value) for key, value in changes.items()}
+
+    def become(self, owner: str, changes: Mapping[str, str | None]) -> None:
+        """Make changes that are written already."""
+        there = {**self._texts.pop(owner, {}), **changes}
+        kept = {key: text for key, text in there.items() if text is not None}
+        if kept:
+            self._texts[owner] = kept
 
     def owners(self, domain: str) -> Deferred[list[str]]:
         return succeed(sorted(owner for owner in self._texts if owner.rpartition("@")[2] == domain))
 
-    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
-        return self.owners(domain).addCallback(self._page, after, limit)
+    def page(
+        self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        there = {
+            owner: texts[""]
+            for owner, texts in self._texts.items()
+            if "" in texts and owner.rpartition("@")[2] == domain
+        }
+        return execute(self._between, there, after, before, limit, last)
 
-    def _page(self, owners: list[str], after: str, limit: int) -> dict[str, T]:
-        found = [(each, self._texts[each][""]) for each in owners if each > after and "" in self._texts[each]]
-        return {owner: self._values.load("", text) for owner, text in found[:limit]}
+    def some(
+        self, owner: str, *, after: str = "", before: str = "", limit: int = 1000, last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        return execute(self._between, self._texts.get(owner, {}), after, before, limit, last)
+
+    def _between(
+        self, texts: Mapping[str, str], after: str, before: str, limit: int, last: bool
+    ) -> dict[str, T]:
+        found = neighbours(texts, after, before, limit, last=last)
+        return {key: self._values.load(key, text) for key, text in found.items()}
 
 
 class MemoryArchive:

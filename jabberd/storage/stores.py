@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select, text
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,8 +19,10 @@ from jabberd.storage.values import Catalogue, Ids, Values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sqlalchemy import Column, Select
+
     from jabberd.measure import StorageFigures
-    from jabberd.storage.batch import FromThreads
+    from jabberd.storage.batch import FromThreads, Step
 
 T = TypeVar("T")
 
@@ -47,7 +49,11 @@ PAGE: Final = (
     select(keyed.c.owner, keyed.c.value)
     .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
     .where(keyed.c.key == "", keyed.c.owner > bindparam("after"))
-    .order_by(keyed.c.owner)
+)
+SOME: Final = select(keyed.c.key, keyed.c.value).where(
+    keyed.c.owner == bindparam("owner"),
+    keyed.c.store == bindparam("store"),
+    keyed.c.key > bindparam("after"),
 )
 FORGET: Final = (
     delete(keyed).where(keyed.c.owner == bindparam("owner")),
@@ -100,14 +106,44 @@ class SqlStorage:
 
         return self._database.read(question)
 
+    def save(
+        self, owner: str, changes: Mapping[str, Mapping[str, object]], *, anew: bool = False
+    ) -> Deferred[None]:
+        values = {name: self._catalogue[name] for name in changes}
+
+        def write() -> Deferred[None]:
+            steps = _forgetting(owner) if anew else []
+            for name, some in changes.items():
+                steps += _steps(str(owner), name, values[name], some)
+            return self._database.write(steps, None)
+
+        return maybeDeferred(write)
+
     def forget(self, owner: str) -> Deferred[None]:
-        return self._database.write([(statement, [{"owner": str(owner)}]) for statement in FORGET], None)
+        return self._database.write(_forgetting(owner), None)
 
     def figures(self) -> StorageFigures:
         return self._database.figures()
 
     def close(self) -> Deferred[None]:
         return self._database.close()
+
+
+def _forgetting(owner: str) -> list[Step]:
+    return [(statement, [{"owner": str(owner)}]) for statement in FORGET]
+
+
+def _steps(owner: str, store: str, values: Values[Any], changes: Mapping[str, object]) -> list[Step]:
+    """What puts and, for None, removes values."""
+    put: list[dict[str, object]] = []
+    removed: list[dict[str, object]] = []
+    for key, value in changes.items():
+        row: dict[str, object] = {"owner": owner, "store": store, "key": str(key)}
+        if value is None:
+            removed.append(row)
+        else:
+            put.append(row | {"domain": owner.rpartition("@")[2], "value": values.dump(value)})
+    return [(statement, rows) for statement, rows in ((PUT, put), (REMOVE, removed)) if rows]
 
 
 class SqlKeyed(Generic[T]):
@@ -139,16 +175,7 @@ class SqlKeyed(Generic[T]):
         return maybeDeferred(self._change, str(owner), changes)
 
     def _change(self, owner: str, changes: Mapping[str, T | None]) -> Deferred[None]:
-        put: list[dict[str, object]] = []
-        removed: list[dict[str, object]] = []
-        for key, value in changes.items():
-            row: dict[str, object] = {"owner": owner, "store": self._name, "key": str(key)}
-            if value is None:
-                removed.append(row)
-            else:
-                put.append(row | {"domain": owner.rpartition("@")[2], "value": self._values.dump(value)})
-        steps = [(statement, rows) for statement, rows in ((PUT, put), (REMOVE, removed)) if rows]
-        return self._database.write(steps, None)
+        return self._database.write(_steps(owner, self._name, self._values, changes), None)
 
     def owners(self, domain: str) -> Deferred[list[str]]:
         def question(connection: Connection) -> list[str]:
@@ -157,10 +184,38 @@ class SqlKeyed(Generic[T]):
 
         return self._database.read(question)
 
-    def page(self, domain: str, after: str = "", limit: int = 1000) -> Deferred[dict[str, T]]:
-        def question(connection: Connection) -> dict[str, T]:
-            wanted = {"store": self._name, "domain": str(domain), "after": str(after)}
-            found = connection.execute(PAGE.limit(limit), wanted)
-            return {owner: self._values.load("", value) for owner, value in found}
+    def page(
+        self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        wanted = {"store": self._name, "domain": str(domain), "after": str(after)}
+        rows = self._between(PAGE, keyed.c.owner, wanted, before, limit, last=last)
+        return rows.addCallback(lambda rows: {owner: self._values.load("", value) for owner, value in rows})
+
+    def some(
+        self, owner: str, *, after: str = "", before: str = "", limit: int = 1000, last: bool = False
+    ) -> Deferred[dict[str, T]]:
+        wanted = {"store": self._name, "owner": str(owner), "after": str(after)}
+        rows = self._between(SOME, keyed.c.key, wanted, before, limit, last=last)
+        return rows.addCallback(lambda rows: {key: self._values.load(key, value) for key, value in rows})
+
+    def _between(
+        self,
+        statement: Select[Any],
+        column: Column[str],
+        wanted: Mapping[str, str],
+        before: str,
+        limit: int,
+        *,
+        last: bool,
+    ) -> Deferred[list[Any]]:
+        """The rows of a page, in order."""
+        if before:
+            statement = statement.where(column < bindparam("before"))
+            wanted = {**wanted, "before": str(before)}
+        statement = statement.order_by(column.desc() if last else column).limit(limit)
+
+        def question(connection: Connection) -> list[Any]:
+            rows = list(connection.execute(statement, wanted))
+            return rows[::-1] if last else rows
 
         return self._database.read(question)

@@ -82,6 +82,7 @@ class StanzaError(XMPPError):
     :param type: ``auth``, ``cancel``, ``continue``, ``modify`` or ``wait``; the recommended one unless given.
     :param application: an application-specific condition as ``(namespace, name)`` (§8.3.4).
     :param details: that condition's attributes; ``inside``: its child elements.
+    :param uri: of ``gone`` and ``redirect``: where to turn to (§8.3.3.5, §8.3.3.14).
     :param beside: an element that the error stanza has before its ``<error/>``: what stands unchanged.
     """
 
@@ -94,6 +95,7 @@ class StanzaError(XMPPError):
         application: tuple[str, str] | None = None,
         details: Mapping[str, str] | None = None,
         inside: Iterable[Element] = (),
+        uri: str = "",
         beside: Element | None = None,
     ) -> None:
         super().__init__(condition, text)
@@ -103,6 +105,7 @@ class StanzaError(XMPPError):
         self.application = application
         self.details = details or {}
         self.inside = tuple(inside)
+        self.uri = uri
         self.beside = beside
 
 

@@ -50,6 +50,7 @@ class Field:
     :ivar values: what holds when nothing is filled in; in a result, the data.
     :ivar options: of a list: by value, what it is called.
     :ivar within: of a number: the least and the most that it may be (XEP-0122 §3).
+    :ivar open: whether a list takes what is none of its options (XEP-0122 §3.2.2).
     """
 
     var: str
@@ -59,6 +60,7 @@ class Field:
     required: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     within: tuple[int, int] | None = None
+    open: bool = False
 
     def element(self) -> Element:
         """As it stands in a form or a result."""
@@ -69,6 +71,11 @@ class Field:
             attrs,
             *([E(NS, "required")] if self.required else []),
             *([] if self.within is None else [_range(*self.within)]),
+            *(
+                [E(_VALIDATE, "validate", {"datatype": "xs:string"}, E(_VALIDATE, "open"))]
+                if self.open
+                else []
+            ),
             *_values(self.values),
             *(E(NS, "option", {"label": name}, *_values([value])) for value, name in self.options.items()),
         )
@@ -92,7 +99,7 @@ class Field:
         if self.type.startswith("list-"):
             values = tuple(value for value in values if value)
         known = _BOOLEANS if self.type == "boolean" else self.options.keys()
-        if self.type.startswith(("boolean", "list-")) and not known >= set(values):
+        if self.type.startswith(("boolean", "list-")) and not (self.open or known >= set(values)):
             raise StanzaError("not-acceptable", f"{self.var} is none of {', '.join(sorted(known))}")
         return values
 

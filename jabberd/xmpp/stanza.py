@@ -301,7 +301,9 @@ def error_element(error: StanzaError, by: JID | None = None) -> Element:
     element = Element(f"{{{ns.CLIENT}}}error", {"type": error.type})
     if by is not None:
         element.set("by", by)
-    element.append(Element(f"{{{ns.STANZA_ERRORS}}}{error.condition}"))
+    condition = Element(f"{{{ns.STANZA_ERRORS}}}{error.condition}")
+    condition.text = error.uri or None
+    element.append(condition)
     if error.text:
         text = Element(f"{{{ns.STANZA_ERRORS}}}text", {f"{{{ns.XML}}}lang": "en"})
         text.text = error.text

@@ -98,6 +98,34 @@ def filled(actor: Any, kind: str = "", **values: str) -> Any:
 
 
 @played
+async def test_nodes_are_listed_by_pages_and_one_that_moved_says_where_it_is(server: Running) -> None:
+    romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
+    juliet.add_event_handler("pubsub_delete", juliet.heard.put_nowait)
+    async with entered(romeo, juliet):
+        pubsub, hers = romeo.plugin["xep_0060"], juliet.plugin["xep_0060"]
+        for number in range(7):
+            await pubsub.create_node(NEWS, f"act {number}")
+        pages = await juliet.plugin["xep_0030"].get_items(jid=NEWS, iterator=True)
+        pages.amount = 3
+        listed = [each["node"] async for page in pages for each in page["disco_items"]]
+        assert listed == [f"act {number}" for number in range(7)]
+        await hers.subscribe(NEWS, "act 1")
+        owner = "http://jabber.org/protocol/pubsub#owner"
+        iq = romeo.make_iq_set(ito=NEWS)
+        deletion = iq.xml.makeelement(f"{{{owner}}}delete", {"node": "act 1"})
+        deletion.append(iq.xml.makeelement(f"{{{owner}}}redirect", {"uri": f"xmpp:{NEWS}?;node=act%202"}))
+        iq.xml.append(iq.xml.makeelement(f"{{{owner}}}pubsub", {}))
+        iq.xml[-1].append(deletion)
+        await iq.send()
+        told = (await heard(juliet))["delete"]["redirect"]
+        assert told == f"xmpp:{NEWS}?;node=act%202"
+        with pytest.raises(IqError) as moved:
+            await hers.subscribe(NEWS, "act 1")
+        assert moved.value.condition == "gone"
+        assert moved.value.iq["error"]["gone"] == f"xmpp:{NEWS}?;node=act%202"
+
+
+@played
 async def test_an_owner_learns_who_waits_and_lets_them_in(server: Running) -> None:
     romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
     juliet.add_event_handler("pubsub_publish", juliet.heard.put_nowait)

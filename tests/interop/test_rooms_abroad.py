@@ -7,7 +7,8 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from slixmpp.exceptions import PresenceError
+from slixmpp import JID
+from slixmpp.exceptions import IqError, PresenceError
 
 from jabberd.certificates import development_certificates
 from tests.interop.actor import PASSWORD, Actor, entered
@@ -169,6 +170,106 @@ async def test_an_owner_elsewhere_moderates_bans_and_configures(verona: Verona) 
         assert [each[3] for each in info["disco_info"]["identities"]] == ["The balcony"]
         await juliet.do("topic", room=ROOM, text="Night")
         await romeo.receives("message", subject="Night")
+
+
+@played
+async def test_both_read_what_was_said_by_whom_and_since_when(verona: Verona) -> None:
+    romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
+    async with verona.juliet() as juliet, entered(romeo, nurse):
+        await create(romeo, "Romeo", persistentroom=True)
+        await juliet.do("join", room=ROOM, nick="Juliet")
+        await enter(nurse, "Nurse")
+        await juliet.hears("joined", sender="Nurse")
+        for number in range(3):
+            say(nurse, f"Madam {number}")
+            await juliet.hears("said", body=f"Madam {number}")
+            await juliet.do("say", to=ROOM, body=f"Anon {number}", type="groupchat")
+            await hears(nurse, f"Anon {number}", "Juliet")
+        all = [f"{what} {number}" for number in range(3) for what in ("Madam", "Anon")]
+        first, last = await juliet.do("archive", room=ROOM, most=4, fields={})
+        second, _ = await juliet.do("archive", room=ROOM, most=4, fields={}, after=last)
+        assert first + second == all
+        hers = {"with": f"{ROOM}/Nurse"}
+        assert (await juliet.do("archive", room=ROOM, most=9, fields=hers))[0] == all[::2]
+        later = {"start": "2100-01-01T00:00:00Z"}
+        assert (await juliet.do("archive", room=ROOM, most=9, fields=later))[0] == []
+        assert await read(nurse, rsm={"max": 4}) == first
+        assert await read(nurse, rsm={"max": 2, "before": last}) == all[1:3]
+        assert await read(nurse, with_jid=f"{ROOM}/Juliet") == all[1::2]
+        assert await read(nurse, start=later["start"]) == []
+        await romeo.plugin["xep_0045"].set_affiliation(ROOM, "outcast", jid=JULIET)
+        await juliet.hears("out", mode="BANNED")
+        with pytest.raises(Refusal, match="forbidden"):
+            await juliet.do("archive", room=ROOM, most=9, fields={})
+
+
+async def read(actor: Any, **wanted: Any) -> list[str]:
+    """The bodies on a page of the room's archive."""
+    page = await actor.plugin["xep_0313"].retrieve(jid=ROOM, **wanted)
+    return [str(each["mam_result"]["forwarded"]["stanza"]["body"]) for each in page["mam"]["results"]]
+
+
+@played
+async def test_an_owner_elsewhere_with_the_other_library_does_all_of_that_too(verona: Verona) -> None:
+    romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
+    muc = nurse.plugin["xep_0045"]
+    async with verona.juliet() as juliet, entered(romeo, nurse):
+        await create(romeo, "Romeo", persistentroom=True)
+        await juliet.do("join", room=ROOM, nick="Juliet")
+        await enter(nurse, "Nurse")
+        with pytest.raises(IqError) as refused:
+            await configure(nurse, roomname="Mine")
+        assert refused.value.condition == "forbidden"
+        await romeo.plugin["xep_0045"].set_affiliation(ROOM, "owner", jid=NURSE)
+        await juliet.hears("role", sender="Nurse", role="moderator")
+        await configure(nurse, roomname="The chamber", moderatedroom=True)
+        info = await nurse.plugin["xep_0030"].get_info(jid=ROOM)
+        assert [each[3] for each in info["disco_info"]["identities"]] == ["The chamber"]
+        await muc.set_role(ROOM, "Juliet", "visitor")
+        await juliet.hears("role", sender="Juliet", role="visitor")
+        await muc.set_role(ROOM, "Juliet", "participant")
+        await juliet.hears("role", sender="Juliet", role="participant")
+        muc.set_subject(ROOM, "Sleep")
+        await juliet.hears("topic", body="Sleep")
+        await muc.set_role(ROOM, "Juliet", "none", reason="To bed")
+        assert (await juliet.hears("out", mode="KICKED"))["reason"] == "To bed"
+        await muc.set_affiliation(ROOM, "outcast", jid=JULIET)
+        with pytest.raises(Refusal, match="forbidden"):
+            await juliet.do("join", room=ROOM, nick="Juliet")
+        assert await muc.get_affiliation_list(ROOM, "outcast") == [JULIET]
+        await muc.set_affiliation(ROOM, "none", jid=JULIET)
+        await configure(nurse, moderatedroom=False)
+        assert await juliet.do("join", room=ROOM, nick="Juliet") == ["Juliet", "Nurse", "Romeo"]
+
+
+@played
+async def test_owners_elsewhere_take_messages_back_and_send_everybody_to_another_room(verona: Verona) -> None:
+    romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
+    nurse.register_plugin("xep_0425")
+    async with verona.juliet() as juliet, entered(romeo, nurse):
+        await create(romeo, "Romeo", persistentroom=True)
+        await romeo.plugin["xep_0045"].set_affiliation(ROOM, "owner", jid=JULIET)
+        await romeo.plugin["xep_0045"].set_affiliation(ROOM, "owner", jid=NURSE)
+        await juliet.do("join", room=ROOM, nick="Juliet")
+        await enter(nurse, "Nurse")
+        say(romeo, "Buy magic potions!")
+        spam = (await juliet.hears("said", body="Buy magic potions!"))["id"]
+        await nurse.plugin["xep_0425"].moderate(JID(ROOM), spam, "Not here")
+        await juliet.hears("retracted", sender=ROOM, id=spam)
+        say(romeo, "Buy poison!")
+        spam = (await juliet.hears("said", body="Buy poison!"))["id"]
+        await juliet.do("moderate", room=ROOM, id=spam, reason="Nor this")
+        await nurse.until("it taken back", lambda: any(
+            each.name == "message" and each.xml.find("{urn:xmpp:message-retract:1}retract") is not None
+            and each.xml.find("{urn:xmpp:message-retract:1}retract").get("id") == spam
+            for each in nurse._seen
+        ))  # fmt: skip
+        assert await read(nurse) == ["", "", "", ""]  # two tombstones, and what was told of them
+        await nurse.plugin["xep_0045"].set_affiliation(ROOM, "none", jid=JULIET)  # owners may make it anew
+        await nurse.plugin["xep_0045"].destroy(ROOM, reason="Plague", altroom=f"cell@{ROOMS}")
+        await juliet.hears("out")
+        with pytest.raises(Refusal, match="gone"):
+            await juliet.do("join", room=ROOM, nick="Rose")
 
 
 @played

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from jabberd.admin import Admin
 from jabberd.api import Refused
 from jabberd.hosting import verb_groups
+from jabberd.modules.pubsub import PubSubService
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxml.etree import _Element
+    from twisted.internet.defer import Deferred
 
+    from jabberd.pubsub.node import Node
     from jabberd.testing.client import Client
 
+RSM = "http://jabber.org/protocol/rsm"
 NEWS = "news.capulet.lit"
 JULIET, ROMEO = "juliet@capulet.lit", "romeo@montague.lit"
 
@@ -114,6 +118,66 @@ def test_a_creator_has_so_many_nodes_and_a_node_so_many_bytes(network: Network) 
     assert page.ask(order(item.format("c", "1"), news)).get("type") == "result"
 
 
+@pytest.fixture
+def escalus(network: Network) -> Client:
+    """Has made ten nodes, of which every third is closed."""
+    service: dict[str, dict[str, object]] = {"commands": {}, "disco": {}, "pubsub": {}}
+    network.serve("verona.lit", modules={}, services={"news.verona.lit": service})
+    escalus = network.client("escalus@verona.lit/palace")
+    for number in range(10):
+        model = "open" if number % 3 else "whitelist"
+        options = form(access_model=model, title=f"News {number}")
+        escalus.ask(order(f"<create node='n{number}'/><configure>{options}</configure>", "news.verona.lit"))
+    return escalus
+
+
+def listed(client: Client, paging: str) -> tuple[list[str], list[str]]:
+    """The nodes on a page of the list, and its ends."""
+    query = f"<query xmlns='http://jabber.org/protocol/disco#items'>{paging}</query>"
+    answer = client.ask(f"<iq type='get' to='news.verona.lit'>{query}</iq>")
+    ends = [answer.findtext(f".//{{{RSM}}}{end}") or "" for end in ("first", "last")]
+    return [str(each) for each in answer.xpath(".//@node")], ends
+
+
+@pytest.mark.usefixtures("escalus")
+def test_nodes_are_listed_page_by_page(romeo: Client) -> None:
+    def page(inside: str) -> tuple[list[str], list[str]]:
+        return listed(romeo, f"<set xmlns='{RSM}'>{inside}</set>")
+
+    seen = ["n1", "n2", "n4", "n5", "n7", "n8"]
+    assert listed(romeo, "") == (seen, ["", ""])
+    assert page("<max>3</max>") == (["n1", "n2", "n4"], ["n1", "n4"])
+    assert page("<max>3</max><after>n4</after>") == (["n5", "n7", "n8"], ["n5", "n8"])
+    assert page("<max>3</max><after>n8</after>") == ([], ["", ""])
+    assert page("<max>2</max><before/>") == (["n7", "n8"], ["n7", "n8"])
+    assert page("<max>2</max><before>n7</before>") == (["n4", "n5"], ["n4", "n5"])
+    assert page("<max>9</max><before>n2</before>") == (["n1"], ["n1", "n1"])
+    assert page("<max>0</max>") == ([], ["", ""])
+
+
+def test_a_page_of_nodes_costs_no_more_than_the_page(escalus: Client, network: Network) -> None:
+    service = network.server("verona.lit").hosts["news.verona.lit"].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    read: list[int] = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            assert name == "some", "only pages are read"
+            return self.some
+
+        def some(self, owner: str, **wanted: Any) -> Deferred[dict[str, Node]]:
+            return nodes.some(owner, **wanted).addCallback(counted)
+
+    def counted(found: dict[str, Node]) -> dict[str, Node]:
+        read.append(len(found))
+        return found
+
+    nodes, service.nodes = service.nodes, cast("Any", Counting())
+    assert listed(escalus, f"<set xmlns='{RSM}'><max>3</max><after>n1</after></set>")[0] == ["n2", "n3", "n4"]
+    assert listed(escalus, f"<set xmlns='{RSM}'><max>2</max><before/></set>")[0] == ["n8", "n9"]
+    assert read == [4, 3]
+
+
 def test_access_models_that_need_a_roster_are_refused(juliet: Client) -> None:
     for model in ("presence", "roster"):
         assert refusal(create(juliet, access_model=model)) == ("not-acceptable", "unsupported-access-model")
@@ -146,10 +210,11 @@ def test_the_domain_tells_what_it_is_and_what_it_has(network: Network, juliet: C
     publish(juliet, "first")
     answer = about(romeo, "info")
     assert answer.xpath(".//@category") == ["pubsub"]
-    assert f"{PUBSUB}#access-authorize" in answer.xpath(".//@var")
+    access = [each for each in answer.xpath(".//@var") if "#access-" in each]
+    assert access == [f"{PUBSUB}#access-open"]  # §10: what is so by default
     assert about(romeo, "items").xpath(".//@node") == ["n"]
     assert about(romeo, "items").xpath(".//@name") == ["News"]
-    assert about(juliet, "items").xpath(".//@node") == ["n", "closed"]
+    assert about(juliet, "items").xpath(".//@node") == ["closed", "n"]
     assert about(romeo, "items", "n").xpath(".//@name") == ["1"]
     assert "News" in "".join(about(romeo, "info", "n").itertext())
     assert condition(about(romeo, "info", "closed")) == "item-not-found"

@@ -182,7 +182,12 @@ def test_a_subscriber_is_notified_in_the_states_it_wants(juliet: Client, romeo: 
 
 
 def test_a_node_may_notify_those_alone_who_are_there(juliet: Client, romeo: Client) -> None:
-    create(juliet, presence_based_delivery="1", notification_type="normal")
+    create(
+        juliet,
+        presence_based_delivery="1",
+        notification_type="normal",
+        send_last_published_item="on_sub",
+    )
     subscribe(romeo)
     agree(romeo)
     publish(juliet, "heard")
@@ -229,18 +234,36 @@ def test_who_is_gone_without_a_word_loses_a_temporary_subscription(
 
 
 def test_who_comes_gets_the_last_item_where_the_node_says_so(juliet: Client, romeo: Client) -> None:
-    create(juliet, send_last_published_item="on_sub_and_presence")
-    create(juliet, "other")
+    create(juliet)
+    create(juliet, "other", send_last_published_item="on_sub")
     for node in ("n", "other"):
         subscribe(romeo, node)
         publish(juliet, node, node=node)
-    romeo.flush()
-    agree(romeo)
-    appear(romeo, type="unavailable")
-    romeo.forget()
-    appear(romeo)
-    appear(romeo, "away")
+    assert events(romeo) != []
+    romeo.send(f"<presence to='{NEWS}'/>")
     assert titles(romeo) == ["n"]
+    romeo.send(f"<presence to='{NEWS}' type='unavailable'/>")
+    romeo.send(f"<presence to='{NEWS}'/>")
+    romeo.send(f"<presence to='{NEWS}'><show>away</show></presence>")
+    assert titles(romeo) == ["n"]
+
+
+def test_who_comes_in_a_state_in_which_it_wants_nothing_gets_no_last_item(
+    juliet: Client, romeo: Client
+) -> None:
+    create(juliet)
+    subscribe(romeo)
+    wish(romeo, **{"show-values": "dnd"})
+    publish(juliet, "first")
+    agree(romeo, "away")
+    assert events(romeo) == []
+
+
+def test_nobody_is_asked_for_presence_who_hears_everything_anyway(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    subscribe(romeo)
+    romeo.flush()
+    assert [each.get("type") for each in romeo.heard if str(each.tag).endswith("presence")] == []
 
 
 def test_a_temporary_subscription_ends_with_presence(juliet: Client, romeo: Client) -> None:
@@ -392,9 +415,10 @@ def command(client: Client, sessionid: str = "", inside: str = "") -> _Element:
 
 def test_an_owner_asks_who_waits(juliet: Client, romeo: Client) -> None:
     assert f"{PUBSUB}#get-pending" in about(juliet, "info").xpath(".//@var")
+    assert condition(command(juliet)) == "forbidden"
     create(juliet, "open")
     create(juliet, access_model="authorize")
-    assert condition(command(juliet)) == "forbidden"
+    assert [each.findtext("*") for each in command(juliet).iter("{jabber:x:data}option")] == ["n", "open"]
     subscribe(romeo)
     juliet.forget()
     offered = command(juliet)
@@ -408,6 +432,23 @@ def test_an_owner_asks_who_waits(juliet: Client, romeo: Client) -> None:
     assert fields(question)["pubsub#subscriber_jid"] == [ROMEO]
 
 
+def test_who_waits_at_nodes_that_are_not_there_or_of_others_is_not_told(
+    juliet: Client, romeo: Client
+) -> None:
+    create(juliet)
+    create(juliet, "m")
+    juliet.ask(
+        order(
+            f"<affiliations node='m'><affiliation jid='{ROMEO}' affiliation='owner'/></affiliations>",
+            NEWS,
+            "#owner",
+        )
+    )
+    for who, node, error in ((juliet, "nowhere", "item-not-found"), (romeo, "n", "forbidden")):
+        [id] = command(who).xpath(".//@sessionid")
+        assert condition(command(who, id, form(node=node))) == error
+
+
 def test_who_waits_learns_that_the_node_is_deleted(juliet: Client, romeo: Client) -> None:
     create(juliet, access_model="authorize")
     subscribe(romeo)
@@ -416,6 +457,53 @@ def test_who_waits_learns_that_the_node_is_deleted(juliet: Client, romeo: Client
     )
     [told] = events(romeo)
     assert told.xpath(".//@uri") == ["xmpp:elsewhere.lit?;node=n"]
+
+
+def delete(client: Client, uri: str, node: str = "n") -> _Element:
+    return client.ask(order(f"<delete node='{node}'><redirect uri='{uri}'/></delete>", NEWS, "#owner"))
+
+
+def elsewhere(answer: _Element) -> str:
+    """Where to turn to."""
+    return answer.findtext(".//{urn:ietf:params:xml:ns:xmpp-stanzas}gone") or condition(answer)
+
+
+def test_who_comes_when_a_node_has_moved_learns_where_it_is(juliet: Client, romeo: Client) -> None:
+    create(juliet)
+    uri = "xmpp:elsewhere.lit?;node=n"
+    delete(juliet, uri)
+    assert elsewhere(subscribe(romeo)) == elsewhere(romeo.ask(items("n", NEWS))) == uri
+    for wanted in ("<unsubscribe node='n' jid='{}'/>", "<publish node='n'><item/></publish>"):
+        assert condition(romeo.ask(order(wanted.format(ROMEO), NEWS))) == "item-not-found"
+    create(juliet)
+    assert subscribe(romeo).get("type") == "result"
+    juliet.ask(order("<delete node='n'/>", NEWS, "#owner"))
+    assert condition(subscribe(romeo)) == "item-not-found"
+
+
+def test_where_a_closed_node_has_gone_is_nobodys_business(juliet: Client, romeo: Client) -> None:
+    create(juliet, access_model="whitelist")
+    delete(juliet, "xmpp:elsewhere.lit?;node=n")
+    assert condition(subscribe(romeo)) == "item-not-found"
+
+
+@pytest.mark.parametrize("wrong", ["", "elsewhere", "a b:c", "x:" + "y" * 2_000])
+def test_a_node_moves_to_a_uri(juliet: Client, wrong: str) -> None:
+    create(juliet)
+    assert condition(delete(juliet, wrong)) == "bad-request"
+    assert juliet.ask(items("n", NEWS)).get("type") == "result"
+
+
+def test_no_more_nodes_have_moved_than_there_may_be(network: Network) -> None:
+    few: dict[str, dict[str, object]] = {**MODULES, "pubsub": {"nodes": 2}}
+    network.serve("verona.lit", modules={}, services={"news.verona.lit": few})
+    escalus = network.client("escalus@verona.lit/palace")
+    for node in ("a", "b", "c"):
+        escalus.ask(order(f"<create node='{node}'/>", "news.verona.lit"))
+        redirect = f"<delete node='{node}'><redirect uri='xmpp:{node}'/></delete>"
+        escalus.ask(order(redirect, "news.verona.lit", "#owner"))
+    found = [elsewhere(escalus.ask(items(node, "news.verona.lit"))) for node in ("a", "b", "c")]
+    assert found == ["item-not-found", "xmpp:b", "xmpp:c"]
 
 
 def test_owners_learn_who_comes_and_who_leaves_if_they_want(juliet: Client, romeo: Client) -> None:

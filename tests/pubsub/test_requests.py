@@ -298,7 +298,7 @@ def test_a_node_is_purged_and_deleted_by_its_owner(juliet: Client, romeo: Client
     purged, deleted = events(romeo)
     assert purged.find(f"{{{EVENT}}}event/{{{EVENT}}}purge") is not None
     assert deleted.xpath(".//@uri") == ["xmpp:juliet@capulet.lit?;node=m"]
-    assert condition(juliet.ask(items("n"))) == "item-not-found"
+    assert condition(juliet.ask(items("n"))) == "gone"
     assert condition(juliet.ask(order("<delete node='n'/>", owner="#owner"))) == "item-not-found"
     juliet.ask(publish("n", tune("anew")))
     assert len(ids(juliet.ask(items("n")))) == 1
@@ -360,6 +360,8 @@ def test_who_subscribes_gets_the_last_item_and_all_that_follow(juliet: Client, r
     mine = romeo.ask(ask("<subscriptions/>", JULIET))
     assert mine.xpath(".//@node") == ["n"]
     assert romeo.ask(order(f"<unsubscribe node='n' jid='{ROMEO}'/>", JULIET)).get("type") == "result"
+    [told] = events(romeo)
+    assert (told.xpath(".//@subscription"), told.xpath(".//@subid")) == (["none"], answer.xpath(".//@subid"))
     juliet.ask(publish("n", tune("4"), "4"))
     assert romeo.hears_nothing()
     answer = romeo.ask(order(f"<unsubscribe node='n' jid='{ROMEO}'/>", JULIET))
@@ -445,7 +447,6 @@ def test_an_affiliation_says_who_may_do_what(
 ) -> None:
     fill(juliet, 1)
     configured(juliet, access_model="whitelist")
-    affiliate(juliet, "owner")
     assert affiliate(juliet, affiliation).get("type") == "result"
     romeo.forget()
     publishing = publish("n", tune("mine"), "mine").replace("<iq", f"<iq to='{JULIET}'", 1)
@@ -453,6 +454,46 @@ def test_an_affiliation_says_who_may_do_what(
     assert condition(romeo.ask(items("n", JULIET))) == reads
     shown = juliet.ask(ask("<affiliations node='n'/>", owner="#owner")).xpath(".//@affiliation")
     assert shown == ["owner", *([affiliation] if affiliation != "none" else [])]
+
+
+@pytest.mark.parametrize(
+    ("before", "refused"),
+    [
+        ("outcast", ()),
+        ("member", ()),
+        ("publisher", ("member",)),
+        ("publish-only", ()),
+        ("owner", ("member", "outcast", "publish-only", "publisher")),
+    ],
+)
+def test_not_every_affiliation_turns_into_every_other_one_at_once(
+    juliet: Client, before: str, refused: tuple[str, ...]
+) -> None:
+    fill(juliet, 1)
+    wrong = []
+    for after in ("member", "none", "outcast", "owner", "publish-only", "publisher"):
+        affiliate(juliet, "none")
+        affiliate(juliet, before)
+        answer = affiliate(juliet, after)
+        if condition(answer) == "not-acceptable":
+            assert answer.xpath(".//@affiliation") == [before]
+            wrong.append(after)
+    assert tuple(wrong) == refused
+
+
+def test_who_gives_affiliations_that_make_no_sense_learns_what_is_so_still(juliet: Client) -> None:
+    fill(juliet, 1)
+    affiliate(juliet, "member")
+    for jid, error in ((ROMEO, "bad-request"), ("@", "jid-malformed"), ("nurse@capulet.lit", "")):
+        given = (
+            f"<affiliation jid='{ROMEO}' affiliation='owner'/><affiliation jid='{jid}' affiliation='member'/>"
+        )
+        answer = juliet.ask(order(f"<affiliations node='n'>{given}</affiliations>", owner="#owner"))
+        told = dict(zip(answer.xpath(".//@jid"), answer.xpath(".//@affiliation"), strict=True))
+        assert (condition(answer), told) == (
+            error,
+            {ROMEO: "member"} | ({jid: "none"} if jid == "@" else {}) if error else {},
+        )
 
 
 def test_an_outcast_is_no_subscriber_any_more(juliet: Client, romeo: Client) -> None:

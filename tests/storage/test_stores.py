@@ -185,6 +185,66 @@ def test_the_values_at_a_domain_come_page_by_page(storage: Storage, pump: Pump) 
     assert sorted(found) == sorted((owner, owner.upper()) for owner in owners)
 
 
+def test_the_last_values_at_a_domain_come_page_by_page(storage: Storage, pump: Pump) -> None:
+    nicks = storage.keyed("nicks", str)
+    for owner in (JULIET, "d@montague.lit", "a@montague.lit", "c@montague.lit", "b@montague.lit"):
+        pump.wait(nicks.put(owner, "", owner[0]))
+    last = pump.wait(nicks.page("montague.lit", limit=2, last=True))
+    assert [*last.values()] == ["c", "d"]
+    before = pump.wait(nicks.page("montague.lit", before=next(iter(last)), limit=1, last=True))
+    assert [*before.values()] == ["b"]
+    first = pump.wait(nicks.page("montague.lit", "a@montague.lit", before="d@montague.lit", limit=3))
+    assert [*first.values()] == ["b", "c"]
+
+
+def test_the_values_of_an_owner_come_page_by_page(storage: Storage, pump: Pump) -> None:
+    nicks = storage.keyed("nicks", str)
+    keys = ["cat", "ass", "dog", "bee", "Émile", "Zoë"]
+    pump.wait(nicks.change(ROMEO, {"": "no page has it", **{key: key.upper() for key in keys}}))
+    pump.wait(nicks.put(BENVOLIO, "ape", "another one's"))
+    pump.wait(storage.keyed("roster", str).put(ROMEO, "ape", "of another store"))
+    pages = [pump.wait(nicks.some(ROMEO, limit=4))]
+    while pages[-1]:
+        pages.append(pump.wait(nicks.some(ROMEO, after=[*pages[-1]][-1], limit=4)))
+    assert [len(page) for page in pages] == [4, 2, 0]
+    found = [item for page in pages for item in page.items()]
+    assert sorted(found) == sorted((key, key.upper()) for key in keys)
+    order = [key for key, _ in found]  # the storage's own
+    for number, key in enumerate(order):
+        last = pump.wait(nicks.some(ROMEO, before=key, limit=2, last=True))
+        assert [*last] == order[max(number - 2, 0) : number]
+    assert [*pump.wait(nicks.some(ROMEO, after=order[0], before=order[4], limit=2, last=True))] == order[2:4]
+    assert [*pump.wait(nicks.some(ROMEO, last=True))] == order
+    assert pump.wait(nicks.some(JULIET)) == {}
+
+
+def test_several_stores_change_together_or_not_at_all(storage: Storage, pump: Pump) -> None:
+    nicks, roster = storage.keyed("nicks", str), storage.keyed("roster", Item)
+    pump.wait(storage.save(ROMEO, {"nicks": {"": "love", "old": "boy"}, "roster": {JULIET: Item()}}))
+    pump.wait(storage.save(ROMEO, {"nicks": {"old": None, "new": "man"}, "roster": {NURSE: Item("both")}}))
+    assert pump.wait(nicks.all(ROMEO)) == {"": "love", "new": "man"}
+    assert pump.wait(roster.all(ROMEO)) == {JULIET: Item(), NURSE: Item("both")}
+    with pytest.raises(StorageError):
+        pump.wait(storage.save(ROMEO, {"nicks": {"": "hate"}, "roster": {JULIET: "no item"}}))
+    assert pump.wait(nicks.get(ROMEO)) == "love"
+    with pytest.raises(KeyError):
+        storage.save(ROMEO, {"nobody's": {}})
+
+
+def test_what_is_saved_anew_is_all_that_there_is(storage: Storage, pump: Pump) -> None:
+    nicks, roster = storage.keyed("nicks", str), storage.keyed("roster", Item)
+    pump.wait(storage.save(ROMEO, {"nicks": {"old": "boy"}, "roster": {JULIET: Item()}}))
+    pump.wait(storage.archive("messages").append(ROMEO, JULIET, NOON, b"old"))
+    pump.wait(storage.ordered("items", str).change(ROMEO, "list", {"old": "item"}))
+    pump.wait(nicks.put(BENVOLIO, "", "cousin"))
+    pump.wait(storage.save(ROMEO, {"nicks": {"": "love"}}, anew=True))
+    assert pump.wait(nicks.all(ROMEO)) == {"": "love"}
+    assert pump.wait(roster.all(ROMEO)) == {}
+    assert pump.wait(storage.archive("messages").count(ROMEO)) == 0
+    assert pump.wait(storage.ordered("items", str).sizes(ROMEO)) == {}
+    assert pump.wait(nicks.get(BENVOLIO)) == "cousin"
+
+
 def test_an_owner_whose_last_value_went_is_none(storage: Storage, pump: Pump) -> None:
     roster = storage.keyed("roster", Item)
     pump.wait(roster.put(ROMEO, JULIET, Item()))

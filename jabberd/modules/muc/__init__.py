@@ -43,6 +43,7 @@ from jabberd.api import (
     Element,
     Keyed,
     Module,
+    Ordered,
     Settings,
     Stanza,
     StanzaError,
@@ -53,6 +54,7 @@ from jabberd.archive.retention import Retention, trim
 from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.dispatch import Dispatch
 from jabberd.modules.muc.listing import rooms_page
+from jabberd.modules.muc.moved import Moved, Redirects
 from jabberd.modules.muc.names import FEATURES
 from jabberd.modules.muc.options import Options
 from jabberd.modules.muc.presence import UNAVAILABLE, News, remove
@@ -120,11 +122,13 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
     records = Keyed(RECORDS, of=Record)
     belongings = Keyed(AFFILIATIONS, of=Belonging)
     messages = Archive("muc-archive")
+    moved = Ordered("muc-moved", of=Moved)
 
     async def start(self) -> None:
         """Count the rooms, and look after what is too old."""
         self.service = self._made()
         self.service.rooms = Store(self.service, self.domain.storage, self.records, self.belongings)
+        self.service.redirects = Redirects(self.service, self.moved)
         self.relay = Relay(self.domain.clock)
         self._dispatch = Dispatch(self.service, self.relay)
         await self.service.rooms.start()

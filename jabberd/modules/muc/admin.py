@@ -192,10 +192,18 @@ def _change_roles(request: RoomRequest, items: list[Element]) -> Callable[[], No
         if target is None:
             raise StanzaError("item-not-found")
         if not (target is actor and wanted is Role.none):  # who kicks himself may (§8.2)
-            check_role((role, affiliation), (target.role, room.affiliation(target.account)), wanted)
+            _check_role((role, affiliation), room, target, wanted)
         changes.append((target, wanted, _reason(each)))
     told = [set_role(room, *each, actor="" if actor is None else actor.nick) for each in changes]
     return together(told)
+
+
+def _check_role(actor: tuple[Role, Affiliation], room: Room, target: Occupant, wanted: Role) -> None:
+    try:
+        check_role(actor, (target.role, room.affiliation(target.account)), wanted)
+    except StanzaError as error:  # §8.4: with the offending item
+        error.beside = E(ADMIN, "query", None, E(ADMIN, "item", {"nick": target.nick, "role": wanted.name}))
+        raise
 
 
 def set_role(room: Room, occupant: Occupant, role: Role, reason: str, actor: str = "") -> Callable[[], None]:
@@ -208,7 +216,12 @@ def set_role(room: Room, occupant: Occupant, role: Role, reason: str, actor: str
     if role is occupant.role:
         return _nothing
     occupant.role = role
-    return lambda: broadcast(room, occupant, occupant.main, News(reason=reason, actor=actor, changed=True))
+
+    def tell() -> None:
+        if occupant.visits:
+            broadcast(room, occupant, occupant.main, News(reason=reason, actor=actor, changed=True))
+
+    return tell
 
 
 def _nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, E, Sealed, Stanza, StanzaError
 from jabberd.modules.muc.events import AffiliationChanged
@@ -18,9 +18,13 @@ from jabberd.modules.muc.seam import Change
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.room import Room
 
 __all__ = ["Order", "affiliate", "settle", "together"]
+
+
+_MOST_TOLD: Final = 25_000  # stanzas in which occupants learn of one order
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,26 @@ class Order:
 
 
 async def affiliate(
-    room: Room, orders: Iterable[Order], actor: Affiliation, by: JID, nick: str
+    room: Room,
+    orders: Iterable[Order],
+    actor: Affiliation,
+    by: JID,
+    nick: str,
+    options: Options | None = None,
 ) -> Callable[[], None]:
     """Change affiliations, all or none; `Room.changing` is held.  Those who have to leave do at once.
 
     :param actor: the affiliation of who orders it, ``by``: its bare JID, and ``nick``: its nickname if it is
         in the room.
+    :param options: see `Room.store_belongings`.
     :returns: what tells the others.
     :raises StanzaError: see `check_affiliation`; ``conflict``: nobody would own the room, the nickname is
-        another one's, or that one would ban itself; ``resource-constraint``: there are too many.
+        another one's, or that one would ban itself; ``resource-constraint``: there are too many, or so many
+        at once that the server would have nothing else to do than to tell it.
     """
     orders = list(orders)
+    if len(orders) > 1 and len(orders) * len(room.visits) > _MOST_TOLD:
+        raise StanzaError("resource-constraint", "too many changes at once for a room so full")
     before = {each.jid: room.affiliation(each.jid) for each in orders}
     changes: dict[str, Belonging | None] = {}
     for each in orders:
@@ -60,7 +73,7 @@ async def affiliate(
         check_affiliation(actor, before[each.jid], each.affiliation)
         changes[each.jid] = _belonging(room, each)
     _check(room, changes, ownerless=any(each.deleted for each in orders))
-    await room.store_belongings(changes)
+    await room.store_belongings(changes, options)
     standing = {occupant: room.affiliation(occupant.account) for occupant in room.occupants.values()}
     inside = _followed(room, changes)
     reasons = {each.jid: each.reason for each in orders}
@@ -75,7 +88,7 @@ async def affiliate(
         told()
         for jid in absent:
             _tell_others(room, jid, inside.get(jid))
-            if jid not in quiet:
+            if jid not in quiet and room.courtesies.take(1, room.service.now().timestamp()):
                 _tell_absent(room, jid, before[jid], by)
 
     return tell

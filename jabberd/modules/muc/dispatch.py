@@ -13,12 +13,12 @@ from jabberd.archive.pages import NS as MAM
 from jabberd.modules.disco import INFO, ITEMS
 from jabberd.modules.muc import admin, approval, discovery, owner, reading, registration
 from jabberd.modules.muc.entering import enter, made, not_in_room, present
-from jabberd.modules.muc.invitations import decline, invite
+from jabberd.modules.muc.invitations import decline, invite, not_invited
 from jabberd.modules.muc.messages import change_subject, is_subject, say, say_privately, without_forged
 from jabberd.modules.muc.names import ADMIN, JOIN, MUC, OWNER, PING, REGISTER, USER, X_USER
 from jabberd.modules.muc.presence import UNAVAILABLE, News, depart
 from jabberd.modules.muc.privileges import Affiliation
-from jabberd.modules.muc.relay import nameless
+from jabberd.modules.muc.relay import elsewhere, nameless
 from jabberd.modules.muc.seam import RoomAnswer, RoomRequest
 from jabberd.xmpp.errors import STANZA_CONDITIONS
 from jabberd.xmpp.forms import X
@@ -106,7 +106,10 @@ class Dispatch:
         rooms = self._service.rooms
         try:
             async with rooms.turn(to.bare):
-                room = await rooms.load(to.bare) or self._new(stanza, to)
+                room = await rooms.load(to.bare)
+                if room is None and stanza.sender is not None and JOIN in stanza.children:
+                    await self._service.redirects.check(to.bare, stanza.sender.bare)
+                room = room or self._new(stanza, to)
                 if room is None:
                     return
                 room.users += 1
@@ -180,7 +183,7 @@ class Dispatch:
             return made(self._service, to.bare, stanza.sender.bare)
         if stanza.type not in ("error", "result"):
             if stanza.name == "iq" and to.resourcepart:
-                raise StanzaError("not-acceptable", type="cancel")
+                raise elsewhere(stanza)
             raise StanzaError("item-not-found")
         return None
 
@@ -246,6 +249,7 @@ class Dispatch:
         assert sender is not None
         occupant = room.visits.get(sender)
         if occupant is None:
+            not_invited(room, stanza)
             return
         if stanza.name == "message":
             by = {by for jid, id, by in room.whispered if (jid, id) == (sender, stanza.id)}

@@ -132,10 +132,16 @@ def _check_nick_free(room: Room, jid: JID, account: JID) -> None:
 def _let_in(room: Room, stanza: Stanza, to: JID, affiliation: Affiliation) -> None:
     sender = stanza.sender
     assert sender is not None
-    occupant = room.add(to, visit_of(room, stanza), room.default_role(affiliation))
-    occupant.role = max(occupant.role, room.default_role(affiliation))
+    default = room.default_role(affiliation)
+    visits = room.is_in(sender.bare)
+    occupant = room.add(
+        to, visit_of(room, stanza), default if visits else room.voice_of(sender.bare, default)
+    )
+    if visits:
+        occupant.role = max(occupant.role, default)
     _welcome(room, occupant, stanza)
-    room.service.fire(OccupantJoined(room, occupant))
+    if occupant.visits:
+        room.service.fire(OccupantJoined(room, occupant))
 
 
 def _welcome(room: Room, occupant: Occupant, stanza: Stanza) -> None:
@@ -145,7 +151,10 @@ def _welcome(room: Room, occupant: Occupant, stanza: Stanza) -> None:
     for each in room.service.seam.following:
         each.greet(room, occupant, stanza)
     introduce(room, occupant, sender)
-    broadcast(room, occupant, occupant.visits[sender], News(own=_first_codes(room)), stanza.id)
+    visit = occupant.visits.get(sender)
+    if visit is None:
+        return  # it is gone by now
+    broadcast(room, occupant, visit, News(own=_first_codes(room)), stanza.id)
     join = stanza.child(JOIN)
     route = room.service.route
     if join is not None:
@@ -185,6 +194,8 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
     occupant = room.visits[sender]
     if stanza.type == UNAVAILABLE:
         said = stanza.without(_FORGED | room.service.seam.forged)
+        # Without <destroy/> also where the room ends unconfigured (§10.1.3): Smack would take it, a moment
+        # later, for the end of the room of that name which it has entered meanwhile
         goodbye = News(UNAVAILABLE, children=said.children, payload=said.payload, id=stanza.id)
         depart(room, occupant, occupant.visits[sender], goodbye)
         return
@@ -196,6 +207,8 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
         if there is not None and there is not occupant:
             raise StanzaError("conflict")
         _rename(room, occupant, occupant.visits[sender], to)
+    if sender not in occupant.visits:
+        return  # it is gone by now
     del occupant.visits[sender]
     occupant.visits[sender] = visit  # at the end: the others see it
     if JOIN in stanza.children:
@@ -207,6 +220,8 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
 def _rename(room: Room, occupant: Occupant, visit: Visit, to: JID) -> None:
     """Give an occupant another nickname: the old one goes (§7.6)."""
     broadcast(room, occupant, visit, News(UNAVAILABLE, codes=(303,), nick=to.resourcepart))
+    if not occupant.visits:
+        return
     del room.occupants[fold(occupant.nick)]
     occupant.jid = to
     room.occupants[fold(occupant.nick)] = occupant

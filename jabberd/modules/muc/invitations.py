@@ -9,14 +9,16 @@ from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.messages import invitation
 from jabberd.modules.muc.names import USER, X_USER
 from jabberd.modules.muc.privileges import Affiliation
+from jabberd.modules.muc.relay import nameless
 from jabberd.xmpp.jid import InvalidJID
+from jabberd.xmpp.ns import CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jabberd.modules.muc.room import Room
 
-__all__ = ["decline", "invite"]
+__all__ = ["decline", "invite", "not_invited"]
 
 _MOST: Final = 20  # invitations in one message
 _INVITE: Final = f"{{{USER}}}invite"
@@ -29,7 +31,8 @@ async def invite(room: Room, stanza: Stanza) -> None:
     """Pass invitations on; in a room for members who is invited becomes one (§9.5).
 
     :raises StanzaError: ``not-acceptable``: the sender is not in the room; ``forbidden``: it may not invite;
-        ``jid-malformed``; ``bad-request``: it names nobody, or too many.
+        ``jid-malformed``; ``bad-request``: it names nobody, or too many; ``resource-constraint``: it has
+        invited enough people for now.
     """
     assert stanza.sender is not None
     by, occupant = stanza.sender.bare, room.speaker(stanza.sender)
@@ -39,6 +42,8 @@ async def invite(room: Room, stanza: Stanza) -> None:
         raise StanzaError("bad-request", f"1 to {_MOST} at once")
     wanted = {_address(each.get("to", "")): each for each in invites}
     _check(room, by, wanted)
+    if not occupant.invites.take(len(wanted), room.service.now().timestamp()):
+        raise StanzaError("resource-constraint", "you have invited enough people; wait for some minutes")
     if room.options.members_only:
         async with room.changing():
             _check(room, by, wanted)  # another change may have come first
@@ -80,6 +85,18 @@ def decline(room: Room, stanza: Stanza) -> None:
     told = E(USER, "x", None, E(USER, "decline", {"from": sender}, *inside))
     for jid in tuple(named.visits):
         room.service.route(Stanza.of("message", told, sender=room.jid, to=jid, id=stanza.id))
+
+
+def not_invited(room: Room, stanza: Stanza) -> None:
+    """An invitation came back: who has sent it learns why (§7.8.2), if it is in the room still."""
+    sender, error = stanza.sender, stanza.child(f"{{{CLIENT}}}error")
+    if stanza.name != "message" or sender is None or error is None:
+        return
+    for by in {by for invited, by in room.invited if invited == sender.bare}:
+        told = nameless(stanza.select([f"{{{CLIENT}}}error"]))
+        for occupant in room.of(by):
+            for jid in tuple(occupant.visits):
+                room.service.route(told.stamped(room.jid, jid))
 
 
 def _address(text: str) -> JID:

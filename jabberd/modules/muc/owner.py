@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, E, Element, StanzaError
@@ -82,11 +83,17 @@ async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], N
     if orders:
         actor = room.visits.get(request.sender)
         nick = "" if actor is None else actor.nick
-        told.append(await affiliate(room, orders, Affiliation.owner, request.sender.bare, nick))
+        by = request.sender.bare
+        # one transaction: nobody shall find half of what an owner has said
+        told.append(await affiliate(room, orders, Affiliation.owner, by, nick, options))
     if room.locked:
         await _unlock(room, options)
     elif options != before:
-        await room.store(options=options)
+        if not orders:
+            await room.store(options=options)
+        room.record = replace(room.record, options=options)
+        if options.moderated != before.moderated:
+            room.voices.clear()
         told += _settled(room, before)
     room.service.fire(RoomConfigured(room, before))
     return together(told)
@@ -153,6 +160,8 @@ async def destroy(room: Room, venue: JID | None = None, reason: str = "", passwo
 
 async def _remove(room: Room, venue: JID | None, reason: str, password: str) -> None:
     await room.service.rooms.destroy(room)
+    if venue is not None:
+        await room.service.redirects.remember(room, venue)
     inside = [
         E(USER, name, None, text) for name, text in (("password", password), ("reason", reason)) if text
     ]

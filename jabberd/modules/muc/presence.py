@@ -126,6 +126,8 @@ def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> No
 
 
 def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:
+    if not occupant.visits:
+        return
     standing = (
         room.service.seam.standing(room, occupant) if news.inside_of is None else news.inside_of(occupant)
     )
@@ -140,7 +142,8 @@ def introduce(room: Room, newcomer: Occupant, to: JID) -> None:
     address = room.sees_addresses(newcomer)
     route = room.service.route
     for other in tuple(room.occupants.values()):
-        if other is not newcomer and room.is_visible(other):
+        # what is told may drop a connection at once: who was here a moment ago need not be here now
+        if other is not newcomer and other.visits and room.is_visible(other):
             stanza = tell(room, other, other.main, News(), address=address, own=False)
             route(stanza.stamped(other.jid, to))
 
@@ -150,10 +153,11 @@ def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> N
     was_main = occupant.main is visit
     room.drop(occupant, visit)
     if not occupant.visits:
+        room.remember_voice(occupant)
         _say_goodbye(room, occupant, [visit], news)()
         return
     _say_own(room, occupant, visit, news)
-    if was_main:
+    if was_main and occupant.visits:
         broadcast(room, occupant, occupant.main, News())
 
 
@@ -162,10 +166,17 @@ def remove(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
 
     :returns: what tells the others.
     """
+    room.voices.pop(occupant.account, None)
     visits = list(occupant.visits.values())
+    if not visits:
+        return _nothing
     for visit in visits:
         room.drop(occupant, visit)
     return _say_goodbye(room, occupant, visits, news)
+
+
+def _nothing() -> None:
+    """It was told before."""
 
 
 def _say_own(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:

@@ -60,7 +60,10 @@ async def register(request: RoomRequest) -> RoomAnswer:
     form = request.payload.find(X)
     if form is None:
         raise StanzaError("bad-request", "fill in the form")
-    nick = _form(room).read(form).text(_NICK)
+    try:
+        nick = _form(room).read(form).text(_NICK)
+    except StanzaError as why:
+        raise StanzaError("bad-request", why.text) from None  # §7.10, whatever is wrong
     try:
         check_nick(room.jid.with_resource(nick))
     except InvalidJID:

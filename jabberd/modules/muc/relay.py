@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jabberd.modules.muc.room import Room
 
-__all__ = ["Relay", "nameless"]
+__all__ = ["Relay", "elsewhere", "nameless"]
 
 _PING: Final = f"{{{PING}}}ping"
 _DISCO: Final = "{http://jabber.org/protocol/disco#"
@@ -48,6 +48,12 @@ def nameless(error: Stanza) -> Stanza:
     return error.without([_ERROR]).with_child(found)
 
 
+def elsewhere(stanza: Stanza) -> StanzaError:
+    """What to say to somebody who asks an occupant and is not in the room (§6.6 for disco)."""
+    asks = any(each.startswith(_DISCO) for each in stanza.children)
+    return StanzaError("bad-request" if asks else "not-acceptable", "you are not in the room", type="cancel")
+
+
 class Relay:
     """The questions of one service that wait for their answers."""
 
@@ -67,8 +73,7 @@ class Relay:
         assert sender is not None
         occupant = room.visits.get(sender)
         if occupant is None:
-            condition = "bad-request" if child.startswith(_DISCO) else "not-acceptable"
-            raise StanzaError(condition, "you are not in the room", type="cancel")
+            raise elsewhere(stanza)
         target = room.occupant(nick)
         if target is None:
             raise StanzaError("item-not-found")

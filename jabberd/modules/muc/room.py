@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import DeferredLock
 
 from jabberd.api import JID, StanzaError
+from jabberd.modules.muc.allowance import Allowance
 from jabberd.modules.muc.history import History
 from jabberd.modules.muc.occupant import Occupant, Visit, fold
 from jabberd.modules.muc.options import Options  # noqa: TC001  # the storage reads the types
@@ -26,6 +27,7 @@ __all__ = ["Belonging", "Record", "Room"]
 
 _INVITED: Final = 500
 _WHISPERED: Final = 100
+_VOICES: Final = 500
 _LARGEST_KEPT: Final = 64 << 10  # characters of `Record.kept`: each change writes all of it
 
 
@@ -77,12 +79,15 @@ class Room:
     :ivar users: how many requests work on it just now.
     :ivar invited: the last invitations: whom, and by whom, as bare JIDs.
     :ivar whispered: the last private messages: to which full JID, with which id, from which occupant JID.
+    :ivar voices: roles of those who have left that were not the usual ones, by bare JID (§5.1).
+    :ivar courtesies: how many who are not in it may be told that they belong to it in another way.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
     __slots__ = (
         "_changing",
         "belongings",
+        "courtesies",
         "gone",
         "history",
         "invited",
@@ -93,6 +98,7 @@ class Room:
         "service",
         "users",
         "visits",
+        "voices",
         "wanted",
         "whispered",
     )
@@ -117,6 +123,8 @@ class Room:
         self.visits: dict[JID, Occupant] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
+        self.courtesies = Allowance()
+        self.voices: dict[str, Role] = {}
         self.invited: deque[tuple[JID, JID]] = deque(maxlen=_INVITED)
         self.whispered: deque[tuple[JID, str, JID]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
@@ -222,6 +230,24 @@ class Room:
         """Whether the others are told of an occupant."""
         return occupant.role.name in self.options.broadcast
 
+    # -- who has a voice ----------------------------------------------------------------------------
+
+    def voice_of(self, account: JID, default: Role) -> Role:
+        """With which role somebody enters: who was given voice, or lost it, is as before (§5.1)."""
+        return default if default is Role.moderator else self.voices.get(account, default)
+
+    def remember_voice(self, occupant: Occupant) -> None:
+        """Somebody leaves by itself; who was made a moderator for a visit has a voice afterwards."""
+        role, usual = (
+            min(occupant.role, Role.participant),
+            self.default_role(self.affiliation(occupant.account)),
+        )
+        self.voices.pop(occupant.account, None)
+        if role not in (usual, Role.none) and usual is not Role.moderator:
+            self.voices[occupant.account] = role
+            if len(self.voices) > _VOICES:
+                del self.voices[next(iter(self.voices))]
+
     # -- what is stored -----------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -252,14 +278,25 @@ class Room:
             raise StanzaError("resource-constraint", "there is too much of this in the room")
         await self.store(kept=kept)
 
-    async def store_belongings(self, changes: Mapping[str, Belonging | None]) -> None:
-        """Have a change durable of who belongs to it, all or nothing; `belong` makes it then."""
-        if not self.locked:
-            await self.service.rooms.belongings.change(self.jid, changes)
+    async def store_belongings(
+        self, changes: Mapping[str, Belonging | None], options: Options | None = None
+    ) -> None:
+        """Have a change durable of who belongs to it, all or nothing; `belong` makes it then.
+
+        :param options: stored with it, if they are others; whoever calls makes that change, too.
+        """
+        if self.locked:
+            return
+        rooms = self.service.rooms
+        if options is None:
+            await rooms.belongings.change(self.jid, changes)
+        else:
+            await rooms.save(self, changes, replace(self.record, options=options))
 
     def belong(self, changes: Mapping[str, Belonging | None]) -> None:
         """Change who belongs to it; it is stored already."""
         for jid, belonging in changes.items():
+            self.voices.pop(jid, None)
             if belonging is None:
                 self.belongings.pop(jid, None)
             else:

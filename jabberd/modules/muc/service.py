@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from jabberd.api import JID, Stanza
     from jabberd.interfaces import Archive
+    from jabberd.modules.muc.moved import Redirects
     from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.seam import Seam
     from jabberd.modules.muc.store import Rooms
@@ -67,3 +68,4 @@ class Service:
     logs: str
     seam: Seam = field(init=False)
     rooms: Rooms = field(init=False)
+    redirects: Redirects = field(init=False)

@@ -21,7 +21,7 @@ from jabberd.modules.muc.names import X_USER
 from jabberd.modules.muc.room import Belonging, Record, Room
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from jabberd.interfaces import Keyed, Storage
     from jabberd.modules.muc.options import Options
@@ -92,16 +92,25 @@ class Rooms:
         self._creators[room.record.creator] += 1
 
     async def create(self, room: Room, options: Options) -> None:
-        """Store a locked room, with these options from now on.
-
-        The record comes last: what a crash leaves before it, or after another room of that name, is nothing
-        that this one has.
-        """
+        """Store a locked room, with these options from now on, and nothing of another one of that name."""
         new = replace(room.record, options=options)
-        await self._storage.forget(room.jid)
-        await self.belongings.change(room.jid, dict(room.belongings))
-        await self.records.put(room.jid, "", new)
+        await self.save(room, room.belongings, new, anew=True)
+        await self._service.redirects.forget(room.jid)
         room.record = new
+
+    def save(
+        self,
+        room: Room,
+        belongings: Mapping[str, Belonging | None],
+        record: Record,
+        *,
+        anew: bool = False,
+    ) -> Deferred[None]:
+        """Change a room's record and who belongs to it: all or nothing.
+
+        :param anew: everything else that is kept of it is removed.
+        """
+        return self._storage.save(room.jid, {AFFILIATIONS: belongings, RECORDS: {"": record}}, anew=anew)
 
     # -- in and out of memory -----------------------------------------------------------------------
 

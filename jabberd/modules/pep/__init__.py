@@ -95,11 +95,7 @@ class Pep(Module, xep=163, version="1.2.2"):
         *(
             f"{NS}#{each}"
             for each in (
-                "access-authorize",
-                "access-open",
-                "access-presence",
-                "access-roster",
-                "access-whitelist",
+                f"access-{_USUAL.access_model}",
                 "auto-create",
                 "auto-subscribe",
                 "filtered-notifications",
@@ -133,6 +129,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     nodes = Keyed("pubsub-nodes", of=Node, resident=True)
     items = Ordered("pubsub-items", of=Item)
+    moved = Ordered("pubsub-moved", of=str)
     gone = Keyed("pep-gone", of=bool)  # by bare JID, under the domain: see `Gone`
 
     async def start(self) -> None:
@@ -141,6 +138,7 @@ class Pep(Module, xep=163, version="1.2.2"):
         self._store = Store(
             self.nodes,
             self.items,
+            self.moved,
             usual=_USUAL,
             models=_MODELS,
             auto_create=True,
@@ -209,7 +207,7 @@ class Pep(Module, xep=163, version="1.2.2"):
         try:
             return await self.pubsub.answer(venue, request.sender, request.type, request.payload)
         except StanzaError as error:
-            if error.condition == "item-not-found" and not venue.trusts(request.sender):
+            if error.condition in ("item-not-found", "gone") and not venue.trusts(request.sender):
                 raise StanzaError("service-unavailable") from None
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
@@ -29,11 +30,12 @@ from jabberd.api import (
     operator,
     serves,
 )
-from jabberd.modules.disco import ITEMS
+from jabberd.modules.disco import ITEMS, page_ends, page_of
 from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
 from jabberd.modules.pubsub.presences import Presences
 from jabberd.pubsub.access import PUBLISHERS
-from jabberd.pubsub.events import SHIM, needs_presence
+from jabberd.pubsub.events import SHIM, needs_presence, takes_presence, wanted
+from jabberd.pubsub.index import Index
 from jabberd.pubsub.names import FEATURES, NS, OWNER
 from jabberd.pubsub.node import Item, Node
 from jabberd.pubsub.options import Options
@@ -42,6 +44,7 @@ from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
 from jabberd.xmpp import ns
 from jabberd.xmpp.forms import X
+from jabberd.xmpp.rsm import PageWanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -52,9 +55,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PubSubService"]
 
-_USUAL: Final = Options(access_model="open", max_items="20", send_last_published_item="on_sub")
+_USUAL: Final = Options(access_model="open", max_items="20")
 _MODELS: Final = ("open", "whitelist", "authorize")
 _BEGIN: Final = 5.0  #: seconds after the start, when there are connections
+_PAGE: Final = 500  #: nodes in one list
 _PATIENCE: Final = 60.0  #: seconds in which whoever is there has said so
 _GONE: Final = frozenset(f"{{{ns.STANZA_ERRORS}}}{each}" for each in ("gone", "item-not-found"))
 _SEVERAL: Final = f"{NS}#multi-subscribe"
@@ -66,8 +70,12 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     """Serves a domain with publish-subscribe; its admins own every node.
 
     Nodes that wait for approval ask their owners.  Who cannot be reached stays subscribed, unless the
-    answer is that nobody of that name is there any more (§12.3).  Presence of those for whom it matters is
-    asked for, and they need not show it.
+    answer is that nobody of that name is there any more (§12.4).  Presence of those who cannot be notified as
+    they or the node want without it is asked for (§12.6), and they need not show it; who subscribes to a node
+    that sends the last item to whoever comes (§4.3) may show it.
+
+    There are no access models ``presence`` and ``roster`` (§4.5: a service may support some of them): owners
+    are people of many servers, and their rosters are not the service's to see.
     """
 
     requires = ("commands", "disco")
@@ -76,7 +84,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         *FEATURES,
         GET_PENDING,
         *(f"{NS}#{each}" for each in ("last-published", "presence-notifications")),
-        *(f"{NS}#access-{model}" for model in _MODELS),
+        f"{NS}#access-{_USUAL.access_model}",
     )
 
     counted = ("nodes", "nodes_each", "subscribers", "subscriptions", "payload", "size")
@@ -107,12 +115,14 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     nodes = Keyed("pubsub-nodes", of=Node)
     items = Ordered("pubsub-items", of=Item)
+    moved = Ordered("pubsub-moved", of=str)
 
     async def start(self) -> None:
         """Make the machinery."""
         store = Store(
             self.nodes,
             self.items,
+            self.moved,
             usual=_USUAL,
             models=_MODELS,
             auto_create=False,
@@ -121,7 +131,9 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             fire=self.domain.fire,
             now=self.domain.clock.seconds,
             presence=True,
+            index=Index(),
         )
+        await store.learn(self)
         self.pubsub = PubSub(store)
         self._presences = Presences(self.jid, self.domain.route)
         self.reconfigured(None)
@@ -193,6 +205,9 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     async def _presence(self, who: JID, stanza: Stanza) -> None:
         """Whoever nobody waits for does not count."""
         if stanza.type == "" and not who.is_bare:
+            subscriptions = self.pubsub.subscriptions
+            if not self._presences.knows(who) and await subscriptions.needs(self, who, takes_presence):
+                self._presences.expect(who)
             first = not self._presences.shows(JID.parse(who.bare))
             if self._presences.came(who, stanza):
                 await self._welcome([who, JID.parse(who.bare)] if first else [who])
@@ -207,9 +222,10 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def _welcome(self, here: list[JID]) -> None:
         """Send the last items of the nodes that say so to subscribers who have come."""
-        for name, node in (await self.pubsub.nodes.known(self, "")).items():
+        for name, node in (await self.pubsub.nodes.known(self, here[0])).items():
+            options = self.pubsub.nodes.options(node)
             for who in here:
-                if any(each.state == "subscribed" and each.deliver for each in node.subscriptions_at(who)):
+                if any(wanted(self, options, each) for each in node.subscriptions_at(who)):
                     await self.pubsub.items.send_last(self, [name], who, ["on_sub_and_presence"])
 
     async def _left(self, who: JID) -> None:
@@ -230,7 +246,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def _look(self) -> None:
         """Ask who is there of those for whom it mattered before the start."""
-        for node in (await self.pubsub.nodes.known(self, "")).values():
+        for node in (await self.pubsub.nodes.known(self)).values():
             options = self.pubsub.nodes.options(node)
             for each in node.subscriptions:
                 if needs_presence(options, each):
@@ -242,7 +258,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
 
     async def _sweep(self) -> None:
         """End the subscriptions of those who went while nobody was looking."""
-        for node in (await self.pubsub.nodes.known(self, "")).values():
+        for node in (await self.pubsub.nodes.known(self)).values():
             for each in node.subscriptions:
                 who = JID.parse(each.jid)
                 if each.temporary and not self._presences.shows(who):
@@ -323,14 +339,23 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         return await self.pubsub.nodes.described(self, node)
 
     async def node_items(self, node: str, asker: JID) -> Iterable[Element] | None:
-        """The nodes that the asker may see (§5.2), or a node's items (§5.5)."""
-        if not node:
-            shown = await self.pubsub.nodes.visible(self, asker)
-            return [
-                E(ITEMS, "item", {"jid": self.jid, "node": name, "name": title or None})
-                for name, title in shown.items()
-            ]
-        if not await self.pubsub.nodes.is_visible(self, node, asker):
+        """A node's items (§5.5)."""
+        if not node or not await self.pubsub.nodes.is_visible(self, node, asker):
             return None
         ids = await self.pubsub.items.ids(self, node, asker)
         return [E(ITEMS, "item", {"jid": self.jid, "name": each}) for each in ids]
+
+    # -- jabberd.modules.disco.Pages ------------------------------------------------------------------
+
+    async def domain_page(self, asker: JID, page: PageWanted | None) -> Iterable[Element]:
+        """The nodes that the asker may see (§5.2)."""
+        read = partial(self.nodes.some, self.jid)
+        rows, more = await page_of(
+            read, partial(self.pubsub.nodes.shows, self, asker), page or PageWanted(), _PAGE
+        )
+        titles = {name: self.pubsub.nodes.options(node).title for name, node in rows}
+        items = [
+            E(ITEMS, "item", {"jid": self.jid, "node": name, "name": title or None})
+            for name, title in titles.items()
+        ]
+        return [*items, page_ends([*titles])] if page is not None or more else items

@@ -26,10 +26,9 @@ def get_pending(venue: Venue, subscriptions: Subscriptions) -> Command:
     async def opened(who: JID) -> Form:
         names = await subscriptions.waiting(venue, who)
         if not names:
-            raise StanzaError("forbidden", "nobody waits for your approval")
-        choice = Field(
-            _NODE, "list-single", "The node", required=True, options={each: each for each in names}
-        )
+            raise StanzaError("forbidden", "nobody needs your approval")
+        options = {each: each for each in names}
+        choice = Field(_NODE, "list-single", "The node", required=True, options=options, open=True)
         return Form(SUBSCRIBE_AUTHORIZATION, (choice,), _NAME)
 
     async def run(who: JID, filled: Submission) -> Result:

@@ -32,6 +32,14 @@ class Presences:
             return known.values()
         return [known[who]] if who in known else ()
 
+    def knows(self, who: JID) -> bool:
+        """Whether presence of that bare JID counts."""
+        return who.bare in self._known
+
+    def expect(self, who: JID) -> None:
+        """Let presence of that bare JID count, which it has shown without having been asked."""
+        self._known.setdefault(who.bare, {})
+
     def came(self, who: JID, presence: Stanza) -> bool:
         """Somebody is there; returns whether that is news.  Who is not watched does not count."""
         known = self._known.get(who.bare)

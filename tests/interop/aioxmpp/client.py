@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 import aioxmpp  # type: ignore[import-not-found]  # it is in the other environment
+import aioxmpp.rsm.xso  # type: ignore[import-not-found]  # it is as well
 import OpenSSL.SSL
 from aioxmpp.connector import STARTTLSConnector  # type: ignore[import-not-found]  # it is as well
 
@@ -32,6 +33,53 @@ SERVICES = (
     aioxmpp.PubSubClient,
     aioxmpp.RosterClient,
 )
+
+
+MAM = "urn:xmpp:mam:2"
+MODERATE = "urn:xmpp:message-moderate:1"
+RETRACT = "urn:xmpp:message-retract:1"
+
+
+# The library has no archives (XEP-0313) and no moderation (XEP-0425): what it needs to write and read them.
+
+
+class Retraction(aioxmpp.xso.XSO):  # type: ignore[misc]  # nothing is known of its types
+    TAG = (RETRACT, "retract")
+    UNKNOWN_CHILD_POLICY = aioxmpp.xso.UnknownChildPolicy.DROP
+    id_ = aioxmpp.xso.Attr("id", default=None)
+
+
+@aioxmpp.IQ.as_payload_class
+class Moderation(aioxmpp.xso.XSO):  # type: ignore[misc]  # as above
+    TAG = (MODERATE, "moderate")
+    id_ = aioxmpp.xso.Attr("id")
+    retraction = aioxmpp.xso.Child([Retraction])
+    reason = aioxmpp.xso.ChildText((MODERATE, "reason"), default=None)
+
+
+@aioxmpp.IQ.as_payload_class
+class Archive(aioxmpp.xso.XSO):  # type: ignore[misc]  # as above
+    TAG = (MAM, "query")
+    form = aioxmpp.xso.Child([aioxmpp.forms.Data])
+    page = aioxmpp.xso.Child([aioxmpp.rsm.xso.ResultSetMetadata])
+
+
+@aioxmpp.IQ.as_payload_class
+class End(aioxmpp.xso.XSO):  # type: ignore[misc]  # as above
+    TAG = (MAM, "fin")
+    UNKNOWN_ATTR_POLICY = aioxmpp.xso.UnknownAttrPolicy.DROP
+    page = aioxmpp.xso.Child([aioxmpp.rsm.xso.ResultSetMetadata])
+
+
+class Archived(aioxmpp.xso.XSO):  # type: ignore[misc]  # as above
+    TAG = (MAM, "result")
+    UNKNOWN_ATTR_POLICY = aioxmpp.xso.UnknownAttrPolicy.DROP
+    id_ = aioxmpp.xso.Attr("id")
+    forwarded = aioxmpp.xso.Child([aioxmpp.misc.Forwarded])
+
+
+aioxmpp.Message.archived = aioxmpp.xso.Child([Archived])
+aioxmpp.Message.retraction = aioxmpp.xso.Child([Retraction])
 
 
 def tell(**what: object) -> None:
@@ -60,6 +108,8 @@ class Play:
         dispatcher = client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
         dispatcher.register_callback(aioxmpp.MessageType.CHAT, None, self._chat)
         client.stream.app_inbound_message_filter.register(self._copies, 1)
+        client.stream.app_inbound_message_filter.register(self._from_rooms, 2)
+        self._archived: list[Any] = []
         presence = self._of[aioxmpp.PresenceClient]
         presence.on_available.connect(self._available)
         presence.on_unavailable.connect(self._unavailable)
@@ -78,6 +128,14 @@ class Play:
                 inside = copy.stanza
                 tell(event=f"copy-{kind}", sender=str(inside.from_), body=inside.body.any())
                 return None
+        return message
+
+    def _from_rooms(self, message: Any) -> Any:
+        if message.archived is not None:
+            self._archived.append(message.archived.forwarded.stanza)
+            return None
+        if message.retraction is not None:
+            tell(event="retracted", sender=str(message.from_), id=message.retraction.id_)
         return message
 
     def _available(self, jid: Any, stanza: Any) -> None:
@@ -121,6 +179,7 @@ class Play:
             "said",
             sender=lambda given, _: given[1].nick,
             body=lambda given, _: given[0].body.any() if given[0].body else None,
+            id=lambda given, _: next((each.id_ for each in given[0].xep0359_stanza_ids), None),
         )
         on(room.on_topic_changed, "topic", body=lambda given, _: given[1].any() if given[1] else None)
         on(room.on_join, "joined", sender=nick)
@@ -234,6 +293,30 @@ class Play:
     async def invite(self, room: str, jid: str, text: str) -> None:
         mode = aioxmpp.im.InviteMode.MEDIATED
         await self._room(room).invite(JID(jid), text, mode=mode)
+
+    async def moderate(self, room: str, id: str, reason: str) -> None:
+        """Take back what somebody has said (XEP-0425)."""
+        order = Moderation()
+        order.id_, order.retraction, order.reason = id, Retraction(), reason
+        await self._client.send(aioxmpp.IQ(type_=aioxmpp.IQType.SET, to=JID(room), payload=order))
+
+    async def archive(self, room: str, most: int, fields: dict[str, str], after: str | None = None) -> Any:
+        """The bodies on a page of a room's archive, and the id of its last message."""
+        query, self._archived = Archive(), []
+        kind = aioxmpp.forms.xso.Field(
+            type_=aioxmpp.forms.xso.FieldType.HIDDEN, var="FORM_TYPE", values=[MAM]
+        )
+        query.form = aioxmpp.forms.Data(aioxmpp.forms.DataType.SUBMIT)
+        query.form.fields.append(kind)
+        for var, value in fields.items():
+            query.form.fields.append(aioxmpp.forms.xso.Field(var=var, values=[value]))
+        query.page = aioxmpp.rsm.xso.ResultSetMetadata.limit(most)
+        if after:
+            query.page.after = aioxmpp.rsm.xso.After()
+            query.page.after.value = after
+        end = await self._client.send(aioxmpp.IQ(type_=aioxmpp.IQType.SET, to=JID(room), payload=query))
+        bodies = [each.body.any() if each.body else "" for each in self._archived]
+        return [bodies, end.page.last.value if end.page.last else ""]
 
     async def configure(self, room: str, fields: dict[str, Any]) -> None:
         """By its form: the last parts of the fields' names, and what is filled in."""

@@ -100,6 +100,45 @@ def test_who_is_no_moderator_gives_no_roles_and_nobody_degrades_admins(
     assert give_role(juliet, "Juliet", "none").get("type") == "result"
 
 
+def test_who_may_not_take_a_voice_is_told_whose(romeo: Client, juliet: Client, nurse: Client) -> None:
+    create(romeo, "Romeo")
+    for who, name in ((juliet, "Juliet"), (nurse, "Nurse")):
+        enter(who, name)
+    affiliate(romeo, JULIET, "admin")
+    give_role(romeo, "Nurse", "moderator")
+    nurse.forget()
+    answer = give_role(nurse, "Juliet", "visitor")
+    assert condition(answer) == "not-allowed"
+    [item] = find(answer, "a:query/a:item")
+    assert (item.get("nick"), item.get("role")) == ("Juliet", "visitor")
+
+
+def test_a_voice_is_kept_across_visits(romeo: Client, juliet: Client, nurse: Client) -> None:
+    create(romeo, "Romeo", moderatedroom="1")
+
+    def returns(who: Client, name: str) -> str:
+        who.send(f"<presence to='{ROOM}/{name}' type='unavailable'/>")
+        return standing(enter(who, name)[-2])[1]
+
+    for who, name in ((juliet, "Juliet"), (nurse, "Nurse")):
+        enter(who, name)
+    assert (returns(juliet, "Juliet"), returns(nurse, "Nurse")) == ("visitor", "visitor")
+    give_role(romeo, "Juliet", "participant")
+    give_role(romeo, "Nurse", "moderator")
+    assert (returns(juliet, "Juliet"), returns(nurse, "Nurse")) == ("participant", "participant")
+    give_role(romeo, "Juliet", "none")  # who is kicked has lost it
+    assert standing(enter(juliet, "Juliet")[-2])[1] == "visitor"
+    configure(romeo, moderatedroom="0")
+    configure(romeo, moderatedroom="1")
+    assert returns(romeo, "Romeo") == "moderator"
+    affiliate(romeo, JULIET, "member")
+    give_role(romeo, "Juliet", "visitor")
+    assert returns(juliet, "Juliet") == "visitor"
+    affiliate(romeo, JULIET, "none")
+    affiliate(romeo, JULIET, "member")
+    assert returns(juliet, "Juliet") == "participant"
+
+
 @pytest.mark.parametrize(
     ("items", "said"),
     [

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from jabberd.modules.muc import Rooms
+from jabberd.api import JID
+from jabberd.modules.muc import Rooms, affiliations
 from jabberd.modules.muc.room import Belonging
 from jabberd.modules.muc_tokens import NS as TOKENS
 from jabberd.testing.client import condition
@@ -96,12 +97,12 @@ def held(monkeypatch: pytest.MonkeyPatch, store: Any, name: str) -> Deferred[Non
     gate: Deferred[None] = Deferred()
     really = getattr(store, name)
 
-    async def waiting(*args: Any) -> None:
+    async def waiting(*args: Any, **more: Any) -> None:
         await gate
-        await really(*args)
+        await really(*args, **more)
 
-    def wait(*args: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(waiting(*args))
+    def wait(*args: Any, **more: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(waiting(*args, **more))
 
     monkeypatch.setattr(store, name, wait)
     return gate
@@ -111,7 +112,7 @@ def test_nobody_slips_in_while_a_new_room_is_configured(
     romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(romeo, "Romeo")
-    gate = held(monkeypatch, rooms(network).service.rooms.records, "put")
+    gate = held(monkeypatch, rooms(network).service.rooms, "save")
     form = "<field var='muc#roomconfig_membersonly'><value>1</value></field>"
     romeo.send(
         f"<iq type='set' id='c' to='{ROOM}'><query xmlns='{MUC}#owner'>"
@@ -349,3 +350,47 @@ def test_who_gets_the_name_of_a_deleted_account_belongs_to_no_room(
     assert condition(affiliate(friar, NURSE, "owner")) == ""
     nurse = network.client(f"{NURSE}/chamber")
     assert condition(affiliate(nurse, NURSE, "none")) == "conflict"
+
+
+# -- many at once -----------------------------------------------------------------------------------------
+
+
+def test_a_room_writes_to_so_many_who_have_not_asked_and_no_more(network: Network, romeo: Client) -> None:
+    create(romeo, "Romeo")
+    heard: list[str] = []
+    rooms(network).service.route = lambda stanza: heard.append(str(stanza.to))
+    for start in (0, 75):
+        items = "".join(
+            f"<item jid='u{n}@verona.lit' affiliation='member'/>" for n in range(start, start + 75)
+        )
+        romeo.send(f"<iq type='set' id='a' to='{ROOM}'><query xmlns='{MUC}#admin'>{items}</query></iq>")
+    told = [each for each in heard if each.endswith("@verona.lit")]
+    assert told == [f"u{number}@verona.lit" for number in range(100)]
+    assert len(rooms(network).service.rooms.resident[JID.parse(ROOM)].belongings) == 151
+
+
+def test_an_occupant_invites_so_many_and_no_more(network: Network, romeo: Client) -> None:
+    create(romeo, "Romeo")
+
+    def invite(count: int) -> str:
+        inside = "".join(f"<invite to='u{number}@montague.lit/x'/>" for number in range(count))
+        romeo.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{inside}</x></message>")
+        return condition(heard_by(romeo)[-1])
+
+    for _ in range(5):
+        assert invite(20) in ("", "service-unavailable")  # as of those whom nobody knows
+    assert invite(1) == "resource-constraint"
+    network.advance(25)
+    assert invite(5) != "resource-constraint"
+    assert invite(1) == "resource-constraint"
+
+
+def test_nobody_gives_so_many_affiliations_that_telling_it_takes_for_ever(
+    romeo: Client, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affiliations, "_MOST_TOLD", 5)
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    items = [f"<item jid='u{number}@verona.lit' affiliation='member'/>" for number in range(3)]
+    assert condition(ask(romeo, "".join(items))) == "resource-constraint"
+    assert condition(ask(romeo, "".join(items[:2]))) == ""

@@ -177,7 +177,7 @@ def test_who_is_in_a_room_is_for_those_who_could_go_and_see(romeo: Client, julie
         ("items", ROOM, "else", "item-not-found"),
         ("info", f"{ROOM}/Romeo", "", "bad-request"),
         ("items", f"{ROOM}/Nobody", "", "bad-request"),
-        ("info", f"nowhere@{ROOMS}/Romeo", "", "not-acceptable"),
+        ("info", f"nowhere@{ROOMS}/Romeo", "", "bad-request"),
     ],
 )
 def test_what_is_not_there_or_not_for_strangers(

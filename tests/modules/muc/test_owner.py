@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jabberd.modules.muc import Rooms, moved
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.modules.muc.play import (
     ROOM,
+    ROOMS,
     affiliate,
     ask,
     codes,
@@ -24,6 +27,8 @@ from tests.modules.muc.play import (
 )
 
 if TYPE_CHECKING:
+    from lxml.etree import _Element
+
     from jabberd.testing import Network
     from jabberd.testing.client import Client
 
@@ -186,7 +191,61 @@ def test_destroying_sends_everybody_elsewhere(romeo: Client, juliet: Client) -> 
         assert destroyed.get("jid") == venue
         assert (destroyed.findtext("{*}password"), destroyed.findtext("{*}reason")) == ("rose", "Plague")
     assert condition(ask(romeo, "", "get", "owner")) == "item-not-found"
+    join(juliet, "Juliet")
+    [sent] = heard_by(juliet)
+    assert (condition(sent), gone_to(sent)) == ("gone", f"xmpp:{venue}?join")
+    assert codes(enter(romeo, "Romeo")[0]) == ["110", "201"]  # owners may make it again
+
+
+def gone_to(answer: _Element) -> str:
+    return answer.findtext(".//{urn:ietf:params:xml:ns:xmpp-stanzas}gone") or ""
+
+
+def destroyed(who: Client, venue: str, **fields: str) -> None:
+    create(who, "Romeo", **fields)
+    ask(who, f"<destroy jid='{venue}'/>" if venue else "<destroy/>", part="owner")
+    who.forget()
+
+
+def test_nobody_is_sent_elsewhere_for_ever(
+    romeo: Client, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destroyed(romeo, f"cell 1@{ROOMS}".replace(" ", "%25"))
+    join(juliet, "Juliet")
+    assert gone_to(juliet.next()) == f"xmpp:cell%25251@{ROOMS}?join"
+    monkeypatch.setattr(moved, "KEPT", -1.0)
+    create(juliet, "Juliet", persistentroom="1")
+    ask(juliet, "<destroy/>", part="owner")
+    assert codes(enter(romeo, "Romeo")[0]) == ["110", "201"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"membersonly": "1"}, {"passwordprotectedroom": "1", "roomsecret": "rose"}]
+)
+def test_where_a_closed_room_has_gone_is_for_those_who_were_in_it(
+    romeo: Client, juliet: Client, fields: dict[str, str]
+) -> None:
+    destroyed(romeo, f"cell@{ROOMS}", **fields)
     assert codes(enter(juliet, "Juliet")[0]) == ["110", "201"]
+
+
+def test_who_is_sent_elsewhere_stays_so_after_a_restart_and_so_many_rooms_are_known(network: Network) -> None:
+    network.serve("verona.lit", services={"r.verona.lit": {"disco": {}, "muc": {"rooms": 2}}})
+    escalus, page = (network.client(f"{name}@verona.lit/palace") for name in ("escalus", "page"))
+    for name in "abc":
+        room = f"{name}@r.verona.lit"
+        create(escalus, "E", room=room)
+        ask(escalus, "<destroy jid='d@r.verona.lit'/>", part="owner", room=room)
+    service = network.server("verona.lit").hosts["r.verona.lit"].manager.module("muc")
+    assert isinstance(service, Rooms)
+    done(service.stop())
+    done(service.start())
+    done(service.ready())
+    answers = []
+    for name in "bca":
+        join(page, "P", room=f"{name}@r.verona.lit")
+        answers.append(condition(heard_by(page)[0]))
+    assert answers == ["gone", "gone", ""]
 
 
 def test_an_alternate_venue_is_an_address(romeo: Client) -> None:

@@ -82,6 +82,16 @@ def test_declining_is_told_to_who_is_in_the_room_and_to_nobody_else(
     assert heard_by(nurse) == []
 
 
+def test_who_invites_somebody_that_is_not_there_learns_it(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    invitation = f"<x xmlns='{MUC}#user'><invite to='tybalt@capulet.lit'/></x>"
+    romeo.send(f"<message to='{ROOM}' id='i'>{invitation}</message>")
+    told = [each for each in heard_by(romeo) if str(each.tag).endswith("message")][-1]
+    assert (told.get("from"), told.get("id"), condition(told)) == (ROOM, "i", "service-unavailable")
+    assert not [each for each in heard_by(juliet) if each.get("type") == "error"]
+
+
 def test_who_is_not_in_the_room_invites_nobody_and_nobody_invites_the_banned(
     romeo: Client, juliet: Client
 ) -> None:
@@ -208,7 +218,7 @@ def test_a_nickname_is_registered_in_an_open_room(romeo: Client, juliet: Client,
     [
         ("", "bad-request"),
         ("<username>Rose</username>", "bad-request"),
-        (form("register"), "not-acceptable"),
+        (form("register"), "bad-request"),
         (form("register", register__roomnick="  "), "not-acceptable"),
         (form("request", register__roomnick="Rose"), "bad-request"),
     ],
