@@ -24,8 +24,8 @@ _MOST_SPARE = 8
 _MOST_READ = 4_096  # bytes
 _DEFERS = hasattr(expat.XMLParserType, "SetReparseDeferralEnabled")  # expat >= 2.6
 
-#: Whole tokens and text, to the last byte.  Nothing can be read in two ways, so that it never takes long to see
-#: that something is cut off.  No possessive quantifiers: those of Python before 3.11.5 take half a tag for a whole.
+#: Whole tokens and text, to the last byte.  Nothing can be read in two ways: it soon shows that something is
+#: cut off.  No possessive quantifiers: with those Python before 3.11.5 takes half a tag for a whole one.
 _TOKENS = re.compile(
     rb"""[^<]*(?:(?:<!\[CDATA\[[^\]]*(?:](?!]>)[^\]]*)*]]>|<(?!!)[^>'"]*(?:(?:"[^"]*"|'[^']*')[^>'"]*)*>)[^<]*)*"""
 )

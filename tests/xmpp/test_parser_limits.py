@@ -392,12 +392,16 @@ def test_sections_are_not_taken_for_tags_in_every_possible_way() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_the_end_of_a_tag_in_quotes_ends_nothing_wherever_the_bytes_are_split() -> None:
-    """Debian's Python 3.11.2 took half a tag for a whole one: blanks came into what it quotes."""
-    said = b"<message id='a>b>c' type=\"'>\"><body>x</body></message>"
+def test_the_end_of_a_tag_in_quotes_ends_nothing_wherever_the_bytes_are_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Debian's Python 3.11.2 took half a tag for a whole one: with its expat blanks came into what it quotes."""
+    monkeypatch.setattr(boundaries, "_WITHHOLDS", True)
+    said = b"<message id='>' type='a>b'><body>x</body></message>"
     for place in range(1, len(said)):
-        [found] = [*fed(parser := opened(), said[:place]), *fed(parser, said[place:])]
-        assert found[:2] == ("message", {"id": "a>b>c", "type": "'>"})
+        assert [*fed(parser := opened(), said[:place]), *fed(parser, said[place:])] == [
+            ("message", {"id": ">", "type": "a>b"}, ("{jabber:client}body",), b"<body>x</body>")
+        ]
 
 
 @pytest.mark.parametrize(
