@@ -395,7 +395,7 @@ def test_sections_are_not_taken_for_tags_in_every_possible_way() -> None:
 def test_the_end_of_a_tag_in_quotes_ends_nothing_wherever_the_bytes_are_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Debian's Python 3.11.2 took half a tag for a whole one: with its expat blanks came into what it quotes."""
+    """Debian's Python 3.11.2 took half a tag for a whole one, and blanks came into what it quotes."""
     monkeypatch.setattr(boundaries, "_WITHHOLDS", True)
     said = b"<message id='>' type='a>b'><body>x</body></message>"
     for place in range(1, len(said)):
