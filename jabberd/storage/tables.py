@@ -41,7 +41,8 @@ archive: Final = Table(
         "owner",
         "store",
         "waiting",  # the same in all of its rows: so it always looks better than the other index
-        "id",  # and it holds nothing but what waits: the migrations say so, for here it would import PostgreSQL's dialect
+        "id",
+        # Only of what waits: the migrations say so, for here it would import PostgreSQL's dialect
     ),
 )
 
