@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-READERS: Final = 3  #: threads
+READERS: Final = 3  #: threads at most
 MOST_QUESTIONS: Final = 5_000  #: that wait for an answer; more are refused
 
 
@@ -103,7 +103,7 @@ class Threaded:
 
 
 class Readers:
-    """The threads that read.  They start with the first question."""
+    """The threads that read.  Another one starts when a question finds all of them at work."""
 
     def __init__(self, engine: Engine, reactor: FromThreads) -> None:
         self._engine = engine
@@ -119,8 +119,8 @@ class Readers:
             return fail(StorageError("the storage is closed"))
         if self._waiting >= MOST_QUESTIONS:
             return fail(StorageError("too many questions are waiting for the database"))
-        if not self._ends:
-            self._ends = [self._start(number) for number in range(READERS)]
+        if self._waiting >= len(self._ends) < READERS:
+            self._ends.append(self._start(len(self._ends)))
         answer: Deferred[R] = Deferred()
         self._waiting += 1
         self._questions.put((question, answer))
