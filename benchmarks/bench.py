@@ -28,6 +28,7 @@ import servers
 import workloads
 
 MICRO = 1e6
+SETTLE = 6.0  # seconds after which nothing of a login is left to be done
 
 
 @dataclass
@@ -198,6 +199,7 @@ def growth(cls: type[servers.Server], steps: list[int], folder: Path, cpu: int |
                 lambda more, there=there: show(f"idle sessions: {cls.name}, {there + more} of {steps[-1]}"),
                 scram="scram" in cls.does,
             )
+            time.sleep(SETTLE)
             grown.each[step] = (server.rss() - empty) / step / 1024
     finally:
         load.close(clients)
