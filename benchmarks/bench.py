@@ -13,6 +13,7 @@ by those of the fastest other.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -231,7 +232,8 @@ def compared(found: dict[str, Result]) -> tuple[float, ...]:
     ours = found.get(servers.Jabberd.name)
     if not ours or not others:
         return ()
-    return ours.cost / min(each.cost for each in others), ours.rate / max(each.rate for each in others)
+    cheapest = min(each.cost for each in others) or math.nan  # its rounds were too short
+    return ours.cost / cheapest, ours.rate / max(each.rate for each in others)
 
 
 def memory(grown: dict[str, Growth]) -> str:

@@ -19,7 +19,7 @@ def bars(results: Results) -> str:
     """A bar of letters for each server and workload: its CPU per operation, beside the dearest one's."""
     lines = ["CPU per operation, beside the dearest server"]
     for workload, found in results.items():
-        dearest = max(result.cost for result in found.values())
+        dearest = max(result.cost for result in found.values()) or 1.0  # the rounds were too short
         lines += ["", workload]
         for name, result in found.items():
             lines.append(
@@ -81,7 +81,7 @@ def _panel(axes: Any, title: str, rows: Mapping[str, Mapping[str, float]]) -> No
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
     height = 0.8 / len(names)
     for line, found in enumerate(rows.values()):
-        most = max(found.values())
+        most = max(found.values()) or 1.0
         for at, name in enumerate(names):
             if name in found:
                 place, share = line + at * height, found[name] / most
