@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _MOST_FILES = 1 << 20  # more than Linux allows by default makes setrlimit fail
 _TWISTD_PIDFILE = "twistd.pid"
 #: What twistd imports to see whether Trial's plug-ins are services, and nobody else here needs: a MiB.
-_OF_THE_SEARCH: Final = ("twisted.trial", "unittest", "argparse", "difflib")
+_OF_THE_SEARCH: Final = ("twisted.trial.", "unittest.", "argparse.", "difflib.")
 
 
 class Options(UsageOptions):
@@ -156,7 +156,7 @@ def forget_the_search() -> None:
     if Path(sys.argv[0]).name != "twistd":
         return  # somebody else's process, who may use it
     for name in list(sys.modules):
-        if name.startswith(_OF_THE_SEARCH):
+        if f"{name}.".startswith(_OF_THE_SEARCH):
             del sys.modules[name]
     vars(sys.modules["twisted"]).pop("trial", None)
     gc.collect()
