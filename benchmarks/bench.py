@@ -87,7 +87,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--peers", action="store_true", help="measure the servers of others, too")
     parser.add_argument("--only", default="", help="workloads whose names begin so")
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a round takes")
+    parser.add_argument("--seconds", type=float, default=1.5, help="that a round takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--idle", type=int, nargs="*", default=[1000], help="after so many sessions their memory is measured"

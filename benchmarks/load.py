@@ -167,7 +167,11 @@ def login(
 
 
 def logins(
-    port: int, users: Iterable[str], tls: ssl.SSLContext, told: Callable[[int], object], **how: Any
+    port: int,
+    users: Iterable[str],
+    tls: ssl.SSLContext,
+    told: Callable[[int], object] | None = None,
+    **how: Any,
 ) -> list[Connection]:
     """Log in all of them, `AT_ONCE` at a time; the connections stand in the order of the users.
 
@@ -180,7 +184,7 @@ def logins(
         try:
             for count, each in enumerate(as_completed(entering), 1):
                 each.result()
-                if count % 50 == 0 or count == len(entering):
+                if told and (count % 50 == 0 or count == len(entering)):
                     told(count)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
