@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import io
+import linecache
 import resource
 import signal
 import sys
@@ -159,6 +160,8 @@ def forget_the_search() -> None:
         if f"{name}.".startswith(_OF_THE_SEARCH):
             del sys.modules[name]
     vars(sys.modules["twisted"]).pop("trial", None)
+    sys.path_importer_cache.clear()  # what is in each folder: the next import looks again
+    linecache.clearcache()  # the source of what attrs made
     gc.collect()
 
 
