@@ -6,12 +6,14 @@
 
 Server CPU (user and system, of all the server's processes) per operation comes from /proc.  Rounds are
 interleaved, the median is shown; the servers have one CPU and the load the others where there are two.
-The last column is our cost divided by that of the cheapest other.
+The last columns are our cost divided by that of the cheapest other, and our operations a second divided
+by those of the fastest other.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -27,6 +29,7 @@ import servers
 import workloads
 
 MICRO = 1e6
+SETTLE = 6.0  # seconds after which nothing of a login is left to be done
 
 
 @dataclass
@@ -76,14 +79,15 @@ def main() -> None:
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "bench.txt").write_text(report + "\n")
-        plots.draw(args.output / "bench.png", results)
+        (args.output / "bench-bars.txt").write_text(plots.bars(results))
+        plots.draw(args.output / "bench.png", results, grown)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--peers", action="store_true", help="measure the servers of others, too")
     parser.add_argument("--only", default="", help="workloads whose names begin so")
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a round takes")
+    parser.add_argument("--seconds", type=float, default=1.5, help="that a round takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--idle", type=int, nargs="*", default=[1000], help="after so many sessions their memory is measured"
@@ -178,20 +182,26 @@ class Growth:
 
 def growth(cls: type[servers.Server], steps: list[int], folder: Path, cpu: int | None) -> Growth:
     """What one server keeps in memory with so many idle sessions, few first."""
-    tls = load.context()
+    tls, names = load.context(), [f"user{n}" for n in range(steps[-1])]
     server = cls(folder / cls.name, servers.free_port(), cpu)
-    server.accounts([f"user{n}" for n in range(steps[-1])])
+    show(f"idle sessions: {cls.name} gets ready")
+    server.accounts(names)
     server.start()
-    clients = []
+    clients: list[load.Connection] = []
     try:
         empty = server.rss()
         grown = Growth(empty / 2**20)
-        for number in range(steps[-1]):
-            clients.append(load.login(server.port, f"user{number}", tls))
-            if number % 100 == 99:
-                show(f"idle sessions: {cls.name}, {number + 1} of {steps[-1]}")
-            if number + 1 in steps:
-                grown.each[number + 1] = (server.rss() - empty) / (number + 1) / 1024
+        for step in steps:
+            there = len(clients)
+            clients += load.logins(
+                server.port,
+                names[there:step],
+                tls,
+                lambda more, there=there: show(f"idle sessions: {cls.name}, {there + more} of {steps[-1]}"),
+                scram="scram" in cls.does,
+            )
+            time.sleep(SETTLE)
+            grown.each[step] = (server.rss() - empty) / step / 1024
     finally:
         load.close(clients)
         server.stop()
@@ -199,9 +209,9 @@ def growth(cls: type[servers.Server], steps: list[int], folder: Path, cpu: int |
 
 
 def table(results: Results, names: list[str]) -> str:
-    """CPU and rate of every workload, and how ours compares."""
+    """CPU and rate of every workload, and how ours compares in both."""
     lines = ["microseconds of server CPU per operation (operations per second)", ""]
-    lines.append(f"{'':30}" + "".join(f"{name:>20}" for name in names) + f"{'ratio':>8}")
+    lines.append(f"{'':30}" + "".join(f"{name:>20}" for name in names) + f"{'cost':>8}{'rate':>8}")
     measured = (each for each in workloads.ALL if each.name in results)
     lines.extend(row(each, results[each.name], names) for each in measured)
     return "\n".join(lines)
@@ -212,10 +222,18 @@ def row(workload: type[workloads.Workload], found: dict[str, Result], names: lis
     for name in names:
         result = found.get(name)
         cells.append(f"{f'{result.cost:,.0f} ({result.rate:,.0f})':>20}" if result else f"{'-':>20}")
-    others = [result.cost for name, result in found.items() if name != servers.Jabberd.name]
-    ours = found.get(servers.Jabberd.name)
-    cells.append(f"{ours.cost / min(others):8.2f}" if ours and others else f"{'':8}")
+    cells += (f"{ratio:8.2f}" for ratio in compared(found))
     return "".join(cells)
+
+
+def compared(found: dict[str, Result]) -> tuple[float, ...]:
+    """Our cost as a share of the cheapest other's, and our rate of the fastest other's; empty if alone."""
+    others = [result for name, result in found.items() if name != servers.Jabberd.name]
+    ours = found.get(servers.Jabberd.name)
+    if not ours or not others:
+        return ()
+    cheapest = min(each.cost for each in others) or math.nan  # its rounds were too short
+    return ours.cost / cheapest, ours.rate / max(each.rate for each in others)
 
 
 def memory(grown: dict[str, Growth]) -> str:

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import resource
-import selectors
 import statistics
 import sys
 import tempfile
@@ -80,20 +79,17 @@ class Crowd:
         self.every: float = args.every
         self.sent = 0
         self.took: list[float] = []
-        self._selector = selectors.DefaultSelector()
         self._due: list[tuple[float, int]] = []  # whose turn it is to write, and when
-        tls = load.context()
         count = args.idle + args.chatting
-        self.clients = [self._enter(n, count, tls) for n in range(count)]
+        self.clients = load.logins(
+            server.port,
+            [f"user{n}" for n in range(count)],
+            load.context(),
+            lambda there: show(f"{there} of {count} sessions"),
+            scram=True,
+        )
+        self._selector = load.waiting(self.clients)
         self._first = args.idle  # of those who chat
-
-    def _enter(self, number: int, count: int, tls: Any) -> load.Connection:
-        if number % 100 == 99:
-            show(f"{number + 1} of {count} sessions")
-        client = load.login(self.server.port, f"user{number}", tls)
-        client.sock.setblocking(False)
-        self._selector.register(client.sock, selectors.EVENT_READ, client)
-        return client
 
     def chat(self, seconds: float) -> list[Moment]:
         """Let them chat; what was seen, step by step."""

@@ -1,4 +1,4 @@
-"""A small load generator: blocking logins, then one non-blocking loop over all connections.
+"""A small load generator: blocking logins, some at a time, then one non-blocking loop over all connections.
 
 It measures nothing but counts; what the server spent is read from /proc by `servers`.
 """
@@ -14,12 +14,13 @@ import selectors
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 DOMAIN = "montague.lit"
 PASSWORD = "secret"  # of the accounts that `servers` makes
@@ -29,6 +30,7 @@ SM = "urn:xmpp:sm:3"
 FAST = "urn:xmpp:fast:0"
 HT = "HT-SHA-256-NONE"
 PATIENCE = 20.0  # seconds that an answer may take
+AT_ONCE = 16  # so many log in together: each waits for ten answers
 _STANZA = re.compile(rb"<(?:message|presence|iq)[ >/]")
 _ASKED = re.compile(rb"<r[ /][^>]*>")
 
@@ -166,6 +168,31 @@ def login(
     if sm:  # it has been asked meanwhile, and a server asks once at a time
         made.say(f"<a xmlns='{SM}' h='{made.handled}'/>")
     return made
+
+
+def logins(
+    port: int,
+    users: Iterable[str],
+    tls: ssl.SSLContext,
+    told: Callable[[int], object] | None = None,
+    **how: Any,
+) -> list[Connection]:
+    """Log in all of them, `AT_ONCE` at a time; the connections stand in the order of the users.
+
+    :param told: is called with how many are there, now and then and at the end.
+    :param how: see `login`.
+    :raises OSError: one was refused; nobody else tries then.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        entering = [pool.submit(login, port, user, tls, **how) for user in users]
+        try:
+            for count, each in enumerate(as_completed(entering), 1):
+                each.result()
+                if told and (count % 50 == 0 or count == len(entering)):
+                    told(count)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [each.result() for each in entering]
 
 
 def _enter(made: Connection, *, presence: bool = True) -> bytes:

@@ -16,11 +16,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import load
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, succeed
 
 from jabberd.certificates import CLIENT_AUTH, SERVER_AUTH, issue, make_ca
 from jabberd.jsm.account import ACCOUNTS
@@ -202,10 +203,11 @@ class Jabberd(Server):
 
     def accounts(self, names: list[str]) -> None:
         storage = open_storage(f"sqlite:///{self.folder}/jabberd.db", None)
+        keys = lru_cache(lambda work, *how: work(*how))  # made once: all have the same password
         accounts = Accounts(
             JID.parse(self.domain),
             storage.keyed(ACCOUNTS, AccountRecord),
-            execute,
+            lambda derive: succeed(keys(derive.func, *derive.args)),
             bytes(16),
             iterations=4096,
         )

@@ -60,6 +60,12 @@ class Workload:
         self.clients.append(load.login(self.port, user, self.tls, **how))
         return self.clients[-1]
 
+    def logins(self, count: int, **how: Any) -> list[load.Connection]:
+        """Log so many in at the first server, some at a time; the first is ``user0``."""
+        users = [f"user{number}" for number in range(count)]
+        self.clients += load.logins(self.port, users, self.tls, **how)
+        return self.clients
+
 
 class Chat(Workload):
     """Pairs chat, with so many messages in flight."""
@@ -70,8 +76,7 @@ class Chat(Workload):
     modern = False
 
     def prepare(self) -> None:
-        for number in range(PAIRS * 2):
-            self.login(f"user{number}", sm=self.modern, carbons=self.modern)
+        self.logins(PAIRS * 2, sm=self.modern, carbons=self.modern)
         self.round(1.0)
 
     def round(self, seconds: float) -> int:
@@ -186,9 +191,8 @@ class Presence(Workload):
     name, unit = f"presence to {CONTACTS} contacts", "copy"
 
     def prepare(self) -> None:
-        romeo = self.login("user0")
-        for number in range(1, CONTACTS + 1):
-            contact = self.login(f"user{number}")
+        romeo, *contacts = self.logins(CONTACTS + 1)
+        for number, contact in enumerate(contacts, 1):
             contact.say(f"<presence to='user0@{load.DOMAIN}' type='subscribe'/>")
             romeo.read_until(b"subscribe", f"user{number}@".encode())
             romeo.say(f"<presence to='user{number}@{load.DOMAIN}' type='subscribed'/>")
@@ -214,8 +218,7 @@ class Room(Workload):
 
     def prepare(self) -> None:
         self._room = f"orchard@rooms.{load.DOMAIN}"
-        for number in range(OCCUPANTS):
-            occupant = self.login(f"user{number}")
+        for number, occupant in enumerate(self.logins(OCCUPANTS)):
             occupant.say(
                 f"<presence to='{self._room}/user{number}'><x xmlns='{MUC}'>"
                 "<history maxstanzas='0'/></x></presence>"

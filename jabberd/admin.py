@@ -6,7 +6,6 @@ Every face hands over words, as they stand on a command line, and gets data back
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from dataclasses import dataclass
@@ -222,6 +221,8 @@ def _value(name: str, type: type, word: str, verb: Verb) -> Any:
 
 def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str:
     """Say which verbs come near: all of a noun that stands alone, all there are for what nobody knows."""
+    import difflib  # noqa: PLC0415 - only where there is a mistake
+
     known = [f"{group} {name}".lstrip() for group, name in verbs]
     said = " ".join(words[:2])
     of_noun = [each for each in known if each.startswith(f"{words[0]} ")]

@@ -6,7 +6,6 @@ package offers one by an entry point of the group ``jabberd.modules``.
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
@@ -165,6 +164,8 @@ def _is_module(value: object) -> bool:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - only where there is a mistake
+
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
 

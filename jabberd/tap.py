@@ -5,11 +5,14 @@ Whatever can be wrong with a configuration ends the start with one line for each
 
 from __future__ import annotations
 
+import gc
 import io
+import linecache
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.error import CannotListenError
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 _MOST_FILES = 1 << 20  # more than Linux allows by default makes setrlimit fail
 _TWISTD_PIDFILE = "twistd.pid"
+#: What twistd imports to see whether Trial's plug-ins are services, and nobody else here needs: a MiB.
+_OF_THE_SEARCH: Final = ("twisted.trial.", "unittest.", "argparse.", "difflib.")
 
 
 class Options(UsageOptions):
@@ -153,8 +158,22 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
+def forget_the_search() -> None:
+    """Let go of what twistd has imported in its search for plug-ins; who needs it later imports it anew."""
+    if Path(sys.argv[0]).name != "twistd":
+        return  # somebody else's process, who may use it
+    for name in list(sys.modules):
+        if f"{name}.".startswith(_OF_THE_SEARCH):
+            del sys.modules[name]
+    vars(sys.modules["twisted"]).pop("trial", None)
+    sys.path_importer_cache.clear()  # what is in each folder: the next import looks again
+    linecache.clearcache()  # the source of what attrs made
+    gc.collect()
+
+
 def makeService(options: Options) -> IService:
     """What twistd starts and stops."""
+    forget_the_search()  # before more is imported, which takes its place
     from twisted.internet import reactor  # noqa: PLC0415 - not before twistd has installed the chosen one
 
     from jabberd.hosting import settings_of  # noqa: PLC0415 - as below

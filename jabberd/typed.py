@@ -5,7 +5,6 @@ The types are read by msgspec, which stops at the first mistake; so the table is
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os.path
 import re
@@ -317,6 +316,8 @@ def _quoted(keys: Keys, key: str, value: object) -> str:
 
 
 def _suggestion(key: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - only where there is a mistake
+
     near = difflib.get_close_matches(key, known, n=1)
     return (
         f"did you mean {near[0]}?" if near else f"the settings here are {', '.join(sorted(known)) or 'none'}"

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 120.0  # seconds that a play may take on a busy machine
+PATIENCE = 180.0  # seconds that a play may take on a busy machine
 STEPS = [
     "1. A stream, TLS, SASL and a resource for Romeo",
     "2. His roster, by <iq/>",
@@ -37,17 +36,23 @@ STEPS = [
 
 @pytest.fixture
 def play(tmp_path: Path) -> Path:
-    """A copy of what the play needs, with ports of its own, and little patience for what does not come."""
+    """A copy of what the play needs, with ports of its own, and patience for a busy machine."""
     for folder in ("demo", "etc"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    base = next(number for number in random_numbers() if all(map(is_free, ports(number))))
+    base = next(number for number in random_numbers() if all(map(is_free, where_it_may_be(number))))
     for file in ("montague.toml", "capulet.toml"):
         text = (tmp_path / "etc" / file).read_text()
         for old, new in zip(("5222", "5269", "5322", "5369"), ports(base), strict=True):
             text = text.replace(old, str(new))
         (tmp_path / "etc" / file).write_text(text)
-    edit(tmp_path / "demo" / "actors.py", "PATIENCE: Final = 10.0", "PATIENCE: Final = 5.0")
+    edit(tmp_path / "demo" / "actors.py", "PATIENCE: Final = 10.0", "PATIENCE: Final = 60.0")
     return tmp_path
+
+
+def impatient(play: Path) -> Path:
+    """The play with its own patience again, where a test waits for what does not come."""
+    edit(play / "demo" / "actors.py", "PATIENCE: Final = 60.0", "PATIENCE: Final = 10.0")
+    return play
 
 
 def random_numbers() -> Iterator[int]:
@@ -58,6 +63,11 @@ def random_numbers() -> Iterator[int]:
 
 def ports(base: int) -> range:
     return range(base, base + 4)
+
+
+def where_it_may_be(base: int) -> list[int]:
+    """Its ports, and those that it moves to."""
+    return [port + shift for shift in (0, 10_000) for port in ports(base)]
 
 
 def is_free(port: int) -> bool:
@@ -145,9 +155,8 @@ def test_ctrl_c_ends_both_servers_in_time_and_well(play: Path) -> None:
                 break
         assert not any(map(is_free, listening(play)))
         playing.send_signal(signal.SIGINT)
-        asked = time.monotonic()
         status = playing.wait(PATIENCE)
-    assert (status, time.monotonic() - asked < 5) == (0, True)
+    assert status == 0  # 1 if a server had to be killed, five seconds after it was told to end
     assert all(map(is_free, listening(play)))
     for wanted in ("montague.lit", "127.0.0.1", str(listening(play)[2]), "juliet, nurse", "certs/ca.crt"):
         assert wanted in told.partition("until Ctrl-C")[2]
@@ -167,7 +176,7 @@ def test_a_server_that_cannot_be_reached_by_the_other_ends_the_play(play: Path) 
             f'"capulet.lit" = "127.0.0.1:{nobody.getsockname()[1]}"',
         )
         edit(play / "etc" / "montague.toml", "[federation]\n", "[federation]\nbidi = false\n")
-        done = once(play)
+        done = once(impatient(play))
     assert done.returncode == 1
     assert re.fullmatch(
         r"\nThe play has stopped: the rosters: \w+ did not see a subscription of both with \S+ .*\n",
@@ -178,7 +187,7 @@ def test_a_server_that_cannot_be_reached_by_the_other_ends_the_play(play: Path) 
 @pytest.mark.process
 def test_a_step_that_nobody_sees_is_named(play: Path) -> None:
     edit(play / "etc" / "capulet.toml", "archive = true", "offline = false")
-    done = once(play)
+    done = once(impatient(play))
     assert done.returncode == 1
     assert re.match(
         r"\nThe play has stopped: step 5, a message there, a message back, and one that waits: nurse did not",

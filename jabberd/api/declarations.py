@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ LOGIN: Final = Moment.LOGIN
 BINDING: Final = Moment.BINDING
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerDeclared:
+class AnswerDeclared(Struct, frozen=True):
     """A method that answers one question."""
 
     type: str
@@ -82,16 +81,14 @@ class AnswerDeclared:
     by: By
 
 
-@dataclass(frozen=True, slots=True)
-class NewcomerDeclared:
+class NewcomerDeclared(Struct, frozen=True):
     """A method that answers one question of clients that have not logged in."""
 
     type: str
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
-class FilterDeclared:
+class FilterDeclared(Struct, frozen=True):
     """A method that sees stanzas of these names; if children are named, only those that have one of them."""
 
     stage: Stage
@@ -99,37 +96,31 @@ class FilterDeclared:
     children: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerDeclared:
+class ListenerDeclared(Struct, frozen=True):
     """A method that is told of an event."""
 
     event: type
 
 
-@dataclass(frozen=True, slots=True)
-class ServesDeclared:
+class ServesDeclared(Struct, frozen=True):
     """The method that takes the stanzas for a domain without accounts."""
 
 
-@dataclass(frozen=True, slots=True)
-class DivertsDeclared:
+class DivertsDeclared(Struct, frozen=True):
     """A method that may have a question answered by somebody else than whose it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToldDeclared:
+class ToldDeclared(Struct, frozen=True):
     """A method that takes messages to the domain itself with that child."""
 
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
-class UndeliveredDeclared:
+class UndeliveredDeclared(Struct, frozen=True):
     """The method that takes messages for accounts with nobody to deliver them to."""
 
 
-@dataclass(frozen=True, slots=True)
-class NonzaDeclared:
+class NonzaDeclared(Struct, frozen=True):
     """A method that takes a first-level element that is no stanza."""
 
     name: str
@@ -137,29 +128,25 @@ class NonzaDeclared:
     newcomers: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InlineDeclared:
+class InlineDeclared(Struct, frozen=True):
     """A method that does what a client asks for while it logs in or binds a resource."""
 
     name: str
     at: Moment
 
 
-@dataclass(frozen=True, slots=True)
-class BoundDeclared:
+class BoundDeclared(Struct, frozen=True):
     """A method that adds to what a client learns when it has bound a resource."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageDeclared:
+class PageDeclared(Struct, frozen=True):
     """A method that gives what is found at a path of the domain's pages, and below it."""
 
     path: str
     needed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VerbDeclared:
+class VerbDeclared(Struct, frozen=True):
     """A method that operators can call."""
 
     help: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from jabberd.api.domain import Account, Session
@@ -12,24 +13,21 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(Struct, frozen=True):
     """A resource was bound."""
 
     account: Account
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class SessionResumed:
+class SessionResumed(Struct, frozen=True):
     """The client of a session whose stream was lost is back on another one (XEP-0198 §5)."""
 
     account: Account
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class SessionClosed:
+class SessionClosed(Struct, frozen=True):
     """A session has ended; ``status`` is what its last presence said, if it said goodbye."""
 
     account: Account
@@ -37,24 +35,21 @@ class SessionClosed:
     status: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BecameAvailable:
+class BecameAvailable(Struct, frozen=True):
     """A session can be sent messages: it is available, with a priority that was negative or none before."""
 
     account: Account
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceSent:
+class PresenceSent(Struct, frozen=True):
     """A session has told its subscribers that it is available, for the first time or anew (RFC 6121 §4.4)."""
 
     account: Account
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class BecameUnavailable:
+class BecameUnavailable(Struct, frozen=True):
     """An available session said it is not, or was lost (RFC 6121 §4.5)."""
 
     account: Account
@@ -62,16 +57,14 @@ class BecameUnavailable:
     status: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageStored:
+class MessageStored(Struct, frozen=True):
     """A message came for an account when nobody was there, and waits (XEP-0160)."""
 
     account: Account
     stanza: Stanza
 
 
-@dataclass(frozen=True, slots=True)
-class RosterChanged:
+class RosterChanged(Struct, frozen=True):
     """A contact in an account's roster was added, changed or removed.
 
     :ivar query: what its clients are pushed (RFC 6121 §2.1.6).
@@ -81,22 +74,19 @@ class RosterChanged:
     query: Sealed
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentConnected:
+class ComponentConnected(Struct, frozen=True):
     """The component of that domain has connected (XEP-0114): all domains of this server are told."""
 
     jid: JID
 
 
-@dataclass(frozen=True, slots=True)
-class AccountCreated:
+class AccountCreated(Struct, frozen=True):
     """An account was made."""
 
     jid: JID
 
 
-@dataclass(frozen=True, slots=True)
-class AccountDeleted:
+class AccountDeleted(Struct, frozen=True):
     """An account and everything in its stores was removed: all domains of this server are told."""
 
     jid: JID

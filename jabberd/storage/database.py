@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-READERS: Final = 3  #: threads
+READERS: Final = 3  #: threads at most
 MOST_QUESTIONS: Final = 5_000  #: that wait for an answer; more are refused
 
 

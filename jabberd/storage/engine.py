@@ -67,6 +67,7 @@ def _sqlite(url: URL) -> tuple[Engine, Engine]:
     reading = create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT")
     event.listen(writing, "connect", _prepare)
     event.listen(reading, "connect", _prepare)
+    event.listen(reading, "connect", _remember_little)
     event.listen(writing, "begin", _begin_immediate)
     return writing, reading
 
@@ -75,6 +76,11 @@ def _prepare(connection: Any, _: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_immediate` does
     for pragma in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _remember_little(connection: Any, _: object) -> None:
+    """Keep half a MiB of pages, not two: the kernel has them, too, and a login costs the same."""
+    connection.execute("PRAGMA cache_size=-500")
 
 
 def _begin_immediate(connection: Connection) -> None:

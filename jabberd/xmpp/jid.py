@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import idna
 
-from jabberd.xmpp.precis import USERNAME, opaque_string, username
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -166,6 +164,8 @@ def prepare_localpart(text: str) -> str:
     """
     if _ASCII_LOCALPART.fullmatch(text):
         return text.lower()
+    from jabberd.xmpp.precis import username  # noqa: PLC0415 - its tables take half a MiB
+
     prepared = _enforce(username, text, "localpart")
     if not _EXCLUDED.isdisjoint(prepared):  # judged last: width mapping makes '@' of U+FF20
         raise InvalidJID("localpart: has a character that RFC 7622 §3.3.1 excludes")
@@ -179,6 +179,8 @@ def prepare_resourcepart(text: str) -> str:
     """
     if _ASCII_RESOURCEPART.fullmatch(text):
         return text
+    from jabberd.xmpp.precis import opaque_string  # noqa: PLC0415 - the same
+
     return _enforce(opaque_string, text, "resourcepart")
 
 
@@ -216,6 +218,8 @@ def _ipv6_literal(text: str) -> str:
 
 def _u_labels(text: str) -> str:
     """Map as RFC 5895 §2 says (case, width, NFC, the ideographic full stop), then IDNA2008 by the label."""
+    from jabberd.xmpp.precis import USERNAME  # noqa: PLC0415 - the same
+
     lowered = USERNAME.width_mapping_rule(text.lower().translate(_CHEROKEE))
     mapped = USERNAME.normalization_rule(lowered).replace("\u3002", ".")
     if len(mapped.encode()) > LIMIT:  # each label costs the square of its length

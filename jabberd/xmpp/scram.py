@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from jabberd.xmpp.errors import SASLFailure
-from jabberd.xmpp.precis import opaque_string
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +37,7 @@ ITERATIONS: Final = 10_000
 #: RFC 7677 §4.
 MINIMUM_ITERATIONS: Final = 4096
 _SALT_OCTETS: Final = 16
+_ASCII: Final = re.compile(r"[ -~]+")  # OpaqueString leaves it as it is
 
 
 class InvalidPassword(ValueError):  # noqa: N818  # reads like InvalidJID
@@ -75,6 +75,10 @@ def prepare_password(text: str) -> str:
 
     :raises InvalidPassword: if the text cannot be a password; the message does not repeat it.
     """
+    if _ASCII.fullmatch(text):
+        return text
+    from jabberd.xmpp.precis import opaque_string  # noqa: PLC0415 - its tables take half a MiB
+
     try:
         prepared = opaque_string(text)
         prepared.encode()
