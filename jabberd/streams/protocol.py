@@ -140,6 +140,8 @@ class StreamProtocol(Reading):
     def connectionMade(self) -> None:
         self.since = self.heard = self.clock.seconds()
         self._timer = self.clock.callLater(self.settings.negotiation, self._too_slow)
+        # A turn's words are one write anyway: a second one would wait for the peer's delayed acknowledgement
+        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:

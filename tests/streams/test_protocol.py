@@ -109,6 +109,10 @@ def held(*ids: str, settings: StreamSettings | None = None) -> tuple[Talk, list[
     return talk, homes
 
 
+def test_nothing_written_waits_for_the_peer_to_acknowledge_what_came_before() -> None:
+    assert Talk().stream.transport.getTcpNoDelay()
+
+
 # --- the inbox ------------------------------------------------------------------------------------
 
 
