@@ -218,6 +218,12 @@ class Domain(Protocol):
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
+    def spread(self, copies: Iterable[Stanza]) -> None:
+        """Send copies of one stanza on their way (`Stanza.copies`), for less than it takes to route each.
+
+        They differ in nothing but whom they are addressed to, and nobody learns when they have a home.
+        """
+
     def tell(self, stanza: Stanza) -> Deferred[None] | None:
         """Send what an account tells others by itself, unless a filter of stage TELLING objects."""
 

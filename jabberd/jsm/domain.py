@@ -91,6 +91,23 @@ class HostedDomain:
                 return None
         return self.route(stanza)
 
+    def spread(self, copies: Iterable[Stanza]) -> None:
+        """See `jabberd.api.Domain`."""
+        if self.watch is None:
+            self._router.spread(copies)
+        else:
+            for copy in copies:
+                self.route(copy)
+
+    def tell_all(self, account: Account, stanza: Stanza, recipients: Iterable[JID]) -> None:
+        """Send to each of these what a session of an account tells by itself: `tell`, for many."""
+        assert stanza.sender is not None  # it was stamped
+        copies = stanza.copies(stanza.sender, recipients)
+        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        if filters is not None:
+            copies = (each for each in copies if filters.run(each, account) is not None)
+        self.spread(copies)
+
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """See `jabberd.api.Domain`."""
         return self.questions.ask(question, seconds)

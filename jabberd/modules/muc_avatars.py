@@ -105,8 +105,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
         """Presence of the room itself, with the avatar's first format, as XEP-0153 has it."""
         first = next(iter(room.record.kept.get(HASH, ())), "")
         shown = Stanza.of("presence", E(UPDATE, "x", None, E(UPDATE, "photo", None, first)))
-        for copy in shown.copies(room.jid, to):
-            room.service.route(copy)
+        room.service.spread(shown.copies(room.jid, to))
 
 
 def _hashes(card: Element) -> tuple[str, ...]:

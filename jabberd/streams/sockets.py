@@ -210,7 +210,7 @@ class _OnSocket(plain.Connection):
             self._poll()
 
     def _is_one_record(self) -> bool:
-        """Whether there was no more than a record, and that is dealt with: `doWrite`, for nearly all turns."""
+        """Whether there was no more than a record, and that is dealt with: `doWrite`, for nearly all."""
         tls = self._tls
         if tls is None or not 0 < self._tempDataLen <= _RECORD or self.dataBuffer or self.disconnecting:
             return False

@@ -169,6 +169,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
             usual=usual,
             archive=self.messages,
             route=self.domain.route,
+            spread=self.domain.spread,
             fire=self.domain.fire,
             now=self.now,
             admins=self._admins,

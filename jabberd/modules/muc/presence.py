@@ -121,8 +121,7 @@ def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> No
             told.setdefault((room.sees_addresses(other), more), []).extend(other.visits)
     for (address, more), recipients in told.items():
         stanza = tell(room, occupant, visit, news, address=address, own=False, more=more)
-        for copy in stanza.copies(occupant.jid, recipients):
-            room.service.route(copy)
+        room.service.spread(stanza.copies(occupant.jid, recipients))
 
 
 def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
     from datetime import datetime
 
     from twisted.python.failure import Failure
@@ -59,6 +59,7 @@ class Service:
     usual: Options
     archive: Archive
     route: Callable[[Stanza], object]
+    spread: Callable[[Iterable[Stanza]], None]
     fire: Callable[[object], None]
     now: Callable[[], datetime]
     admins: Callable[[], Container[str]]
