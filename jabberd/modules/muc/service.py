@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from jabberd.api import JID, Stanza
     from jabberd.interfaces import Archive
+    from jabberd.modules.muc.doorway import Doorway
     from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.seam import Seam
     from jabberd.modules.muc.store import Rooms
@@ -66,5 +67,6 @@ class Service:
     may_create: Callable[[JID], bool]
     not_archived: Callable[[Failure], None]
     logs: str
+    doorway: Doorway
     seam: Seam = field(init=False)
     rooms: Rooms = field(init=False)
