@@ -95,7 +95,7 @@ def keep(room: Room, occupant: Occupant, said: Stanza, id: int, now: datetime) -
     where = item(room.affiliation(occupant.account), occupant.role, occupant.account)
     x = f"<x xmlns='{USER}'>{where}</x>".encode()
     row = said.with_sealed(X_USER, x).to_standalone()
-    stored = room.service.archive.append(room.jid, occupant.jid, now, row, id=id)
+    stored = room.service.archive.append(room.jid, occupant.jid, now, row, id=id, patient=True)
     return stored.addErrback(room.service.not_archived)
 
 
