@@ -81,7 +81,8 @@ class Filters:
 
     def run(self, stanza: Stanza, *context: Any) -> Stanza | None:
         """Let all that are concerned see the stanza, in order; None when one of them dropped it."""
-        for method in self.concerned(stanza):
+        methods = self._always if self._children.isdisjoint(stanza.children) else self.concerned(stanza)
+        for method in methods:
             passed = method(stanza, *context)
             if passed is None:
                 return None
