@@ -30,12 +30,12 @@ class Program(Protocol):
 
 @runtime_checkable
 class Wide(Protocol):
-    """The route of a domain that takes many copies of one stanza for less than as many stanzas."""
+    """The route of a domain that takes many stanzas of a kind for less than each of them costs."""
 
     def road(self, pattern: Stanza) -> Callable[[Stanza], object]:
-        """What delivers the copies of a stanza within this turn; they differ in whom they are addressed to.
+        """What delivers stanzas of the same name and type as that one, within this turn.
 
-        It does what `Route.deliver` does, but nobody learns when a copy has a home.
+        It does what `Route.deliver` does, but nobody learns when one has a home.
         """
 
 
@@ -87,7 +87,7 @@ class Router:
             return self._not_delivered(stanza, error)
 
     def spread(self, copies: Iterable[Stanza]) -> None:
-        """Send copies of one stanza on their way, which differ in nothing but whom they are addressed to.
+        """Send stanzas of the same name and type on their way, such as copies of one.
 
         It is as if each was routed, but nobody learns when they have a home.
         """

@@ -219,9 +219,10 @@ class Domain(Protocol):
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 
     def spread(self, copies: Iterable[Stanza]) -> None:
-        """Send copies of one stanza on their way (`Stanza.copies`), for less than it takes to route each.
+        """Send stanzas of the same name and type on their way, such as `Stanza.copies` of one.
 
-        They differ in nothing but whom they are addressed to, and nobody learns when they have a home.
+        That takes less than to route each, most where their children have the same names as well; nobody
+        learns when they have a home.
         """
 
     def tell(self, stanza: Stanza) -> Deferred[None] | None:

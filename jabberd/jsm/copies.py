@@ -28,7 +28,7 @@ __all__ = ["Road"]
 class Road:
     """The road of copies to the people of one domain, as long as a turn of the reactor.
 
-    :param pattern: one of them; the others differ in nothing but whom they are addressed to.
+    :param pattern: one of them, whose name and type the others have, and mostly its children's names.
     """
 
     __slots__ = (
@@ -68,7 +68,8 @@ class Road:
             manager.deliver(copy)
             return
         stanza = copy
-        for refuse in self._refusing:
+        same = copy.children == self._children
+        for refuse in self._refusing if same else self._concerned(Stage.REFUSE, copy):
             stanza = refuse(stanza, account)
             if stanza is None:
                 return
@@ -92,17 +93,17 @@ class Road:
     def _send(self, account: Account, recipients: list[Session], stanza: Stanza) -> None:
         """`SessionManager.place` and `Session.send`; what a filter has changed may concern others."""
         children = self._children
-        same = stanza.children is children
+        same = stanza.children == children
         for rewrite in self._rewriting if same else self._concerned(Stage.REWRITE, stanza):
             stanza = rewrite(stanza, account)
             if stanza is None:
                 return
-        same = stanza.children is children
+        same = stanza.children == children
         for copy in self._copying if same else self._concerned(Stage.COPY, stanza):
             stanza = copy(stanza, account, recipients)
             if stanza is None:
                 return
-        sending = self._sending if stanza.children is children else self._concerned(Stage.SENDING, stanza)
+        sending = self._sending if stanza.children == children else self._concerned(Stage.SENDING, stanza)
         for session in recipients:
             passed = stanza
             for hold in sending:

@@ -136,12 +136,11 @@ def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: s
 
 def introduce(room: Room, newcomer: Occupant, to: JID) -> None:
     """Tell a newcomer's session of all others (§7.2.2)."""
-    address = room.sees_addresses(newcomer)
-    route = room.service.route
-    for other in tuple(room.occupants.values()):
-        if other is not newcomer and room.is_visible(other):
-            stanza = tell(room, other, other.main, News(), address=address, own=False)
-            route(stanza.stamped(other.jid, to))
+    address, news = room.sees_addresses(newcomer), News()
+    others = [each for each in room.occupants.values() if each is not newcomer and room.is_visible(each)]
+    room.service.spread(
+        tell(room, each, each.main, news, address=address, own=False).stamped(each.jid, to) for each in others
+    )
 
 
 def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> None:
