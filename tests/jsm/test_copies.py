@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jabberd.api import JID, Stanza
+from jabberd.api import JID, Account, Module, Session, Stage, Stanza, filters
 from jabberd.jsm.trace import Watch
 from jabberd.loader import DEFAULT
+from jabberd.modules.sid import STANZA_ID
 from jabberd.testing import Network
 from jabberd.testing.client import written
 
@@ -54,6 +55,23 @@ SAID = [
 ]
 
 
+class Witness(Module):
+    """Sees messages with an id of an archive, which they have since another filter gave it to them."""
+
+    async def start(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    @filters(Stage.COPY, "message", children=[STANZA_ID])
+    def copied(self, stanza: Stanza, account: Account, recipients: list[Session]) -> Stanza:
+        self.seen.append((stanza.id, account.jid))
+        return stanza
+
+    @filters(Stage.SENDING, "message", children=[STANZA_ID])
+    def sent(self, stanza: Stanza, session: Session) -> Stanza:
+        self.seen.append((stanza.id, session.jid))
+        return stanza
+
+
 class Verona:
     """People of two domains, who have asked for all that changes what becomes of a stanza."""
 
@@ -61,7 +79,9 @@ class Verona:
         self.network = Network()
         self.network.clock.rightNow = 1_000
         modules: dict[str, dict[str, object]] = {name: {} for name in (*DEFAULT, "archive")}
-        self.manager = self.network.serve("montague.lit", modules=modules).hosts["montague.lit"].manager
+        modules["witness"] = {}
+        server = self.network.serve("montague.lit", modules=modules, classes={"witness": Witness})
+        self.manager = server.hosts["montague.lit"].manager
         self.people = {
             name: self.network.client(name, presence)
             for name, presence in {
@@ -85,6 +105,13 @@ class Verona:
     def tell(self, who: str, xml: str) -> None:
         self.people[who].send(xml)
         self.people[who].forget()
+
+    @property
+    def seen(self) -> list[tuple[str, str]]:
+        """What the `Witness` saw."""
+        witness = self.manager.module("witness")
+        assert isinstance(witness, Witness)
+        return witness.seen
 
     def heard(self) -> dict[str, list[str]]:
         """What each has heard, but for what chance has given it."""
@@ -118,6 +145,8 @@ def test_each_hears_of_copies_what_it_would_of_as_many_stanzas(cities: tuple[Ver
         other.manager.spread(chain(*map(copies, alike)))
     heard = one.heard()
     assert heard == other.heard()
+    assert one.seen == other.seen
+    assert ("c", "benvolio@montague.lit/street") in one.seen
     silent = {who for who, said in heard.items() if not said}
     assert silent == {"mercutio@montague.lit/street"}  # the play is about something
 
