@@ -17,7 +17,7 @@ from jabberd.registry import Registry
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -99,7 +99,7 @@ class HostedDomain:
             for copy in copies:
                 self.route(copy)
 
-    def tell_all(self, account: Account, stanza: Stanza, recipients: Iterable[JID]) -> None:
+    def tell_all(self, account: Account, stanza: Stanza, recipients: Collection[JID]) -> None:
         """Send to each of these what a session of an account tells by itself: `tell`, for many."""
         assert stanza.sender is not None  # it was stamped
         copies = stanza.copies(stanza.sender, recipients)
