@@ -102,11 +102,16 @@ class HostedDomain:
     def tell_all(self, account: Account, stanza: Stanza, recipients: Collection[JID]) -> None:
         """Send to each of these what a session of an account tells by itself: `tell`, for many."""
         assert stanza.sender is not None  # it was stamped
-        copies = stanza.copies(stanza.sender, recipients)
         filters = self.registry.filters(Stage.TELLING, stanza.name)
-        if filters is not None:
-            copies = (each for each in copies if filters.run(each, account) is not None)
-        self.spread(copies)
+        objecting = () if filters is None else filters.concerned(stanza)
+
+        def passes(copy: Stanza) -> bool:
+            for method in objecting:
+                if method(copy, account) is None:
+                    return False
+            return True
+
+        self.spread(filter(passes, stanza.copies(stanza.sender, recipients)))
 
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """See `jabberd.api.Domain`."""
