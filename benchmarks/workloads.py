@@ -211,10 +211,11 @@ class Presence(Workload):
 
 
 class Room(Workload):
-    """Somebody speaks in a room; everybody hears it, and the room keeps it."""
+    """So many speak in a room at a time; everybody hears all of it, and the room keeps it."""
 
-    name, unit, archived = f"room of {OCCUPANTS}, archived", "copy", True
+    unit, archived = "copy", True
     needs = frozenset({"rooms", "archive"})
+    window = 1
 
     def prepare(self) -> None:
         self._room = f"orchard@rooms.{load.DOMAIN}"
@@ -235,13 +236,21 @@ class Room(Workload):
     def round(self, seconds: float) -> int:
         done, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
-            speaker = self.clients[done // OCCUPANTS % OCCUPANTS]
-            speaker.say(
-                f"<message to='{self._room}' type='groupchat' id='m{done}'><body>{load.BODY}</body></message>"
-            )
-            load.until(self._selector, b"</message>", OCCUPANTS)
-            done += OCCUPANTS
+            for _ in range(self.window):
+                speaker = self.clients[done // OCCUPANTS % OCCUPANTS]
+                said = f"<body>{load.BODY}</body>"
+                speaker.say(f"<message to='{self._room}' type='groupchat' id='m{done}'>{said}</message>")
+                done += OCCUPANTS
+            load.until(self._selector, b"</message>", OCCUPANTS * self.window)
         return done
+
+
+class RoomOneByOne(Room):
+    name = f"room of {OCCUPANTS}, archived"
+
+
+class RoomWindow(Room):
+    name, window = f"room of {OCCUPANTS}, 4 in flight", 4
 
 
 class Offline(Workload):
@@ -327,7 +336,8 @@ ALL: tuple[type[Workload], ...] = (
     FastLogin,
     Resumption,
     Presence,
-    Room,
+    RoomOneByOne,
+    RoomWindow,
     Federation,
     Offline,
     Roster,

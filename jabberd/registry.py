@@ -67,13 +67,12 @@ class Filters:
     Those that named no children see every stanza; the others only those that carry one of theirs.
     """
 
-    __slots__ = ("_all", "_always", "_children", "_last")
+    __slots__ = ("_all", "_always", "_children")
 
     def __init__(self, declared: Iterable[tuple[FilterDeclared, Callable[..., Stanza | None]]]) -> None:
         self._all = [(frozenset(declaration.children), method) for declaration, method in declared]
         self._always = [method for children, method in self._all if not children]
         self._children = frozenset[str]().union(*(children for children, _ in self._all))
-        self._last: tuple[tuple[str, ...], list[Callable[..., Stanza | None]]] = ((), [])
 
     def __iter__(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Of each the name, as ``module.method``, and the children without which it is not concerned."""
@@ -83,7 +82,7 @@ class Filters:
 
     def run(self, stanza: Stanza, *context: Any) -> Stanza | None:
         """Let all that are concerned see the stanza, in order; None when one of them dropped it."""
-        methods = self._always if self._children.isdisjoint(stanza.children) else self._concerned(stanza)
+        methods = self._always if self._children.isdisjoint(stanza.children) else self.concerned(stanza)
         for method in methods:
             passed = method(stanza, *context)
             if passed is None:
@@ -91,14 +90,12 @@ class Filters:
             stanza = passed
         return stanza
 
-    def _concerned(self, stanza: Stanza) -> list[Callable[..., Stanza | None]]:
-        """Those that see it; the copies of what a room says share their children, and are looked at once."""
-        seen, methods = self._last
-        if seen is not stanza.children:
-            seen = stanza.children
-            methods = [each for names, each in self._all if not names or not names.isdisjoint(seen)]
-            self._last = seen, methods
-        return methods
+    def concerned(self, stanza: Stanza) -> list[Callable[..., Stanza | None]]:
+        """Those that see it."""
+        children = stanza.children
+        if self._children.isdisjoint(children):
+            return self._always
+        return [each for names, each in self._all if not names or not names.isdisjoint(children)]
 
 
 class Registry:

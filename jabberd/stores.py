@@ -146,6 +146,7 @@ class Archive(Protocol):
         *,
         id: int | None = None,
         waiting: bool = False,
+        patient: bool = False,
     ) -> Deferred[int]:
         """Add a row; fires with its id when it is durable.
 
@@ -153,6 +154,8 @@ class Archive(Protocol):
         :param stamp: aware (of any zone).
         :param id: a `new_id`; a row without one gets its own.
         :param waiting: mark it as one that somebody has to take, until `mark` says otherwise.
+        :param patient: it may be durable a little later, together with what comes meanwhile; whatever is
+            asked for behind it waits no longer for that.
         """
 
     def rows(

@@ -128,6 +128,12 @@ def plan(
     return row[_OTHER_ABSENT if resource else _BARE_ABSENT]
 
 
+def reaches(name: str, type: str) -> bool:
+    """Whether a stanza goes to the connected resource that it is addressed to, whoever sends it."""
+    row = _TABLE[name].get(type) or _UNKNOWN_TYPE[name]
+    return row[_SHARING] is row[_STRANGER] is _ADDRESSED
+
+
 def recipients(plan: Plan, sessions: Mapping[str, R], resource: str = "") -> list[R]:
     """The sessions to which that plan delivers; none for a plan that does not deliver."""
     if plan is _ADDRESSED:

@@ -18,7 +18,7 @@ from jabberd.registry import Registry
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -91,6 +91,28 @@ class HostedDomain:
             if account is not None and filters.run(stanza, account) is None:
                 return None
         return self.route(stanza)
+
+    def spread(self, copies: Iterable[Stanza]) -> None:
+        """See `jabberd.api.Domain`."""
+        if self.watch is None:
+            self._router.spread(copies)
+        else:
+            for copy in copies:
+                self.route(copy)
+
+    def tell_all(self, account: Account, stanza: Stanza, recipients: Collection[JID]) -> None:
+        """Send to each of these what a session of an account tells by itself: `tell`, for many."""
+        assert stanza.sender is not None  # it was stamped
+        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        objecting = () if filters is None else filters.concerned(stanza)
+
+        def passes(copy: Stanza) -> bool:
+            for method in objecting:  # noqa: SIM110  # a generator for each copy would cost more than they do
+                if method(copy, account) is None:
+                    return False
+            return True
+
+        self.spread(filter(passes, stanza.copies(stanza.sender, recipients)))
 
     def ask(self, question: Stanza, seconds: float = 30) -> Deferred[Stanza]:
         """See `jabberd.api.Domain`."""

@@ -21,6 +21,7 @@ from jabberd.jsm import login as logins
 from jabberd.jsm.account import ROSTER, Account, Residents
 from jabberd.jsm.answers import Answers
 from jabberd.jsm.contacts import Contacts
+from jabberd.jsm.copies import Road
 from jabberd.jsm.delivery import Plan
 from jabberd.jsm.domain import HostedDomain
 from jabberd.jsm.homes import Held, first, others_have
@@ -99,7 +100,7 @@ class SessionManager(HostedDomain):
 
     async def _redelivered(self, stanza: Stanza) -> None:
         assert stanza.to is not None  # it was delivered before
-        home = self.held.settled(self._place(await self.accounts.load(stanza.to.bare), stanza, stanza.to))
+        home = self.held.settled(self.place(await self.accounts.load(stanza.to.bare), stanza, stanza.to))
         if home is not None:
             await home
 
@@ -208,13 +209,23 @@ class SessionManager(HostedDomain):
             return self._unstored.keep(stanza, self._retry)
         account = self.accounts.get(to.bare)
         if account is not None:
-            home = self.held.settled(self._deliver(account, stanza, to))
-            return None if home is None else home.addErrback(self._undeliverable, stanza)
+            return self.settle(self._deliver(account, stanza, to), stanza)
         if self.registry.serves is not None:
             return self._answers.to_service(self.registry.serves, stanza, to)
         if not to.localpart:
             return self._answers.to_domain(stanza, to)
         return self.caught(stanza, self._delivered(stanza, to))
+
+    def settle(self, home: Deferred[None] | None, stanza: Stanza) -> Deferred[None] | None:
+        """The home of a stanza that was on its road just now, with all that was held; it never fails."""
+        home = self.held.settled(home)
+        return None if home is None else home.addErrback(self._undeliverable, stanza)
+
+    def road(self, pattern: Stanza) -> Callable[[Stanza], object]:
+        """See `jabberd.router.Wide`."""
+        if self.watch is not None or self._unstored.waiting or pattern.name == "iq":
+            return self.deliver
+        return Road(self, pattern).deliver
 
     async def _delivered(self, stanza: Stanza, to: JID) -> None:
         home = self.held.settled(self._deliver(await self.accounts.load(to.bare), stanza, to))
@@ -262,9 +273,9 @@ class SessionManager(HostedDomain):
                     self.watch(account.jid, "dropped", stanza, "by a filter of stage REFUSE")
                 return None
             stanza = passed
-        return self._place(account, stanza, to)
+        return self.place(account, stanza, to)
 
-    def _place(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
+    def place(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
         """Give an accepted stanza to whoever is to have it (RFC 6121 §8.5)."""
         if stanza.name == "presence" and stanza.type in ("unavailable", "error"):
             self.presence.left(account, stanza)

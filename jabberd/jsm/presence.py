@@ -125,8 +125,7 @@ class Presence:
         assert sender is not None  # it was stamped
         items = account.roster.values()
         contacts = [JID.parse(item.jid) for item in items if item.subscription in ("from", "both")]
-        for copy in stanza.copies(sender, contacts):
-            self._manager.tell(copy)
+        self._manager.tell_all(account, stanza, contacts)
         for other in account.available:
             other.send(stanza.stamped(sender, account.jid))
 

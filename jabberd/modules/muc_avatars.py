@@ -17,7 +17,7 @@ from jabberd.xmpp.element import parse, serialize
 from jabberd.xmpp.forms import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from jabberd.api import JID
     from jabberd.modules.muc.room import Room
@@ -101,12 +101,11 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
         if HASH in event.room.record.kept:
             self._show(event.room, (event.occupant.main.jid,))
 
-    def _show(self, room: Room, to: Iterable[JID]) -> None:
+    def _show(self, room: Room, to: Collection[JID]) -> None:
         """Presence of the room itself, with the avatar's first format, as XEP-0153 has it."""
         first = next(iter(room.record.kept.get(HASH, ())), "")
         shown = Stanza.of("presence", E(UPDATE, "x", None, E(UPDATE, "photo", None, first)))
-        for copy in shown.copies(room.jid, to):
-            room.service.route(copy)
+        room.service.spread(shown.copies(room.jid, to))
 
 
 def _hashes(card: Element) -> tuple[str, ...]:

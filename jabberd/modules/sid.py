@@ -21,7 +21,7 @@ class StanzaIds(Module, xep=359, version="0.7.0"):
     @filters(Stage.SAID, "message", children=[STANZA_ID])
     def discard_said(self, stanza: Stanza, session: Session) -> Stanza:
         """A client gives no ids in the name of its account."""
-        return self._honest(stanza, session.jid)
+        return self._honest(stanza, session.account.jid)
 
     @filters(Stage.REFUSE, "message", children=[STANZA_ID])
     def discard_forged(self, stanza: Stanza, account: Account) -> Stanza:
@@ -30,9 +30,9 @@ class StanzaIds(Module, xep=359, version="0.7.0"):
 
     def _honest(self, stanza: Stanza, account: JID) -> Stanza:
         givers = self._givers(stanza)
-        if account.bare not in givers and self.domain.jid not in givers:
+        if account not in givers and self.domain.jid not in givers:
             return stanza
-        forged = {account.bare, self.domain.jid}
+        forged = {account, self.domain.jid}
         ids = stanza.element().iterfind(STANZA_ID)
         honest = [each for each in ids if _by(each.get("by", "")) not in forged]
         return stanza.without([STANZA_ID]).with_child(*honest)

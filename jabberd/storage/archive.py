@@ -51,11 +51,12 @@ class SqlArchive:
         *,
         id: int | None = None,
         waiting: bool = False,
+        patient: bool = False,
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")
         row = (id, self._name, str(owner), self._ids.moment(stamp), bare, resource, int(waiting), stanza)
-        return self._database.write([(APPEND, [row])], id)
+        return self._database.write([(APPEND, [row])], id, patient=patient)
 
     # -- questions ----------------------------------------------------------------------------------
 

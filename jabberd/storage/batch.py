@@ -34,6 +34,7 @@ ENOUGH: Final = 400  #: units for which nobody waits longer
 #: among four hundred costs a third of one among fifty.
 GATHERING: Final = 0.05
 LULL: Final = 0.005  #: seconds in which nobody came: all who would come wait for this commit themselves
+PATIENCE: Final = 0.02  #: seconds that units may wait for others which are in no hurry, whatever the pace
 BRISK: Final = 300  #: units a second
 WINDOW: Final = 0.1  #: seconds over which the pace is taken
 
@@ -50,10 +51,12 @@ class Unit:
     """Steps that take effect together or not at all.
 
     :ivar result: what ``done`` fires with.
+    :ivar patient: it is in no hurry.
     """
 
     steps: Sequence[Step]
     result: object = None
+    patient: bool = False
     done: Deferred[Any] = field(default_factory=Deferred)
 
     def tell(self, error: StorageError | None) -> None:
@@ -173,6 +176,7 @@ class Writer:
         self._waiting: list[Unit] = []
         self._closing = False
         self._busy = False  # something is being written
+        self._patient = False  # nothing is written, though some wait: all of them are patient
         self._ended: Deferred[None] = Deferred()
         self._thread = Thread(target=self._work, name="jabberd writer", daemon=True)
         self._pace = Pace()
@@ -196,7 +200,7 @@ class Writer:
     def _queue(self, unit: Unit) -> None:
         with self._changed:
             self._waiting.append(unit)
-            if len(self._waiting) in (1, ENOUGH):
+            if len(self._waiting) in (1, ENOUGH) or (self._patient and not unit.patient):
                 self._changed.notify()
         if self._thread.ident is None:
             self._thread.start()
@@ -230,9 +234,21 @@ class Writer:
             self._busy = True
             if self._pace.brisk:
                 self._let_others_come()
+            else:
+                self._be_patient()
             units = self._waiting[:MOST_TOGETHER]
             del self._waiting[:MOST_TOGETHER]
             return units
+
+    def _be_patient(self) -> None:
+        """Wait as long as there are none but patient ones, and they are not too many."""
+        self._patient = True
+        self._changed.wait_for(self._is_urgent, PATIENCE)
+        self._patient = False
+
+    def _is_urgent(self) -> bool:
+        waiting = self._waiting
+        return self._closing or len(waiting) >= ENOUGH or not all(unit.patient for unit in waiting)
 
     def _let_others_come(self) -> None:
         """Wait until there are enough, or no others come."""

@@ -31,8 +31,11 @@ MOST_QUESTIONS: Final = 5_000  #: that wait for an answer; more are refused
 class Database(Protocol):
     """An open database."""
 
-    def write(self, steps: Sequence[Step], result: R) -> Deferred[R]:
-        """Execute the steps, all or none, after all that were given before; fires when that is durable."""
+    def write(self, steps: Sequence[Step], result: R, *, patient: bool = False) -> Deferred[R]:
+        """Execute the steps, all or none, after all that were given before; fires when that is durable.
+
+        :param patient: see `jabberd.stores.Archive.append`.
+        """
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         """Ask; the question may run in a thread and sees every write whose Deferred has fired."""
@@ -63,8 +66,8 @@ class Direct:
         self._writing = writing
         self._reading = reading
 
-    def write(self, steps: Sequence[Step], result: R) -> Deferred[R]:
-        unit = Unit(steps, result)
+    def write(self, steps: Sequence[Step], result: R, *, patient: bool = False) -> Deferred[R]:
+        unit = Unit(steps, result, patient)  # nobody else is there to be waited for
         [error] = commit(self._writing, [unit])
         unit.tell(error)
         return unit.done
@@ -88,8 +91,8 @@ class Threaded:
         self._writer = Writer(writing, reactor)
         self._readers = Readers(reading, reactor)
 
-    def write(self, steps: Sequence[Step], result: R) -> Deferred[R]:
-        unit = Unit(steps, result)
+    def write(self, steps: Sequence[Step], result: R, *, patient: bool = False) -> Deferred[R]:
+        unit = Unit(steps, result, patient)
         self._writer.submit(unit)
         return unit.done
 

@@ -170,6 +170,7 @@ class MemoryArchive:
         *,
         id: int | None = None,
         waiting: bool = False,
+        patient: bool = False,  # noqa: ARG002  # it is stored at once
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")

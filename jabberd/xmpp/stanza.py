@@ -23,6 +23,7 @@ from jabberd.xmpp.element import (
     attributes,
     content_of,
     escape_attribute,
+    is_plain,
     parse_content,
     serialize_content,
     split,
@@ -31,7 +32,7 @@ from jabberd.xmpp.errors import StanzaError
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 NAMES: Final = frozenset({"message", "presence", "iq"})
 LANG: Final = "xml:lang"
@@ -189,16 +190,17 @@ class Stanza:
             new._to = self._to
         return new
 
-    def copies(self, sender: JID, recipients: Iterable[JID]) -> Iterator[Stanza]:
+    def copies(self, sender: JID, recipients: Collection[JID]) -> Iterator[Stanza]:
         """The same stanza from somebody to each of these; it is written once, but for the address."""
         attrs = {name: value for name, value in self.attrs.items() if name != "to"}
         attrs["from"] = sender
         head = f"<{self.name}{_shown(attrs)} to='".encode()
         tail = b"'>" + self.payload + f"</{self.name}>".encode() if self.payload else b"'/>"
+        plain = is_plain("".join(recipients))  # nearly always, and asked once
         for to in recipients:
             copy = Stanza(self.name, {**attrs, "to": to}, self.children, self.payload)
             copy._sender, copy._to = sender, to
-            copy._bytes = head + escape_attribute(to).encode() + tail
+            copy._bytes = head + (to if plain else escape_attribute(to)).encode() + tail
             yield copy
 
     def with_child(self, *added: Element) -> Stanza:

@@ -222,6 +222,41 @@ def test_closing_ends_the_wait_for_others(sql: Opened, pump: Pump, monkeypatch: 
     assert outcomes(pump, [written]) == ["ok"]
 
 
+def test_patient_units_wait_for_one_who_is_not(
+    sql: Opened, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "PATIENCE", 60)
+    commits = occurrences(sql.writing, "commit")
+    said, nicks = sql.storage.archive("said"), sql.storage.keyed("nicks", str)
+    written = [said.append(ROMEO, JULIET, NOON, b"", patient=True) for _ in range(3)]
+    time.sleep(0.05)  # the writer is there, and could have written
+    assert commits == []
+    pump.wait(nicks.put(ROMEO, "", "1"))
+    assert outcomes(pump, written) == ["ok"] * 3
+    assert len(commits) == 1
+
+
+@pytest.mark.parametrize("others", ["only wait for it", "close the storage", "are many"])
+def test_a_patient_unit_waits_no_longer_than_that(
+    others: str, sql: Opened, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "PATIENCE", 60)
+    monkeypatch.setattr(batch, "ENOUGH", 3)
+    said = sql.storage.archive("said")
+    written = [
+        said.append(ROMEO, JULIET, NOON, b"", patient=True) for _ in range(1 + 2 * (others == "are many"))
+    ]
+    if others == "only wait for it":
+        pump.wait(said.mark(ROMEO, [], waiting=False))
+    elif others == "close the storage":
+        pump.wait(sql.storage.close())
+    assert outcomes(pump, written) == ["ok"] * len(written)
+
+
+def test_patience_comes_to_an_end(sql: Opened, pump: Pump) -> None:
+    pump.wait(sql.storage.archive("said").append(ROMEO, JULIET, NOON, b"", patient=True))
+
+
 def test_an_owner_is_loaded_in_one_query(sql: Opened, pump: Pump) -> None:
     nicks, roster = sql.storage.keyed("nicks", str), sql.storage.keyed("roster", dict[str, str])
     pump.wait(nicks.put(ROMEO, "", "love"))

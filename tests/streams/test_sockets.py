@@ -463,6 +463,32 @@ def test_many_records_at_once_are_all_read(stage: Stage) -> None:
 # --- what only ours has to get right ---------------------------------------------------------------------
 
 
+def test_turn_after_turn_of_little_for_who_does_not_read_arrives_whole_and_in_order(stage: Stage) -> None:
+    client, server = stage.pair()
+    little_room(server)
+    client.transport.pauseProducing()
+    sent = [b"%07d" % number * 300 for number in range(400)]
+    for each in sent:
+        server.transport.write(each)
+        stage.reactor.iterate(0)
+    assert client.heard == b""
+    client.transport.resumeProducing()
+    stage.until(lambda: len(client.heard) == sum(map(len, sent)))
+    assert client.heard == b"".join(sent)
+
+
+def test_who_writes_to_somebody_who_is_gone_is_told_once(stage: Stage) -> None:
+    client, server = stage.pair()
+    server.transport.pauseProducing()  # so that it is writing that finds out
+    client.transport.abortConnection()
+    stage.until(lambda: client.ended)
+    for _ in range(10):
+        server.transport.write(b"art thou gone so?")
+        stage.turn(2)
+    assert server.ended is not None
+    assert server.ended.check(error.ConnectionLost)
+
+
 def test_where_there_are_no_sockets_the_reactors_own_tcp_is_taken() -> None:
     clock = Clock()
     assert tcp(clock) is clock
@@ -475,7 +501,7 @@ def test_one_that_cannot_write_does_not_keep_others_from_it(ours: Stage, logged_
     def fail() -> None:
         raise ZeroDivisionError
 
-    server.transport.doWrite = fail
+    server.transport.write_out = fail
     server.transport.write(b"lost")
     other.transport.write(b"found")
     ours.until(lambda: other_client.heard == b"found" and server.ended)

@@ -111,6 +111,8 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     @filters(Stage.REWRITE, "message")
     def archive_received(self, stanza: Stanza, account: Account) -> Stanza:
         """What an account gets; its clients learn the id (§3.2)."""
+        if stanza.type == "groupchat":
+            return stanza  # as `treatment` would say, for every copy: the room has an archive
         peer = stanza.sender
         if peer is None or not self._archives(stanza, account, peer):
             return stanza

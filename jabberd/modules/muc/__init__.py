@@ -4,7 +4,7 @@ What is where: `room` is the state of one room, `store` keeps rooms and brings t
 `presence`, `messages` and `relay` are what occupants do; `admin`, `affiliations` and `owner` what those do
 who run a room, by the tables in `privileges`; `options` is the configuration form; `invitations`,
 `registration`, `approval` are the ways in; `discovery` and `reading` answer those who look at a room from
-outside; `history` is what newcomers get.
+outside; `history` is what newcomers get, `doorway` lets many in who come at once.
 
 **The seam for other modules.**  A module of the same domain, a `seam.Extension` with ``requires = ("muc",)``,
 takes part by implementing one or more of the protocols in `seam`, which are looked for when modules have
@@ -53,6 +53,7 @@ from jabberd.api import (
 from jabberd.archive.retention import Retention, trim
 from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.dispatch import Dispatch
+from jabberd.modules.muc.doorway import Doorway
 from jabberd.modules.muc.listing import rooms_page
 from jabberd.modules.muc.moved import Moved, Redirects
 from jabberd.modules.muc.names import FEATURES
@@ -149,6 +150,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         """Tell everybody that the service stops (§11.2)."""
         self._sweep.stop()
         self.relay.end()
+        self.service.doorway.close()
         for room in list(self.service.rooms.resident.values()):
             for occupant in list(room.occupants.values()):
                 remove(room, occupant, News(UNAVAILABLE, codes=(332,)))
@@ -173,12 +175,14 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
             usual=usual,
             archive=self.messages,
             route=self.domain.route,
+            spread=self.domain.spread,
             fire=self.domain.fire,
             now=self.now,
             admins=self._admins,
             may_create=self._may_create,
             not_archived=self._not_archived,
             logs=config.logs,
+            doorway=Doorway(self.domain.clock),
         )
 
     def _admins(self) -> Container[str]:

@@ -49,7 +49,16 @@ async def enter(room: Room, stanza: Stanza, to: JID) -> None:
     sender = stanza.sender
     assert sender is not None  # the router's business
     check_nick(to)
-    admission = await _admission(room, stanza, sender.bare)
+    room.coming.add(sender)
+    try:
+        turn = room.service.doorway.turn(room)
+        if turn is not None:
+            await turn
+        admission = await _admission(room, stanza, sender.bare)
+        if sender not in room.coming:
+            return  # it is gone by now
+    finally:
+        room.coming.discard(sender)
     _check(room, stanza, admission)
     _check_nick_free(room, to, sender.bare)
     if sender not in room.visits:  # it may have come in meanwhile

@@ -87,8 +87,7 @@ def _signed(room: Room, id: str) -> bytes:
 
 def reflect(room: Room, occupant: Occupant, stanza: Stanza) -> None:
     """Send a message of an occupant to all who are in the room."""
-    for copy in stanza.copies(occupant.jid, tuple(room.visits)):
-        room.service.route(copy)
+    room.service.spread(stanza.copies(occupant.jid, tuple(room.visits)))
 
 
 def keep(room: Room, occupant: Occupant, said: Stanza, id: int, now: datetime) -> Deferred[Any]:
@@ -96,7 +95,7 @@ def keep(room: Room, occupant: Occupant, said: Stanza, id: int, now: datetime) -
     where = item(room.affiliation(occupant.account), occupant.role, occupant.account)
     x = f"<x xmlns='{USER}'>{where}</x>".encode()
     row = said.with_sealed(X_USER, x).to_standalone()
-    stored = room.service.archive.append(room.jid, occupant.jid, now, row, id=id)
+    stored = room.service.archive.append(room.jid, occupant.jid, now, row, id=id, patient=True)
     return stored.addErrback(room.service.not_archived)
 
 
@@ -146,8 +145,7 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
     x = f"<x xmlns='{USER}'/>".encode()
     said = honest.with_sealed(X_USER, x).with_sealed(OCCUPANT_ID, occupant.mark)
     room.whispered.extend((jid, stanza.id, occupant.jid) for jid in target.visits)
-    for copy in said.copies(occupant.jid, tuple(target.visits)):
-        room.service.route(copy)
+    room.service.spread(said.copies(occupant.jid, tuple(target.visits)))
 
 
 # -- from the room ------------------------------------------------------------------------------------
@@ -156,9 +154,8 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
 def announce(room: Room, *children: Element | Sealed, to: Iterable[Occupant] | None = None) -> None:
     """Send a message from the room itself to all who are in it, or to some of them."""
     told = Stanza.of("message", *children, sender=room.jid, type="groupchat")
-    for occupant in tuple(room.occupants.values() if to is None else to):
-        for copy in told.copies(room.jid, tuple(occupant.visits)):
-            room.service.route(copy)
+    recipients = [jid for each in (room.occupants.values() if to is None else to) for jid in each.visits]
+    room.service.spread(told.copies(room.jid, recipients))
 
 
 async def declare(room: Room, id: int, now: datetime, *children: Element) -> None:
@@ -168,8 +165,7 @@ async def declare(room: Room, id: int, now: datetime, *children: Element) -> Non
     """
     told = Stanza.of("message", *children, sender=room.jid, type="groupchat", id=str(id))
     told = told.with_sealed(STANZA_ID, _signed(room, str(id)))
-    for copy in told.copies(room.jid, tuple(room.visits)):
-        room.service.route(copy)
+    room.service.spread(told.copies(room.jid, tuple(room.visits)))
     room.history.add(id, now, told)
     if room.options.keeps:
         stored = room.service.archive.append(room.jid, room.jid, now, told.to_standalone(), id=id)

@@ -121,8 +121,7 @@ def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> No
             told.setdefault((room.sees_addresses(other), more), []).extend(other.visits)
     for (address, more), recipients in told.items():
         stanza = tell(room, occupant, visit, news, address=address, own=False, more=more)
-        for copy in stanza.copies(occupant.jid, recipients):
-            room.service.route(copy)
+        room.service.spread(stanza.copies(occupant.jid, recipients))
 
 
 def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:
@@ -139,13 +138,13 @@ def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: s
 
 def introduce(room: Room, newcomer: Occupant, to: JID) -> None:
     """Tell a newcomer's session of all others (§7.2.2)."""
-    address = room.sees_addresses(newcomer)
-    route = room.service.route
-    for other in tuple(room.occupants.values()):
-        # what is told may drop a connection at once: who was here a moment ago need not be here now
-        if other is not newcomer and other.visits and room.is_visible(other):
-            stanza = tell(room, other, other.main, News(), address=address, own=False)
-            route(stanza.stamped(other.jid, to))
+    address, news = room.sees_addresses(newcomer), News()
+    others = [each for each in room.occupants.values() if each is not newcomer and room.is_visible(each)]
+    room.service.spread(
+        tell(room, each, each.main, news, address=address, own=False).stamped(each.jid, to)
+        for each in others
+        if each.visits  # what is told may drop a connection at once: who was here then need not be here now
+    )
 
 
 def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> None:

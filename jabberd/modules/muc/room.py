@@ -74,6 +74,7 @@ class Room:
     :ivar belongings: by bare JID or domain.
     :ivar occupants: by folded nickname (`fold`).
     :ivar visits: who is behind each full JID.
+    :ivar coming: the full JIDs that are just let in, until they are in or gone.
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
@@ -87,6 +88,7 @@ class Room:
     __slots__ = (
         "_changing",
         "belongings",
+        "coming",
         "courtesies",
         "gone",
         "history",
@@ -121,6 +123,7 @@ class Room:
         self.users = 0
         self.occupants: dict[str, Occupant] = {}
         self.visits: dict[JID, Occupant] = {}
+        self.coming: set[JID] = set()
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
         self.courtesies = Allowance()

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
     from datetime import datetime
 
     from twisted.python.failure import Failure
 
     from jabberd.api import JID, Stanza
     from jabberd.interfaces import Archive
+    from jabberd.modules.muc.doorway import Doorway
     from jabberd.modules.muc.moved import Redirects
     from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.seam import Seam
@@ -60,12 +61,14 @@ class Service:
     usual: Options
     archive: Archive
     route: Callable[[Stanza], object]
+    spread: Callable[[Iterable[Stanza]], None]
     fire: Callable[[object], None]
     now: Callable[[], datetime]
     admins: Callable[[], Container[str]]
     may_create: Callable[[JID], bool]
     not_archived: Callable[[Failure], None]
     logs: str
+    doorway: Doorway
     seam: Seam = field(init=False)
     rooms: Rooms = field(init=False)
     redirects: Redirects = field(init=False)

@@ -148,7 +148,9 @@ class Rooms:
 
     async def _remember(self, room: Room) -> None:
         """Fill a room's history from its archive."""
-        rows = await self._service.archive.newest(room.jid, Span(), room.options.history)
+        archive = self._service.archive
+        await archive.mark(room.jid, [], waiting=False)  # what was said before all left is in the archive now
+        rows = await archive.newest(room.jid, Span(), room.options.history)
         for row in rows:
             stanza = Stanza.from_standalone(row.stanza).without([X_USER])
             if not is_subject(stanza):

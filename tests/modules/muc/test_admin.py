@@ -62,6 +62,7 @@ def test_a_kick_is_told_first_to_the_one_then_to_who_did_it_then_to_all(
         return send(stanza)  # type: ignore[arg-type]
 
     router.route = watched  # type: ignore[method-assign,assignment]
+    router.spread = lambda copies: [watched(copy) for copy in copies]  # type: ignore[method-assign,assignment]
     assert give_role(romeo, "Juliet", "none", "<reason>Too late</reason>").get("type") == "result"
     assert heard == [("presence", "juliet"), ("iq", "romeo"), ("presence", "romeo"), ("presence", "nurse")]
     own, hers = juliet.next(), nurse.next()

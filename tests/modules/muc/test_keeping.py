@@ -34,7 +34,7 @@ from tests.modules.muc.play import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lxml.etree import _Element
 
@@ -206,6 +206,34 @@ def people(network: Network) -> tuple[Client, Client, Client]:
         network.client(each)
         for each in ("romeo@montague.lit/orchard", f"{JULIET}/balcony", f"{NURSE}/chamber")
     )
+
+
+def test_who_finds_a_room_empty_hears_what_was_said_last_though_it_is_just_being_stored(
+    network: Network, romeo: Client, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    archive = module(network).service.archive
+    append, mark = archive.append, archive.mark
+    stored: Deferred[None] = Deferred()
+
+    def late(*row: Any, **more: Any) -> Deferred[int]:
+        return Deferred.fromCoroutine(after(stored, lambda: append(*row, **more)))
+
+    monkeypatch.setattr(archive, "append", late)
+    monkeypatch.setattr(
+        archive, "mark", lambda *ids, **how: Deferred.fromCoroutine(after(stored, lambda: mark(*ids, **how)))
+    )
+    say(romeo, "Farewell")
+    romeo.send(f"<presence to='{ROOM}/Romeo' type='unavailable'/>")
+    join(juliet, "Juliet")
+    assert not heard_by(juliet)
+    stored.callback(None)
+    assert "Farewell" in [each.findtext("{*}body") for each in heard_by(juliet)]
+
+
+async def after(first: Deferred[None], then: Callable[[], Deferred[Any]]) -> Any:
+    await first
+    return await then()
 
 
 def test_a_persistent_room_is_the_same_after_a_restart(networks: Any) -> None:
