@@ -103,7 +103,7 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         if known is None and not now:  # it was revoked meanwhile
             return
         password = known.password if known else b""
-        if client.mechanism.startswith(_PASSWORDS):
+        if now and client.mechanism.startswith(_PASSWORDS):  # at its goodbye the password may be another
             password = fingerprint(await self._keys(owner))
         first = known.first if known else moment
         fresh = Seen(agent.software, agent.device, first, moment, password)

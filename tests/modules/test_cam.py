@@ -170,6 +170,17 @@ def test_who_knows_the_password_is_sent_away_and_may_come_again_until_it_is_chan
     assert len(listed(client)) == 1
 
 
+def test_who_stays_while_the_password_is_changed_does_not_know_the_new_one(network: Network) -> None:
+    serve(network)
+    leaving, _ = entered(network, OTHER_AGENT)
+    client, _ = entered(network)
+    assert [each["auth"] for each in listed(client)] == [["password"], ["password"]]
+    host = network.server("montague.lit").hosts["montague.lit"]
+    done(host.accounts.set_password("romeo", "another"))
+    leaving.close()
+    assert [each["auth"] for each in listed(client)] == [[], []]
+
+
 def test_a_client_that_cannot_be_named_is_not_found(network: Network) -> None:
     serve(network)
     client, _ = entered(network)
