@@ -159,12 +159,12 @@ class Server:
             return False
 
     def cpu_seconds(self) -> float:
-        """User and system time that its processes have used."""
-        ticks = 0
-        for process in self.processes:
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """User and system time that its processes have used.
+
+        From their clocks (clock_getcpuclockid(3)), not from ``/proc/PID/stat``: that counts in hundredths of a
+        second, of which a round of rosters has only a few.
+        """
+        return sum(time.clock_gettime((~process.pid << 3) | 2) for process in self.processes)
 
     def rss(self) -> int:
         """Resident memory in bytes."""

@@ -140,6 +140,9 @@ class StreamProtocol(Reading):
     def connectionMade(self) -> None:
         self.since = self.heard = self.clock.seconds()
         self._timer = self.clock.callLater(self.settings.negotiation, self._too_slow)
+        # What one turn has to say is one write already; what is longer than a record would wait for the
+        # peer's acknowledgement, which the peer puts off for 40 ms
+        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:

@@ -76,7 +76,6 @@ class ServerStream(StreamProtocol):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.transport.setTcpKeepAlive(True)
-        self.transport.setTcpNoDelay(True)
 
     def handshakeCompleted(self) -> None:
         self.security = tls.security(self.transport, server=self.receiving)
