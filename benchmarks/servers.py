@@ -186,7 +186,7 @@ class Server:
 
 class Jabberd(Server):
     name = "jabberd"
-    does = frozenset({"sm", "carbons", "scram", "fast", "archive", "rooms", "federation"})
+    does = frozenset({"sm", "carbons", "csi", "scram", "fast", "archive", "rooms", "federation"})
 
     def commands(self) -> list[list[str]]:
         hosts = "\n".join(f'"{name}" = "127.0.0.1:{port}"' for name, port in self.hosts.items())
@@ -216,7 +216,7 @@ class Jabberd(Server):
 
 class Prosody(Server):
     name = "prosody"
-    does = frozenset({"sm", "carbons", "scram", "archive", "rooms", "federation"})
+    does = frozenset({"sm", "carbons", "csi", "scram", "archive", "rooms", "federation"})
 
     def commands(self) -> list[list[str]]:
         hosts = "; ".join(f'["xmpp-server {name}"] = {port}' for name, port in self.hosts.items())
@@ -242,7 +242,7 @@ class Prosody(Server):
 
 class Ejabberd(Server):
     name = "ejabberd"
-    does = frozenset({"sm", "carbons", "scram", "archive", "rooms", "federation"})
+    does = frozenset({"sm", "carbons", "csi", "scram", "archive", "rooms", "federation"})
 
     def commands(self) -> list[list[str]]:
         self._resolver = NameServer({f"_xmpp-server._tcp.{name}": port for name, port in self.hosts.items()})

@@ -62,7 +62,7 @@ class Workload:
 
 
 class Chat(Workload):
-    """Pairs chat, with so many messages in flight."""
+    """Pairs chat, with so many messages in flight; modern ones with XEP-0198, carbons, and XEP-0352 active."""
 
     unit = "message"
     size = 0
@@ -71,7 +71,7 @@ class Chat(Workload):
 
     def prepare(self) -> None:
         for number in range(PAIRS * 2):
-            self.login(f"user{number}", sm=self.modern, carbons=self.modern)
+            self.login(f"user{number}", sm=self.modern, carbons=self.modern, csi=self.modern)
         self.round(1.0)
 
     def round(self, seconds: float) -> int:
@@ -95,12 +95,12 @@ class ChatLongOneByOne(ChatLong):
 
 
 class ChatModern(Chat):
-    name, modern, needs = "chat, SM and carbons", True, frozenset({"sm", "carbons"})
+    name, modern, needs = "chat, SM, carbons, CSI", True, frozenset({"sm", "carbons", "csi"})
 
 
 class ChatArchived(Chat):
     name, modern, archived = "chat, archived on both sides", True, True
-    needs = frozenset({"sm", "carbons", "archive"})
+    needs = frozenset({"sm", "carbons", "csi", "archive"})
 
 
 class Federation(Chat):
