@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from jabberd.storage.statements import Insert
+
 R = TypeVar("R")
 
 READERS: Final = 3  #: threads
@@ -30,6 +32,12 @@ class Database(Protocol):
 
     def write(self, steps: Sequence[Step], result: R) -> Deferred[R]:
         """Execute the steps, all or none, after all that were given before; fires when that is durable."""
+
+    def join(self, written: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+        """Give one row more to what was given to `write` last, when that gave this Deferred.
+
+        False: it is too late, or it does something else than that statement; the row was not taken.
+        """
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         """Ask; the question may run in a thread and sees every write whose Deferred has fired."""
@@ -66,6 +74,9 @@ class Direct:
         unit.tell(error)
         return unit.done
 
+    def join(self, written: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+        return False  # it is written already
+
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         return execute(ask, self._reading, question)
 
@@ -89,6 +100,9 @@ class Threaded:
         unit = Unit(steps, result)
         self._writer.submit(unit)
         return unit.done
+
+    def join(self, written: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+        return self._writer.join(written, statement, row)
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         return self._readers.ask(question)

@@ -71,8 +71,7 @@ class Header:
     prefixes: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Nonza:
+class Nonza(NamedTuple):
     """A first-level element that is not a stanza, such as ``<starttls/>`` or ``<r/>``."""
 
     name: str
@@ -293,7 +292,7 @@ class StreamParser:
         if local not in NAMES or namespace[1:] != self._content_ns:
             if namespace[1:] in _CONTENT and namespace[1:] != self._content_ns:
                 raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
-            return Nonza(found.name, short_names(found.attrs), raw, self._scope)
+            return Nonza(found.name, found.attrs and short_names(found.attrs), raw, self._scope)
         attrs = found.attrs
         if self._is_sealed(raw, opened, closed):
             for name in attrs:
