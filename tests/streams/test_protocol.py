@@ -109,6 +109,11 @@ def held(*ids: str, settings: StreamSettings | None = None) -> tuple[Talk, list[
     return talk, homes
 
 
+def test_nothing_that_is_written_waits_for_the_peers_acknowledgement() -> None:
+    """With Nagle's algorithm the end of what is longer than one record came 40 ms later."""
+    assert Talk().stream.transport.getTcpNoDelay()
+
+
 # --- the inbox ------------------------------------------------------------------------------------
 
 
