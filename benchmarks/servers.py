@@ -161,8 +161,8 @@ class Server:
     def cpu_seconds(self) -> float:
         """User and system time that its processes have used.
 
-        From their clocks (clock_getcpuclockid(3)), not from ``/proc/PID/stat``: that counts in hundredths of a
-        second, of which a round of rosters has only a few.
+        From their clocks (clock_getcpuclockid(3)), not from ``/proc/PID/stat``: that counts in hundredths of
+        a second, of which a round of rosters has only a few.
         """
         return sum(time.clock_gettime((~process.pid << 3) | 2) for process in self.processes)
 

@@ -62,7 +62,10 @@ class Workload:
 
 
 class Chat(Workload):
-    """Pairs chat, with so many messages in flight; modern ones with XEP-0198, carbons, and XEP-0352 active."""
+    """Pairs chat, with so many messages in flight.
+
+    :cvar modern: with acknowledgements and carbons, all of them active (XEP-0352), as somebody looks at them.
+    """
 
     unit = "message"
     size = 0

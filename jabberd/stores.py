@@ -132,8 +132,8 @@ class Archive(Protocol):
         :param stamp: aware (of any zone).
         :param id: a `new_id`; a row without one gets its own.
         :param waiting: mark it as one that somebody has to take, until `mark` says otherwise.
-        :param beside: what this gave for the last change that was asked for: if that is not being written yet,
-            both rows are stored or neither is, and this very Deferred is given again.
+        :param beside: what this gave for the change that was asked for last: if that is not being written
+            yet, both rows are stored or neither is, and this very Deferred is given again.
         """
 
     def rows(

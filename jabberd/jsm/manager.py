@@ -280,11 +280,11 @@ class SessionManager(HostedDomain):
         return self._act(plan, account, stanza)
 
     def _send(self, account: Account, stanza: Stanza, recipients: list[Session]) -> Deferred[None] | None:
-        registry, passed = self.registry, stanza
-        rewrite = registry.filters(Stage.REWRITE, stanza.name)
+        passed: Stanza | None = stanza
+        rewrite = self.registry.filters(Stage.REWRITE, stanza.name)
         if rewrite is not None:
-            passed = rewrite.run(passed, account)
-        copy = registry.filters(Stage.COPY, stanza.name)
+            passed = rewrite.run(stanza, account)
+        copy = self.registry.filters(Stage.COPY, stanza.name)
         if copy is not None and passed is not None:
             passed = copy.run(passed, account, recipients)
         if passed is None:

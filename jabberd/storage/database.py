@@ -74,7 +74,7 @@ class Direct:
         unit.tell(error)
         return unit.done
 
-    def join(self, written: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+    def join(self, *_: object) -> bool:
         return False  # it is written already
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:

@@ -126,7 +126,7 @@ class MemoryArchive:
         *,
         id: int | None = None,
         waiting: bool = False,
-        beside: Deferred[int] | None = None,  # is stored already
+        beside: Deferred[int] | None = None,  # noqa: ARG002  # is stored already
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")

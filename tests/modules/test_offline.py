@@ -144,7 +144,7 @@ def test_other_accounts_have_limits_of_their_own(stage: Rehearsal) -> None:
 
 
 def test_the_counts_of_few_accounts_are_remembered(stage: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline, "MOST_COUNTED", 1)
+    monkeypatch.setattr("jabberd.modules.offline.loads.MOST", 1)
     stage.create("benvolio@montague.lit")
     for number in range(31):
         write(stage, str(number))

@@ -208,7 +208,8 @@ def test_a_row_is_stored_for_itself_where_it_is_too_late_or_something_else_came_
         behind = archive.append(ROMEO, JULIET, NOON, b"3", id=late_id, beside=late)
         beside = archive.append(ROMEO, JULIET, NOON, b"4", beside=marked)  # type: ignore[arg-type]  # another kind
     assert len({id(each) for each in (early, late, marked, behind, beside)}) == 5
-    for each in (late, marked, behind, beside):
+    pump.wait(marked)
+    for each in (late, behind, beside):
         pump.wait(each)
     rows = pump.wait(archive.rows(ROMEO))
     assert [(row.stanza, row.waiting) for row in rows] == [(b"%d" % n, False) for n in (1, 2, 3, 4)]
