@@ -187,7 +187,7 @@ class Residents(Generic[T]):
         accounts.make_resident(name)
 
     def of(self, account: api.Account) -> Mapping[str, T]:
-        return cast("Account", account).stored.get(self._name, _NOTHING)
+        return account.stored.get(self._name, _NOTHING)  # type: ignore[attr-defined,no-any-return]  # one of ours
 
     def get(self, owner: str, key: str = "") -> Deferred[T | None]:
         account = self._accounts.get(owner)
