@@ -1,6 +1,7 @@
 """How many machine instructions one chat message costs, from bytes in to bytes out, without TLS.
 
-Once with the default modules, and once with the archive, in memory, as well.
+Once with the default modules, once with the archive, in memory, as well, and once with that and with clients
+that acknowledge each message and ask for it (XEP-0198), want carbons, and are active (XEP-0352).
 
     python benchmarks/instructions.py            # count, and compare with the stored figure
     python benchmarks/instructions.py --record   # count, and store the figure for this build
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 MESSAGES = 1000
 WARM_UP = 300  # messages, after which all caches are filled
 SLACK = 0.05  #: how much more than the stored figure is taken for a change of the machine, not of the code
-KINDS = ("chat", "archived")
+KINDS = ("chat", "archived", "modern")
 STORED = Path(__file__).with_suffix(".json")
 
 #: The message of `load`: what a common client sends.
@@ -42,6 +43,15 @@ MESSAGE = (
     "<body>Art thou not Romeo, and a Montague? Neither, fair maid, if either thee dislike.</body>"
     "<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>"
 )
+
+
+SM = "urn:xmpp:sm:3"
+REQUEST = f"<r xmlns='{SM}'/>"
+BEGINNING = (
+    "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>",
+    f"<enable xmlns='{SM}' resume='true'/>",
+    "<active xmlns='urn:xmpp:csi:0'/>",
+)  #: what modern clients say after the login
 
 
 def build() -> str:
@@ -70,12 +80,13 @@ class Counter:
 def play(kind: str) -> None:
     """Two sessions chat; tell valgrind when to count."""
     romeo, juliet = _sessions(kind)
-    _chat(romeo, juliet, WARM_UP)
+    chat = _modern_chat if kind == "modern" else _chat
+    chat(romeo, juliet, WARM_UP)
     gc.collect()
     gc.freeze()
     gc.disable()
     control("-i", "on")
-    _chat(romeo, juliet, MESSAGES)
+    chat(romeo, juliet, MESSAGES)
     control("-i", "off")
     delivered = romeo.transport.stanzas + juliet.transport.stanzas
     if delivered != WARM_UP + MESSAGES:
@@ -88,7 +99,7 @@ def _sessions(kind: str) -> list[Any]:
     from jabberd.testing import Network  # noqa: PLC0415
 
     network = Network()
-    modules: dict[str, Any] = {name: {} for name in (*DEFAULT, *(["archive"] if kind == "archived" else []))}
+    modules: dict[str, Any] = {name: {} for name in (*DEFAULT, *([] if kind == "chat" else ["archive"]))}
     door = network.serve("montague.lit", modules=modules).door
     made: list[Any] = []
     build_protocol = door.buildProtocol
@@ -111,6 +122,19 @@ def _chat(romeo: Any, juliet: Any, count: int) -> None:
     for _ in range(count // 2):
         romeo.dataReceived(there)
         juliet.dataReceived(back)
+
+
+def _modern_chat(romeo: Any, juliet: Any, count: int) -> None:
+    there = (MESSAGE.format(to="juliet@montague.lit/balcony") + REQUEST).encode()
+    back = (MESSAGE.format(to="romeo@montague.lit/orchard") + REQUEST).encode()
+    for each in (romeo, juliet):
+        if not each.transport.stanzas:
+            for said in BEGINNING:
+                each.dataReceived(said.encode())
+    for _ in range(count // 2):
+        for speaker, said, hearer in ((romeo, there, juliet), (juliet, back, romeo)):
+            speaker.dataReceived(said)
+            hearer.dataReceived(b"<a xmlns='%s' h='%d'/>" % (SM.encode(), hearer.transport.stanzas))
 
 
 def control(*arguments: str) -> None:

@@ -18,7 +18,7 @@ def guard() -> dict[str, Any]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("kind", ["chat", "archived"])
+@pytest.mark.parametrize("kind", ["chat", "archived", "modern"])
 def test_a_message_costs_as_many_instructions_as_is_stored_for_this_build(
     guard: dict[str, Any], kind: str
 ) -> None:
