@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from jabberd.interfaces import StorageError
 from jabberd.jsm.unstored import PATIENCE
 from jabberd.modules import offline
 from jabberd.modules.offline.emptied import Emptied
+from jabberd.modules.offline.loads import Load, Loads
 from jabberd.testing.outcome import done
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
 from tests.rehearsal import Ear, Player, Rehearsal
 
@@ -186,6 +189,36 @@ def slow(stage: Rehearsal) -> Slow:
     archive = Slow(module.stores["messages"])
     vars(module)["messages"] = archive  # where it may have been found already
     return archive
+
+
+def test_all_who_waited_for_a_count_that_failed_are_told_and_the_next_one_counts_again() -> None:
+    counts: list[Deferred[Load]] = []
+
+    def count(_: JID) -> Deferred[Load]:
+        counts.append(Deferred())
+        return counts[-1]
+
+    loads, romeo = Loads(count), JID.parse("romeo@montague.lit")
+    told: list[object] = []
+    for _ in range(2):
+        loads.counted(romeo).addBoth(told.append)
+    counts[0].errback(StorageError("away"))
+    assert [str(why.value) for why in told if isinstance(why, Failure)] == ["away"] * 2
+    assert loads.get(romeo) is None
+    again = loads.counted(romeo)
+    counts[1].callback(found := Load(3, 30))
+    assert loads.get(romeo) is found
+    assert done(again) is found
+
+
+def test_what_is_counted_when_something_is_taken_away_is_not_remembered() -> None:
+    counting: Deferred[Load] = Deferred()
+    loads, romeo = Loads(lambda _: counting), JID.parse("romeo@montague.lit")
+    before = loads.counted(romeo)
+    loads.forget(romeo)
+    counting.callback(found := Load(3, 30))
+    assert done(before) is found
+    assert loads.get(romeo) is None
 
 
 def test_messages_keep_their_order_while_the_older_ones_are_being_counted(stage: Rehearsal) -> None:
