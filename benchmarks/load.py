@@ -1,6 +1,6 @@
 """A small load generator: blocking logins, then one non-blocking loop over all connections.
 
-It measures nothing but counts; what the server spent is read from /proc by `servers`.
+It measures nothing but counts; what the server spent is read by `servers`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The servers that are compared: ours, and Debian's Prosody, ejabberd and jabberd2 where they are installed.
 
 Each runs in a folder of its own, on loopback, with the same certificate and accounts; the configuration
-of the others is in ``peers/``.  What they use is read from /proc, of all their processes together.
+of the others is in ``peers/``.  What they use is that of all their processes together.
 """
 
 from __future__ import annotations
