@@ -310,6 +310,14 @@ def test_of_whom_something_is_being_stored_it_is_not_known_that_nothing_waits() 
     assert ROMEO not in emptied
 
 
+def test_where_nothing_waits_nothing_is_counted(stage: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(stage).leave()
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    monkeypatch.setattr(archive, "size", lambda *_: fail(StorageError("it was asked")))
+    write(stage, "hi!")
+    assert bodies(enter(stage)) == ["hi!"]
+
+
 def test_it_is_remembered_of_a_bounded_number_that_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jabberd.modules.offline.emptied.MOST", 2)
     emptied = Emptied()

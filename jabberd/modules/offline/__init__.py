@@ -112,11 +112,13 @@ class Offline(Module, xep=160, version="1.0.1"):
         `StorageError` if it cannot be stored or the storage does not tell how much waits.
         """
         owner = account.jid
-        self._emptied.storing(owner)
         load = self._loads.get(owner)
         if load is None:
-            kept = self._loads.counted(owner).addCallback(self._store, stanza, account)
+            counted = self._loads.counted(owner)  # perhaps it is known until now that nothing waits
+            self._emptied.storing(owner)
+            kept = counted.addCallback(self._store, stanza, account)
         else:
+            self._emptied.storing(owner)
             kept = self._store(load, stanza, account)
         return kept.addBoth(self._stored, owner)
 
