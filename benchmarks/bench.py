@@ -4,7 +4,7 @@
     python benchmarks/bench.py --peers            # beside Prosody, ejabberd and jabberd2 where installed
     python benchmarks/bench.py --only "chat"      # the workloads whose names begin so
 
-Server CPU (user and system, of all the server's processes) per operation comes from /proc.  Rounds are
+Server CPU (user and system, of all the server's processes) per operation comes from their clocks.  Rounds are
 interleaved, the median is shown; the servers have one CPU and the load the others where there are two.
 The last columns are our cost divided by that of the cheapest other, and our operations a second divided
 by those of the fastest other.

@@ -1,7 +1,9 @@
 """How many machine instructions a chat message costs, and a login, from bytes in to bytes out, without TLS.
 
-The message once with the default modules, and once with the archive, in memory, as well; the login with a
-password (SCRAM-SHA-256), with a token (XEP-0484), and to resume (XEP-0198), with what the client computes.
+The message once with the default modules, once with the archive, in memory, as well, and once with that and
+with clients that acknowledge each message and ask for it (XEP-0198), want carbons, and are active
+(XEP-0352); the login with a password (SCRAM-SHA-256), with a token (XEP-0484), and to resume (XEP-0198), with what
+the client computes.
 
     python benchmarks/instructions.py            # count, and compare with the stored figure
     python benchmarks/instructions.py --record   # count, and store the figure for this build
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 300  # operations, after which all caches are filled
 SLACK = 0.05  #: how much more than the stored figure is taken for a change of the machine, not of the code
-OPERATIONS = {"chat": 1000, "archived": 1000, "login": 200, "fast": 200, "resumption": 200}
+OPERATIONS = {"chat": 1000, "archived": 1000, "modern": 1000, "login": 200, "fast": 200, "resumption": 200}
 KINDS = tuple(OPERATIONS)
 STORED = Path(__file__).with_suffix(".json")
 
@@ -43,6 +45,15 @@ MESSAGE = (
     "<body>Art thou not Romeo, and a Montague? Neither, fair maid, if either thee dislike.</body>"
     "<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>"
 )
+
+
+SM = "urn:xmpp:sm:3"
+REQUEST = f"<r xmlns='{SM}'/>"
+BEGINNING = (
+    "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>",
+    f"<enable xmlns='{SM}' resume='true'/>",
+    "<active xmlns='urn:xmpp:csi:0'/>",
+)  #: what modern clients say after the login
 
 
 def build() -> str:
@@ -70,7 +81,7 @@ class Counter:
 
 def play(kind: str) -> None:
     """Do it until all caches are filled, and then as often as is counted; tell valgrind when to count."""
-    work = _chats(kind) if kind in ("chat", "archived") else _visits(kind)
+    work = _chats(kind) if kind in ("chat", "archived", "modern") else _visits(kind)
     work(WARM_UP)
     gc.collect()
     gc.freeze()
@@ -83,10 +94,11 @@ def play(kind: str) -> None:
 def _chats(kind: str) -> Callable[[int], None]:
     """Two sessions chat."""
     romeo, juliet = _sessions(kind)
+    chat = _modern_chat if kind == "modern" else _chat
 
     def work(count: int) -> None:
         before = romeo.transport.stanzas + juliet.transport.stanzas
-        _chat(romeo, juliet, count)
+        chat(romeo, juliet, count)
         delivered = romeo.transport.stanzas + juliet.transport.stanzas - before
         if delivered != count:
             raise SystemExit(f"{delivered} messages were delivered, not {count}")
@@ -116,7 +128,7 @@ def _sessions(kind: str) -> list[Any]:
     from jabberd.testing import Network  # noqa: PLC0415
 
     network = Network()
-    modules: dict[str, Any] = {name: {} for name in (*DEFAULT, *(["archive"] if kind == "archived" else []))}
+    modules: dict[str, Any] = {name: {} for name in (*DEFAULT, *([] if kind == "chat" else ["archive"]))}
     door = network.serve("montague.lit", modules=modules).door
     made: list[Any] = []
     build_protocol = door.buildProtocol
@@ -139,6 +151,19 @@ def _chat(romeo: Any, juliet: Any, count: int) -> None:
     for _ in range(count // 2):
         romeo.dataReceived(there)
         juliet.dataReceived(back)
+
+
+def _modern_chat(romeo: Any, juliet: Any, count: int) -> None:
+    there = (MESSAGE.format(to="juliet@montague.lit/balcony") + REQUEST).encode()
+    back = (MESSAGE.format(to="romeo@montague.lit/orchard") + REQUEST).encode()
+    for each in (romeo, juliet):
+        if not each.transport.stanzas:
+            for said in BEGINNING:
+                each.dataReceived(said.encode())
+    for _ in range(count // 2):
+        for speaker, said, hearer in ((romeo, there, juliet), (juliet, back, romeo)):
+            speaker.dataReceived(said)
+            hearer.dataReceived(b"<a xmlns='%s' h='%d'/>" % (SM.encode(), hearer.transport.stanzas))
 
 
 def control(*arguments: str) -> None:

@@ -1,6 +1,6 @@
 """A small load generator: blocking logins, some at a time, then one non-blocking loop over all connections.
 
-It measures nothing but counts; what the server spent is read from /proc by `servers`.
+It measures nothing but counts; what the server spent is read by `servers`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PASSWORD = "secret"  # of the accounts that `servers` makes
 BODY = "Art thou not Romeo, and a Montague? Neither, fair maid, if either thee dislike."
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 SM = "urn:xmpp:sm:3"
+CSI = "urn:xmpp:csi:0"
 FAST = "urn:xmpp:fast:0"
 HT = "HT-SHA-256-NONE"
 PATIENCE = 20.0  # seconds that an answer may take
@@ -56,6 +57,7 @@ class Connection:
     handled: int = 0  # stanzas, where XEP-0198 counts them
     counting: bool = False
     token: str = ""  # to resume with
+    features: bytes = field(default=b"", repr=False)  # that were offered after the login
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +143,7 @@ def login(
     scram: bool = False,
     sm: bool = False,
     carbons: bool = False,
+    csi: bool = False,
     presence: bool = True,
 ) -> Connection:
     """TLS, SASL, a resource, the roster, and presence: the session is available afterwards.
@@ -148,6 +151,7 @@ def login(
     :param scram: with SCRAM-SHA-256, not PLAIN.
     :param sm: with stream management (XEP-0198), able to resume.
     :param carbons: with carbons (XEP-0280).
+    :param csi: with client state indication (XEP-0352), and active, as a client that somebody looks at.
     :param presence: whether it sends its presence.
     """
     made = authenticated(port, user, tls, domain=domain, scram=scram)
@@ -162,6 +166,10 @@ def login(
         made.token = found[1] if found else ""
     if carbons:
         made.ask("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>", b"type")
+    if csi:
+        if CSI.encode() not in made.features:
+            raise ConnectionError(f"{user}: no client state indication is offered: {made.features!r}")
+        made.say(f"<active xmlns='{CSI}'/>")
     answered = _enter(made, presence=presence)
     made.handled = (2 if carbons else 1) + len(_STANZA.findall(answered))
     made.counting = sm
@@ -257,7 +265,7 @@ def authenticated(port: int, user: str, tls: ssl.SSLContext, *, domain: str, scr
         plain = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
         made.ask(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{plain}</auth>", b"<success")
     made.say(_head(domain))
-    made.read_until(b"</stream:features>")
+    made.features = made.read_until(b"</stream:features>")
     return made
 
 

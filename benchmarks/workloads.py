@@ -68,7 +68,10 @@ class Workload:
 
 
 class Chat(Workload):
-    """Pairs chat, with so many messages in flight."""
+    """Pairs chat, with so many messages in flight.
+
+    :cvar modern: with acknowledgements and carbons, all of them active (XEP-0352), as somebody looks at them.
+    """
 
     unit = "message"
     size = 0
@@ -76,7 +79,7 @@ class Chat(Workload):
     modern = False
 
     def prepare(self) -> None:
-        self.logins(PAIRS * 2, sm=self.modern, carbons=self.modern)
+        self.logins(PAIRS * 2, sm=self.modern, carbons=self.modern, csi=self.modern)
         self.round(1.0)
 
     def round(self, seconds: float) -> int:
@@ -100,12 +103,12 @@ class ChatLongOneByOne(ChatLong):
 
 
 class ChatModern(Chat):
-    name, modern, needs = "chat, SM and carbons", True, frozenset({"sm", "carbons"})
+    name, modern, needs = "chat, SM, carbons, CSI", True, frozenset({"sm", "carbons", "csi"})
 
 
 class ChatArchived(Chat):
     name, modern, archived = "chat, archived on both sides", True, True
-    needs = frozenset({"sm", "carbons", "archive"})
+    needs = frozenset({"sm", "carbons", "csi", "archive"})
 
 
 class Federation(Chat):

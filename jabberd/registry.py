@@ -80,11 +80,15 @@ class Filters:
             module: Any = method.__self__  # type: ignore[attr-defined]  # it is bound
             yield f"{module.name}.{method.__name__}", children
 
-    def run(self, stanza: Stanza, *context: Any) -> Stanza | None:
-        """Let all that are concerned see the stanza, in order; None when one of them dropped it."""
+    def run(self, stanza: Stanza, whose: Any, recipients: list[Any] | None = None) -> Stanza | None:
+        """Let all that are concerned see the stanza, in order; None when one of them dropped it.
+
+        :param whose: the session or the account, as the stage has it.
+        :param recipients: in the stage COPY.
+        """
         methods = self._always if self._children.isdisjoint(stanza.children) else self.concerned(stanza)
         for method in methods:
-            passed = method(stanza, *context)
+            passed = method(stanza, whose) if recipients is None else method(stanza, whose, recipients)
             if passed is None:
                 return None
             stanza = passed

@@ -147,6 +147,7 @@ class Archive(Protocol):
         id: int | None = None,
         waiting: bool = False,
         patient: bool = False,
+        beside: Deferred[int] | None = None,
     ) -> Deferred[int]:
         """Add a row; fires with its id when it is durable.
 
@@ -156,6 +157,8 @@ class Archive(Protocol):
         :param waiting: mark it as one that somebody has to take, until `mark` says otherwise.
         :param patient: it may be durable a little later, together with what comes meanwhile; whatever is
             asked for behind it waits no longer for that.
+        :param beside: what this gave for the change that was asked for last: if that is not being written
+            yet, both rows are stored or neither is, and this very Deferred is given again.
         """
 
     def rows(

@@ -18,7 +18,7 @@ def guard() -> dict[str, Any]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("kind", ["chat", "archived", "login", "fast", "resumption"])
+@pytest.mark.parametrize("kind", ["chat", "archived", "modern", "login", "fast", "resumption"])
 def test_it_costs_as_many_instructions_as_is_stored_for_this_build(guard: dict[str, Any], kind: str) -> None:
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind is not installed: on Debian, apt-get install valgrind")

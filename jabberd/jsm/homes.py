@@ -43,33 +43,27 @@ class Held:
 
 def _all(
     home: Deferred[None] | None, stored: list[tuple[Deferred[Any], Callable[[Failure], object] | None]]
-) -> Deferred[None]:
-    """One Deferred, with one callback on each of the others: every archived message comes by here."""
-    done: Deferred[None] = Deferred()
-    left = len(stored) + (home is not None)
-    outcome: Failure | None = None
+) -> Deferred[None] | None:
+    """One behind the other, the home at last: every archived message comes by here.
 
-    def fired(_: object) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            done.callback(outcome)
+    No Deferred is made for that: the first that was added goes on with the next when it has fired.
+    """
+    for each, failed in reversed(stored):
+        each.addCallbacks(_then, _not_stored, callbackArgs=(home,), errbackArgs=(failed, home))
+        home = each
+    return home
 
-    def not_stored(why: Failure, failed: Callable[[Failure], object] | None) -> None:
-        if failed is not None:
-            failed(why)
-        fired(None)
 
-    def homeless(why: Failure) -> None:
-        nonlocal outcome
-        outcome = why
-        fired(None)
+def _then(_: object, home: Deferred[None] | None) -> Deferred[None] | None:
+    return home
 
-    for each, failed in stored:
-        each.addCallbacks(fired, not_stored, errbackArgs=(failed,))
-    if home is not None:
-        home.addCallbacks(fired, homeless)
-    return done
+
+def _not_stored(
+    why: Failure, failed: Callable[[Failure], object] | None, home: Deferred[None] | None
+) -> Deferred[None] | None:
+    if failed is not None:
+        failed(why)
+    return home
 
 
 def first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:

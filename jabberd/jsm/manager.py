@@ -291,16 +291,18 @@ class SessionManager(HostedDomain):
         return self._act(plan, account, stanza)
 
     def _send(self, account: Account, stanza: Stanza, recipients: list[Session]) -> Deferred[None] | None:
-        for stage in (Stage.REWRITE, Stage.COPY):
-            filters = self.registry.filters(stage, stanza.name)
-            if filters is not None:
-                context = (account, recipients) if stage is Stage.COPY else (account,)
-                passed = filters.run(stanza, *context)
-                if passed is None:
-                    return None
-                stanza = passed
-        homes = [session.send(stanza) for session in recipients]
-        return homes[0] if len(homes) == 1 else first(homes)
+        passed: Stanza | None = stanza
+        rewrite = self.registry.filters(Stage.REWRITE, stanza.name)
+        if rewrite is not None:
+            passed = rewrite.run(stanza, account)
+        copy = self.registry.filters(Stage.COPY, stanza.name)
+        if copy is not None and passed is not None:
+            passed = copy.run(passed, account, recipients)
+        if passed is None:
+            return None
+        if len(recipients) == 1:
+            return recipients[0].send(passed)
+        return first([session.send(passed) for session in recipients])
 
     def _act(self, plan: Plan, account: Account, stanza: Stanza) -> Deferred[None] | None:
         """Follow a plan that delivers to nobody."""

@@ -52,10 +52,13 @@ class SqlArchive:
         id: int | None = None,
         waiting: bool = False,
         patient: bool = False,
+        beside: Deferred[int] | None = None,
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")
         row = (id, self._name, str(owner), self._ids.moment(stamp), bare, resource, int(waiting), stanza)
+        if beside is not None and self._database.join(beside, APPEND, row):
+            return beside
         return self._database.write([(APPEND, [row])], id, patient=patient)
 
     # -- questions ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ the database refuses fails alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -172,7 +172,8 @@ class Writer:
         self.together = Histogram(SIZES)
         self._engine = engine
         self._reactor = reactor
-        self._changed = Condition()
+        self._lock = RLock()
+        self._changed = Condition(self._lock)
         self._waiting: list[Unit] = []
         self._closing = False
         self._busy = False  # something is being written
@@ -197,8 +198,17 @@ class Writer:
         else:
             self._queue(unit)
 
+    def join(self, done: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+        """See `jabberd.storage.database.Database`."""
+        with self._lock:
+            last = self._waiting[-1] if self._waiting else None
+            if last is None or last.done is not done or last.steps[-1][0] is not statement:
+                return False
+            last.steps[-1][1].append(row)
+            return True
+
     def _queue(self, unit: Unit) -> None:
-        with self._changed:
+        with self._lock:  # directly: most of what the condition would do for that is Python
             self._waiting.append(unit)
             if len(self._waiting) in (1, ENOUGH) or (self._patient and not unit.patient):
                 self._changed.notify()

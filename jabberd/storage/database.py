@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from jabberd.storage.statements import Insert
+
     _Asked = tuple[Callable[[Connection], Any], Deferred[Any]]
 
 R = TypeVar("R")
@@ -35,6 +37,12 @@ class Database(Protocol):
         """Execute the steps, all or none, after all that were given before; fires when that is durable.
 
         :param patient: see `jabberd.stores.Archive.append`.
+        """
+
+    def join(self, written: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+        """Give one row more to what was given to `write` last, when that gave this Deferred.
+
+        False: it is too late, or it does something else than that statement; the row was not taken.
         """
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
@@ -72,6 +80,9 @@ class Direct:
         unit.tell(error)
         return unit.done
 
+    def join(self, *_: object) -> bool:
+        return False  # it is written already
+
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         return execute(ask, self._reading, question)
 
@@ -95,6 +106,9 @@ class Threaded:
         unit = Unit(steps, result, patient)
         self._writer.submit(unit)
         return unit.done
+
+    def join(self, written: Deferred[Any], statement: Insert, row: tuple[object, ...]) -> bool:
+        return self._writer.join(written, statement, row)
 
     def read(self, question: Callable[[Connection], R]) -> Deferred[R]:
         return self._readers.ask(question)

@@ -171,6 +171,7 @@ class MemoryArchive:
         id: int | None = None,
         waiting: bool = False,
         patient: bool = False,  # noqa: ARG002  # it is stored at once
+        beside: Deferred[int] | None = None,  # noqa: ARG002  # is stored already
     ) -> Deferred[int]:
         id = self._ids.next(stamp) if id is None else id
         bare, _, resource = peer.partition("/")

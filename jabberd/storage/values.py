@@ -105,5 +105,6 @@ class Ids:
 
     def next(self, stamp: datetime) -> int:
         """A new id, above all others; that moment, if it can be."""
-        self._last = max(self._last + 1, self.moment(stamp))
-        return self._last
+        moment, above = self.moment(stamp), self._last + 1
+        self._last = last = moment if moment > above else above  # noqa: FURB136  # a call would cost more
+        return last

@@ -240,6 +240,8 @@ def end_of(data: bytes | bytearray, start: int, mark: int) -> tuple[int, int, in
 
     ``start`` and ``mark`` are as in `Found`, counted from the beginning of ``data``.
     """
+    if not data.startswith(b"</", mark):
+        return mark, mark, mark  # without an end tag; else it may still be that of what is around
     tag = START_TAG.match(data, start)
     assert tag is not None  # expat has seen this tag
     opened = tag.end()

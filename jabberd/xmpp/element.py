@@ -8,8 +8,7 @@ process, which a hostile peer can use to fill the memory.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
 
 from jabberd.xmpp import ns
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 Element = ET.Element
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """An element that is written already.
 
     :ivar tag: its name in Clark notation.

@@ -34,6 +34,8 @@ _PREFIXED: Final = re.compile(rb"""xmlns:[^\s=<>:"'/]*\s*=\s*["'][^"'<]*(?:jabbe
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,8}")
 #: RFC 6120 §4.8.3: what streams of one kind or another are about.
 _CONTENT: Final = frozenset({ns.CLIENT, ns.SERVER, "jabber:component:accept", "jabber:component:connect"})
+#: The names of stanzas by their Clark names, of each kind of stream.
+_STANZAS: Final = {space: {f"{{{space}}}{name}": name for name in NAMES} for space in _CONTENT}
 #: Each stanza is looked through for all prefixes of its stream, and read between their declarations.
 _MOST_PREFIXES: Final = 20
 _LESS: Final = ord("<")
@@ -71,8 +73,7 @@ class Header:
     prefixes: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Nonza:
+class Nonza(NamedTuple):
     """A first-level element that is not a stanza, such as ``<starttls/>`` or ``<r/>``."""
 
     name: str
@@ -323,27 +324,31 @@ class StreamParser:
         HEADERS[self._content_ns, data] = self._scope, self._prefixes, self._lang, header
 
     def _event(self, found: Found, raw: bytes, opened: int, closed: int) -> Stanza | Nonza:
-        assert self._scope is not None
-        namespace, _, local = found.name.rpartition("}")
-        if local not in NAMES or namespace[1:] != self._content_ns:
-            if namespace[1:] in _CONTENT and namespace[1:] != self._content_ns:
-                raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
-            return Nonza(found.name, short_names(found.attrs), raw, self._scope)
-        attrs = found.attrs
+        name, attrs = found.name, found.attrs
+        local = _STANZAS[self._content_ns].get(name)
+        if local is None:
+            return self._nonza(name, attrs, raw)
         if self._is_sealed(raw, opened, closed):
-            for name in attrs:
-                if "}" in name:
+            for each in attrs:
+                if "}" in each:
                     attrs = short_names(attrs)
                     break
             children = found.children
             if self._content_ns != ns.CLIENT:
-                children = [_moved(name, namespace) for name in children]
+                children = [_moved(child, name.rpartition("}")[0]) for child in children]
             stanza = Stanza(local, attrs, tuple(children), raw[opened:closed])
         else:
             stanza = self._rewritten(raw, local)
         if self._lang and LANG not in stanza.attrs:
             stanza.attrs[LANG] = self._lang  # §8.1.5
         return stanza
+
+    def _nonza(self, name: str, attrs: dict[str, str], raw: bytes) -> Nonza:
+        assert self._scope is not None
+        namespace = name.rpartition("}")[0][1:]
+        if namespace in _CONTENT and namespace != self._content_ns:
+            raise StreamError("invalid-namespace", f"this stream is about {self._content_ns}")
+        return Nonza(name, short_names(attrs) if attrs else attrs, raw, self._scope)
 
     def _is_sealed(self, raw: bytes, opened: int, closed: int) -> bool:
         """Whether the payload means the same wherever ``jabber:client`` is the default namespace."""

@@ -91,11 +91,16 @@ class Stanza:
     @classmethod
     def from_standalone(cls, data: bytes) -> Stanza:
         """What `to_standalone` wrote; the payload stays sealed."""
-        inside = Boundaries(_UNLIMITED, _INSIDE)
+        inside = Boundaries.inside(_INSIDE, _UNLIMITED)
+        before = inside.fed
         inside.feed(data)
         [found] = inside.found
-        inside.forget()
-        opened, closed, _ = end_of(data, found.start, found.mark)
+        opened, closed, end = end_of(data, found.start - before, found.mark - before)
+        if end == len(data):
+            inside.found.clear()
+            inside.put_by(_INSIDE)
+        else:
+            inside.forget()
         name = found.name.removeprefix(f"{{{ns.CLIENT}}}")
         return cls(name, short_names(found.attrs), tuple(found.children), data[opened:closed])
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from jabberd.api import JID, Refused
 from jabberd.testing.client import condition
@@ -12,6 +13,8 @@ from jabberd.testing.outcome import done
 from tests.modules.archived import JULIET, MAM, NURSE, ROMEO, archive_of, form, read, says, serve
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jabberd.testing import Client, Network
 
 ID = "<stanza-id xmlns='urn:xmpp:sid:0' by='{}' id='{}'/>"
@@ -34,6 +37,33 @@ def test_both_sides_are_archived_in_order(network: Network) -> None:
     says(network, JULIET, "Ay me!")
     romeo.send(f"<message type='chat' to='{JULIET}'><body>O, speak again</body></message>")
     assert read(romeo).bodies == ["Ay me!", "O, speak again"]
+
+
+def test_what_both_sides_archive_is_written_once_and_stored_together(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[tuple[str, bytes, bool]] = []
+    stored: list[Deferred[int]] = []
+
+    def append(owner: str, peer: str, stamp: datetime, stanza: bytes, **how: Any) -> Deferred[int]:
+        rows.append((owner, stanza, bool(stored) and how["beside"] is stored[-1]))
+        if not rows[-1][2]:
+            stored.append(Deferred())
+        return stored[-1]
+
+    romeo, benvolio = romeo_of(network), network.client("benvolio@montague.lit/street")
+    monkeypatch.setattr(archive_of(network).messages, "append", append)
+    for body in ("1", "2"):
+        romeo.send(f"<message type='chat' to='{benvolio.jid}'><body>{body}</body></message>")
+    assert [(owner, beside) for owner, _, beside in rows] == [
+        (ROMEO, False),
+        (benvolio.jid.bare, True),
+        (ROMEO, False),
+        (benvolio.jid.bare, True),
+    ]
+    assert rows[0][1] is rows[1][1]
+    assert b"<body>1</body>" in rows[0][1]
+    assert b"<body>2</body>" in rows[2][1]
 
 
 def test_a_client_learns_under_which_id_a_message_is_archived(network: Network) -> None:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from jabberd.interfaces import StorageError
 from jabberd.jsm.unstored import PATIENCE
 from jabberd.modules import offline
 from jabberd.modules.offline.emptied import Emptied
+from jabberd.modules.offline.loads import Load, Loads
 from jabberd.testing.outcome import done
+from jabberd.xmpp.jid import JID
 from jabberd.xmpp.stanza import Stanza
 from tests.rehearsal import Ear, Player, Rehearsal
 
@@ -144,7 +147,7 @@ def test_other_accounts_have_limits_of_their_own(stage: Rehearsal) -> None:
 
 
 def test_the_counts_of_few_accounts_are_remembered(stage: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline, "MOST_COUNTED", 1)
+    monkeypatch.setattr("jabberd.modules.offline.loads.MOST", 1)
     stage.create("benvolio@montague.lit")
     for number in range(31):
         write(stage, str(number))
@@ -186,6 +189,36 @@ def slow(stage: Rehearsal) -> Slow:
     archive = Slow(module.stores["messages"])
     vars(module)["messages"] = archive  # where it may have been found already
     return archive
+
+
+def test_all_who_waited_for_a_count_that_failed_are_told_and_the_next_one_counts_again() -> None:
+    counts: list[Deferred[Load]] = []
+
+    def count(_: JID) -> Deferred[Load]:
+        counts.append(Deferred())
+        return counts[-1]
+
+    loads, romeo = Loads(count), JID.parse("romeo@montague.lit")
+    told: list[object] = []
+    for _ in range(2):
+        loads.counted(romeo).addBoth(told.append)
+    counts[0].errback(StorageError("away"))
+    assert [str(why.value) for why in told if isinstance(why, Failure)] == ["away"] * 2
+    assert loads.get(romeo) is None
+    again = loads.counted(romeo)
+    counts[1].callback(found := Load(3, 30))
+    assert loads.get(romeo) is found
+    assert done(again) is found
+
+
+def test_what_is_counted_when_something_is_taken_away_is_not_remembered() -> None:
+    counting: Deferred[Load] = Deferred()
+    loads, romeo = Loads(lambda _: counting), JID.parse("romeo@montague.lit")
+    before = loads.counted(romeo)
+    loads.forget(romeo)
+    counting.callback(found := Load(3, 30))
+    assert done(before) is found
+    assert loads.get(romeo) is None
 
 
 def test_messages_keep_their_order_while_the_older_ones_are_being_counted(stage: Rehearsal) -> None:
@@ -275,6 +308,14 @@ def test_of_whom_something_is_being_stored_it_is_not_known_that_nothing_waits() 
     assert ROMEO in emptied
     emptied.found(ROMEO)
     assert ROMEO not in emptied
+
+
+def test_where_nothing_waits_nothing_is_counted(stage: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(stage).leave()
+    archive: Any = stage.domain.module("offline").stores["messages"]
+    monkeypatch.setattr(archive, "size", lambda *_: fail(StorageError("it was asked")))
+    write(stage, "hi!")
+    assert bodies(enter(stage)) == ["hi!"]
 
 
 def test_it_is_remembered_of_a_bounded_number_that_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:

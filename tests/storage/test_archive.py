@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
-from jabberd.interfaces import Span
+from jabberd.interfaces import Span, StorageError
 
 if TYPE_CHECKING:
     from jabberd.interfaces import Archive, ArchiveRow, Storage
@@ -170,3 +170,46 @@ def test_rows_are_named_in_few_statements_whoever_owns_them(sql: Opened, pump: P
     assert pump.wait(archive.ids(NURSE, Span(waiting=True), limit=99)) == hers[1:]
     assert pump.wait(other.count(ROMEO)) == 1
     assert len([each for each in statements if each.startswith(("DELETE", "UPDATE"))]) == 2 + 3 + 3
+
+
+# --- beside one another ----------------------------------------------------------------------------
+
+
+def test_a_row_beside_another_is_there(archive: Archive, pump: Pump) -> None:
+    first = archive.append(ROMEO, JULIET, NOON, b"hi")
+    second = archive.append(JULIET, ROMEO, NOON, b"hi", beside=first)
+    pump.wait(second)
+    if second is not first:
+        pump.wait(first)
+    assert [pump.wait(archive.count(owner)) for owner in (ROMEO, JULIET)] == [1, 1]
+
+
+def test_what_is_stored_together_is_stored_together_or_not_at_all(sql: Opened, pump: Pump) -> None:
+    archive = sql.storage.archive("archive")
+    with sql.writer._changed:
+        first = archive.append(ROMEO, JULIET, NOON, b"hi")
+        assert archive.append("\udc80@montague.lit", ROMEO, NOON, b"cannot be UTF-8", beside=first) is first
+        spared = archive.append(ROMEO, JULIET, NOON, b"spared")
+    with pytest.raises(StorageError, match="utf-8"):
+        pump.wait(first)
+    pump.wait(spared)
+    assert [row.stanza for row in pump.wait(archive.rows(ROMEO))] == [b"spared"]
+
+
+def test_a_row_is_stored_for_itself_where_it_is_too_late_or_something_else_came_between(
+    sql: Opened, pump: Pump
+) -> None:
+    archive = sql.storage.archive("archive")
+    early = archive.append(ROMEO, JULIET, NOON, b"1")
+    pump.wait(early)
+    with sql.writer._changed:
+        late = archive.append(ROMEO, JULIET, NOON, b"2", beside=early)
+        marked = archive.mark(ROMEO, [late_id := archive.new_id(NOON)], waiting=True)
+        behind = archive.append(ROMEO, JULIET, NOON, b"3", id=late_id, beside=late)
+        beside = archive.append(ROMEO, JULIET, NOON, b"4", beside=marked)  # type: ignore[arg-type]  # another kind
+    assert len({id(each) for each in (early, late, marked, behind, beside)}) == 5
+    pump.wait(marked)
+    for each in (late, behind, beside):
+        pump.wait(each)
+    rows = pump.wait(archive.rows(ROMEO))
+    assert [(row.stanza, row.waiting) for row in rows] == [(b"%d" % n, False) for n in (1, 2, 3, 4)]

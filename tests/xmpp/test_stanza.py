@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -369,3 +371,17 @@ def test_copies_for_many_are_what_each_stanza_would_be() -> None:
             alone = Stanza(copy.name, copy.attrs, copy.children, copy.payload)
             assert (copy.sender, copy.to) == (sender, to)
             assert copy.to_bytes() == alone.to_bytes()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [b"<message xmlns='jabber:client'><body>", b"<message xmlns='jabber:client'/><mess", b"<message/>\n"],
+)
+def test_what_was_cut_off_does_not_show_in_what_is_read_next(cut: bytes) -> None:
+    whole = b"<message xmlns='jabber:client' to='a'><body>whole</body></message>"
+    with suppress(ValueError):
+        Stanza.from_standalone(cut)
+    again = Stanza.from_standalone(whole)
+    assert (again.attrs, again.children) == ({"to": "a"}, ("{jabber:client}body",))
+    assert again.payload == b"<body>whole</body>"
+    assert Stanza.from_standalone(whole).to_standalone() == whole

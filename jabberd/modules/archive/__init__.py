@@ -41,11 +41,12 @@ from jabberd.archive.pages import NS
 from jabberd.archive.retention import Retention, trim
 from jabberd.modules.archive.choices import Choices, Default
 from jabberd.xmpp.content import treatment
-from jabberd.xmpp.element import E, escape_attribute
+from jabberd.xmpp.element import E
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from twisted.python.failure import Failure
 
@@ -54,6 +55,21 @@ _SWEEP: Final = 6 * 3600.0  # seconds between two looks at what is too old
 _DAY: Final = 86400
 _MOST_DAYS: Final = 36500
 _TOGETHER: Final = 500  # rows that are changed at once
+
+
+class _Taken:
+    """A message that is being archived.
+
+    :ivar stored: fires when it is durable; None: nothing of it was given to the storage yet.
+    """
+
+    __slots__ = ("stamp", "stanza", "stored", "written")
+
+    def __init__(self, stanza: Stanza, stamp: datetime) -> None:
+        self.stanza = stanza
+        self.stamp = stamp
+        self.written = stanza.to_standalone()
+        self.stored: Deferred[int] | None = None
 
 
 class MessageArchive(Module, xep=313, version="1.1.3"):
@@ -88,7 +104,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     async def start(self) -> None:
         """Look after what is too old."""
         self._said: tuple[Stanza, int] | None = None
-        self._written: tuple[Stanza | None, bytes] = (None, b"")
+        self._taken: _Taken | None = None
         self._sweeping = False
         self._sweep = LoopingCall(self._look_after)
         self._sweep.clock = self.domain.clock
@@ -135,19 +151,17 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         return chosen.want(account, peer)
 
     def _append(self, stanza: Stanza, account: Account, peer: JID) -> int:
-        now = self.now()
-        id = self.messages.new_id(now)
-        stored = self.messages.append(account.jid, peer, now, self._bytes(stanza), id=id)
-        self.domain.hold(stored, self._not_archived)
+        """Archive it; what both sides archive is written once, taken at one moment, and stored together."""
+        taken = self._taken
+        if taken is None or taken.stanza is not stanza:
+            taken = self._taken = _Taken(stanza, self.now())
+        stamp, before = taken.stamp, taken.stored
+        id = self.messages.new_id(stamp)
+        stored = self.messages.append(account.jid, peer, stamp, taken.written, id=id, beside=before)
+        if stored is not before:
+            taken.stored = stored
+            self.domain.hold(stored, self._not_archived)
         return id
-
-    def _bytes(self, stanza: Stanza) -> bytes:
-        """What is archived on both sides is written once."""
-        last, written = self._written
-        if last is not stanza:
-            written = stanza.to_standalone()
-            self._written = stanza, written
-        return written
 
     def _not_archived(self, why: Failure) -> None:
         """It has been delivered all the same."""
@@ -326,8 +340,8 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
 
 
 def _with_id(stanza: Stanza, account: Account, id: int) -> Stanza:
-    child = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{escape_attribute(account.jid)}' id='{id}'/>"
-    return stanza.with_sealed(STANZA_ID, child.encode())
+    child = b"<stanza-id xmlns='urn:xmpp:sid:0' by='%s' id='%d'/>"  # no bare JID has anything to be escaped
+    return stanza.with_sealed(STANZA_ID, child % (account.jid.encode(), id))
 
 
 def _identified(row: ArchiveRow, account: Account) -> Stanza:

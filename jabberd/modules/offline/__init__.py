@@ -6,13 +6,12 @@ Each is delivered with a note of when it came (XEP-0203).
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Meta
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from jabberd.api import (
     Account,
@@ -32,6 +31,7 @@ from jabberd.api import (
     undelivered,
 )
 from jabberd.modules.offline.emptied import Emptied
+from jabberd.modules.offline.loads import Load, Loads
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.timestamp import to_stamp
@@ -49,15 +49,6 @@ T = TypeVar("T")
 DELAY: Final = f"{{{ns.DELAY}}}delay"
 _AGAIN: Final = 1.0  # seconds until a storage that failed is asked again
 BATCH: Final = 100  #: messages that are read, sent and removed at a time
-MOST_COUNTED: Final = 10_000  #: accounts of which is remembered how much waits
-
-
-@dataclass(slots=True)
-class _Load:
-    """What waits for one account: how many messages, how many bytes."""
-
-    count: int
-    size: int
 
 
 @runtime_checkable
@@ -100,7 +91,7 @@ class Offline(Module, xep=160, version="1.0.1"):
 
     async def start(self) -> None:
         """Know nothing yet of what waits."""
-        self._loads: dict[str, Deferred[_Load | None]] = {}
+        self._loads = Loads(self._count)
         self._emptied = Emptied()
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
         self._given: dict[str, list[ArchiveRow]] = {}  # what has another home, and is stored all the same
@@ -120,34 +111,33 @@ class Offline(Module, xep=160, version="1.0.1"):
         ones are still being counted.  Fails with ``service-unavailable`` if too much waits (§2), with
         `StorageError` if it cannot be stored or the storage does not tell how much waits.
         """
-        kept: Deferred[None] = Deferred()
+        owner = account.jid
+        load = self._loads.get(owner)
+        if load is None:
+            counted = self._loads.counted(owner)  # perhaps it is known until now that nothing waits
+            self._emptied.storing(owner)
+            kept = counted.addCallback(self._store, stanza, account)
+        else:
+            self._emptied.storing(owner)
+            kept = self._store(load, stanza, account)
+        return kept.addBoth(self._stored, owner)
+
+    def _store(self, load: Load, stanza: Stanza, account: Account) -> Deferred[None]:
         size = len(stanza.payload)
-
-        def store(load: _Load | None) -> _Load | None:
-            if load is None:
-                kept.errback(StorageError("what waits cannot be counted"))
-            elif load.count >= self.config.limit or load.size + size > self.config.size:
-                self.met["limit" if load.count >= self.config.limit else "size"] += 1
-                kept.errback(StanzaError("service-unavailable"))
-            else:
-                load.count += 1
-                load.size += size
-                self._append(stanza, account).chainDeferred(kept)
-            return load
-
-        loading = self._load(account.jid)
-        self._emptied.storing(account.jid)
-        loading.addCallback(store)
-        return kept.addBoth(self._stored, account.jid)
+        if load.count >= self.config.limit or load.size + size > self.config.size:
+            self.met["limit" if load.count >= self.config.limit else "size"] += 1
+            return fail(StanzaError("service-unavailable"))
+        load.count += 1
+        load.size += size
+        return self._append(stanza, account)
 
     def _stored(self, outcome: T, owner: str) -> T:
         self._emptied.stored(owner)
         return outcome
 
     def _append(self, stanza: Stanza, account: Account) -> Deferred[None]:
-        appended = self._wait(stanza, account)
-        appended.addErrback(self._recount, account.jid)
-        return appended.addCallback(self._appended, account)
+        appended, known = self._wait(stanza, account), (account,)
+        return appended.addCallbacks(self._appended, self._not_appended, known, errbackArgs=known)
 
     def _wait(self, stanza: Stanza, account: Account) -> Deferred[Any]:
         for each in self._others:
@@ -162,18 +152,13 @@ class Offline(Module, xep=160, version="1.0.1"):
             delivered = Deferred.fromCoroutine(self._deliver(account))
             delivered.addErrback(lambda why: self.log.failure("messages were not delivered", why))
 
-    def _load(self, owner: JID) -> Deferred[_Load | None]:
-        """How much waits: read once, and then kept up by `keep`; None: that cannot be told just now."""
-        loading = self._loads.get(owner)
-        if loading is None:
-            if len(self._loads) >= MOST_COUNTED:
-                del self._loads[next(iter(self._loads))]
-            loading = self._loads[owner] = Deferred()
-            Deferred.fromCoroutine(self._counted(owner)).chainDeferred(loading)
-        return loading
+    def _not_appended(self, why: Failure, account: Account) -> Failure:
+        self._loads.forget(account.jid)
+        return why
 
-    async def _counted(self, owner: JID) -> _Load | None:
-        load = _Load(0, 0)
+    async def _count(self, owner: JID) -> Load:
+        """Fails with `StorageError` if the storage does not tell."""
+        load = Load()
         if owner in self._emptied:
             return load
         try:
@@ -183,13 +168,8 @@ class Offline(Module, xep=160, version="1.0.1"):
                 load.size += size
         except Exception:  # noqa: BLE001  # whatever it is, those who wait for this are told
             self.log.failure("the messages of {owner!r} cannot be counted", owner=owner)
-            self._loads.pop(owner, None)  # the next one counts again
-            return None
+            raise StorageError("what waits cannot be counted") from None
         return load
-
-    def _recount(self, why: Failure, owner: str) -> Failure:
-        self._loads.pop(owner, None)
-        return why
 
     # -- when somebody is back ----------------------------------------------------------------------
 
@@ -232,7 +212,7 @@ class Offline(Module, xep=160, version="1.0.1"):
                 sent.append((row, session.send(self._delayed(row))))
                 await session.drained()
             await self._settled(account, sent)
-            self._loads.pop(account.jid, None)
+            self._loads.forget(account.jid)
 
     async def _settled(self, account: Account, sent: list[tuple[ArchiveRow, Deferred[None] | None]]) -> None:
         """Remove what has another home, and soon: after a power cut it would be sent again."""

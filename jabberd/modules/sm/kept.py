@@ -32,6 +32,7 @@ _DELAY: Final = f"{{{ns.DELAY}}}delay"
 # Said for nearly every message, and so not built as trees
 _NAMESPACE: Final = NS.encode()
 _ANSWER: Final = f"{{{NS}}}a"
+_ANSWERED: Final = b"<a xmlns='%s' h='%%d'/>" % _NAMESPACE
 _REQUEST: Final = Sealed(f"{{{NS}}}r", b"<r xmlns='%s'/>" % _NAMESPACE)
 
 
@@ -200,8 +201,9 @@ class Acknowledged:
 
     def answer(self) -> None:
         """Say how many stanzas of the client's have a home."""
-        self._answered = self._handled
-        self.say(Sealed(_ANSWER, b"<a xmlns='%s' h='%d'/>" % (_NAMESPACE, self._handled)))
+        self._answered = handled = self._handled
+        if self._outlet is not None:
+            self._outlet.say(Sealed(_ANSWER, _ANSWERED % handled))
 
     # -- a lost stream ------------------------------------------------------------------------------
 
