@@ -1,9 +1,9 @@
 """How many machine instructions a chat message costs, and a login, from bytes in to bytes out, without TLS.
 
 The message once with the default modules, once with the archive, in memory, as well, and once with that and
-with clients that acknowledge each message and ask for it (XEP-0198), want carbons, and are active
-(XEP-0352); the login with a password (SCRAM-SHA-256), with a token (XEP-0484), and to resume (XEP-0198), with what
-the client computes.
+with clients that acknowledge each message and ask for it (XEP-0198), want carbons, and are active (XEP-0352);
+the login with a password (SCRAM-SHA-256), with a token (XEP-0484), and to resume (XEP-0198), with what the
+client computes.
 
     python benchmarks/instructions.py            # count, and compare with the stored figure
     python benchmarks/instructions.py --record   # count, and store the figure for this build
