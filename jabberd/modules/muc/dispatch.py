@@ -236,7 +236,7 @@ class Dispatch:
         elif stanza.sender in room.visits:
             present(room, stanza, to)
         elif stanza.type == UNAVAILABLE:
-            room.coming.discard(stanza.sender)
+            room.coming.pop(stanza.sender, None)  # type: ignore[arg-type]
         elif JOIN in stanza.children:
             return enter(room, stanza, to)
         elif to.resourcepart:

@@ -21,6 +21,7 @@ from jabberd.modules.muc.privileges import Affiliation, Role, default_role
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from jabberd.api import Stanza
     from jabberd.modules.muc.service import Service
 
 __all__ = ["Belonging", "Record", "Room"]
@@ -74,7 +75,7 @@ class Room:
     :ivar belongings: by bare JID or domain.
     :ivar occupants: by folded nickname (`fold`).
     :ivar visits: who is behind each full JID.
-    :ivar coming: the full JIDs that are just let in, until they are in or gone.
+    :ivar coming: what those said last who are just let in, by full JID, until they are in or gone.
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
@@ -123,7 +124,7 @@ class Room:
         self.users = 0
         self.occupants: dict[str, Occupant] = {}
         self.visits: dict[JID, Occupant] = {}
-        self.coming: set[JID] = set()
+        self.coming: dict[JID, Stanza] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
         self.courtesies = Allowance()
