@@ -252,7 +252,8 @@ class Dispatch:
             not_invited(room, stanza)
             return
         if stanza.name == "message":
-            by = {by for jid, id, by in room.whispered if (jid, id) == (sender, stanza.id)}
+            about = (sender, hash(stanza.id))
+            by = {by for jid, id, by in room.whispered if (jid, id) == about}
             if to in by:
                 self._tell_failure(room, stanza, occupant.jid, to)
             if by:

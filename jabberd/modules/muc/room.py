@@ -80,7 +80,7 @@ class Room:
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
     :ivar invited: the last invitations: whom, and by whom, as bare JIDs.
-    :ivar whispered: the last private messages: to which full JID, with which id, from which occupant JID.
+    :ivar whispered: the last private messages: to which full JID, the hash of its id, by which occupant JID.
     :ivar voices: roles of those who have left that were not the usual ones, by bare JID (§5.1).
     :ivar courtesies: how many who are not in it may be told that they belong to it in another way.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
@@ -130,7 +130,7 @@ class Room:
         self.courtesies = Allowance()
         self.voices: dict[str, Role] = {}
         self.invited: deque[tuple[JID, JID]] = deque(maxlen=_INVITED)
-        self.whispered: deque[tuple[JID, str, JID]] = deque(maxlen=_WHISPERED)
+        self.whispered: deque[tuple[JID, int, JID]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
 
     @property

@@ -258,6 +258,15 @@ def test_an_error_goes_to_nobody_but_who_whispered(romeo: Client, juliet: Client
 # -- too much -------------------------------------------------------------------------------------------
 
 
+def test_of_whispers_long_ids_take_no_memory(romeo: Client, juliet: Client, network: Network) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    romeo.send(f"<message to='{ROOM}/Juliet' type='chat' id='{'w' * 9000}'><body>Hush</body></message>")
+    whispered = rooms(network).service.rooms.resident[JID.parse(ROOM)].whispered
+    assert len(whispered) == 1
+    assert len(repr(whispered)) < 1000
+
+
 def test_what_an_admin_reserves_for_others_is_a_nickname(romeo: Client) -> None:
     create(romeo, "Romeo")
     for wrong in ("x" * 300, "x" * 2000, "\u00a0"):
