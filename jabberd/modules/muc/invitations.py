@@ -94,7 +94,7 @@ def not_invited(room: Room, stanza: Stanza) -> None:
         return
     for by in {by for invited, by in room.invited if invited == sender.bare}:
         told = nameless(stanza.select([f"{{{CLIENT}}}error"]))
-        for occupant in room.of(by):
+        for occupant in tuple(room.of(by)):
             for jid in tuple(occupant.visits):
                 room.service.route(told.stamped(room.jid, jid))
 

@@ -103,3 +103,22 @@ def staged(
     join(people[left], "Somebody")
     network.flush()
     return sent
+
+
+def test_who_is_gone_when_an_invitation_comes_back_keeps_it_from_nobody(
+    network: Network, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = network.client(f"{ROMEO}/y")
+    create(romeo, "Romeo")
+    enter(other, "Rosaline")
+    with monkeypatch.context() as patch:
+        sent = vanish(patch, ROMEO, 1)
+        invited = "<invite to='nobody@montague.lit'/>"
+        other.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{invited}</x></message>")
+        network.flush()
+        assert {str(each.to) for each in sent if each.type == "error"} == {f"{ROMEO}/orchard", f"{ROMEO}/y"}
+    rooms = network.server("montague.lit").hosts[ROOMS].manager.module("muc")
+    assert isinstance(rooms, Rooms)
+    room = rooms.service.rooms.resident[JID.parse(ROOM)]
+    check(room)
+    assert len(room.visits) == 1
