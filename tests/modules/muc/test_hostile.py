@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from jabberd.api import JID
+from jabberd.interfaces import StorageError
 from jabberd.modules.muc import Rooms, affiliations
 from jabberd.modules.muc.room import Belonging
 from jabberd.modules.muc_tokens import NS as TOKENS
@@ -26,6 +27,7 @@ from tests.modules.muc.play import (
     heard_by,
     join,
     nick,
+    say,
     send,
     texts,
 )
@@ -403,3 +405,22 @@ def test_nobody_gives_so_many_affiliations_that_telling_it_takes_for_ever(
     items = [f"<item jid='u{number}@verona.lit' affiliation='member'/>" for number in range(3)]
     assert condition(ask(romeo, "".join(items))) == "resource-constraint"
     assert condition(ask(romeo, "".join(items[:2]))) == ""
+
+
+def test_where_it_cannot_be_kept_where_a_room_has_gone_the_room_stays(
+    romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    enter(juliet, "Juliet")
+    heard_by(juliet)
+
+    def full(*_: object, **__: object) -> Deferred[None]:
+        return fail(StorageError("the disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rooms(network).service.redirects._kept, "change", full)
+        answer = ask(romeo, f"<destroy jid='hall@{ROOMS}'/>", part="owner")
+    assert answer.get("type") == "error"
+    logged_errors.take(StorageError)
+    say(romeo, "Still here?")
+    assert [each.findtext("{*}body") for each in heard_by(juliet)] == ["Still here?"]
