@@ -10,6 +10,7 @@ from jabberd.admin import Admin
 from jabberd.api import Refused
 from jabberd.hosting import verb_groups
 from jabberd.modules.pubsub import PubSubService
+from jabberd.operating.change import Change
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
@@ -176,6 +177,26 @@ def test_a_page_of_nodes_costs_no_more_than_the_page(escalus: Client, network: N
     assert listed(escalus, f"<set xmlns='{RSM}'><max>3</max><after>n1</after></set>")[0] == ["n2", "n3", "n4"]
     assert listed(escalus, f"<set xmlns='{RSM}'><max>2</max><before/></set>")[0] == ["n8", "n9"]
     assert read == [4, 3]
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_who_subscribes_while_the_code_is_loaded_again_is_known_behind_it(
+    network: Network, juliet: Client, romeo: Client, *, already: bool
+) -> None:
+    if already:
+        create(juliet)
+    host = network.server("capulet.lit").hosts[NEWS]
+    before = host.manager.module("pubsub")
+    change = Change(host, {module.name: module.config for module in host.manager.modules}, ["pubsub"])
+    done(change.start())
+    if not already:
+        create(juliet)
+    subscribe(romeo)
+    change.commit()
+    done(change.finish())
+    assert host.manager.module("pubsub") is not before
+    answer = romeo.ask(ask("<subscriptions/>", NEWS))
+    assert answer.xpath(".//@node") == ["n"]
 
 
 def test_access_models_that_need_a_roster_are_refused(juliet: Client) -> None:

@@ -118,7 +118,10 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     moved = Ordered("pubsub-moved", of=str)
 
     async def start(self) -> None:
-        """Make the machinery."""
+        """Make the machinery; what an instance before has learned stays right, as long as that is at work."""
+        before = next((each for each in self.domain.modules if each.name == self.name), None)
+        known: Index | None = getattr(before, "index", None)
+        self.index = Index() if known is None else known
         store = Store(
             self.nodes,
             self.items,
@@ -131,9 +134,10 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             fire=self.domain.fire,
             now=self.domain.clock.seconds,
             presence=True,
-            index=Index(),
+            index=self.index,
         )
-        await store.learn(self)
+        if known is None:
+            await store.learn(self)
         self.pubsub = PubSub(store)
         self._presences = Presences(self.jid, self.domain.route)
         self.reconfigured(None)
