@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import DeferredLock
 
 from jabberd.api import JID, StanzaError
-from jabberd.modules.muc.allowance import Allowance
 from jabberd.modules.muc.history import History
 from jabberd.modules.muc.occupant import Occupant, Visit, fold
 from jabberd.modules.muc.options import Options  # noqa: TC001  # the storage reads the types
@@ -82,7 +81,6 @@ class Room:
     :ivar invited: the last invitations: whom, and by whom, as bare JIDs.
     :ivar whispered: the last private messages: to which full JID, the hash of its id, by which occupant JID.
     :ivar voices: roles of those who have left that were not the usual ones, by bare JID (§5.1).
-    :ivar courtesies: how many who are not in it may be told that they belong to it in another way.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
@@ -90,7 +88,6 @@ class Room:
         "_changing",
         "belongings",
         "coming",
-        "courtesies",
         "gone",
         "history",
         "invited",
@@ -127,7 +124,6 @@ class Room:
         self.coming: dict[JID, Stanza] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
-        self.courtesies = Allowance()
         self.voices: dict[str, Role] = {}
         self.invited: deque[tuple[JID, JID]] = deque(maxlen=_INVITED)
         self.whispered: deque[tuple[JID, int, JID]] = deque(maxlen=_WHISPERED)

@@ -33,6 +33,7 @@ from tests.modules.muc.play import (
 )
 
 if TYPE_CHECKING:
+    from jabberd.api import Stanza
     from jabberd.testing import Network
     from jabberd.testing.client import Client
 
@@ -368,32 +369,69 @@ def test_who_gets_the_name_of_a_deleted_account_belongs_to_no_room(
 
 def test_a_room_writes_to_so_many_who_have_not_asked_and_no_more(network: Network, romeo: Client) -> None:
     create(romeo, "Romeo")
-    heard: list[str] = []
-    rooms(network).service.route = lambda stanza: heard.append(str(stanza.to))
+    told = strangers_told(network)
     for start in (0, 75):
-        items = "".join(
-            f"<item jid='u{n}@verona.lit' affiliation='member'/>" for n in range(start, start + 75)
-        )
-        romeo.send(f"<iq type='set' id='a' to='{ROOM}'><query xmlns='{MUC}#admin'>{items}</query></iq>")
-    told = [each for each in heard if each.endswith("@verona.lit")]
+        make_members(romeo, start, start + 75)
     assert told == [f"u{number}@verona.lit" for number in range(100)]
     assert len(rooms(network).service.rooms.resident[JID.parse(ROOM)].belongings) == 151
 
 
+def test_a_new_room_of_the_same_creator_writes_to_no_more(network: Network, romeo: Client) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    told = strangers_told(network)
+    make_members(romeo, 0, 100)
+    ask(romeo, "<destroy/>", part="owner")
+    create(romeo, "Romeo")
+    make_members(romeo, 100, 150)
+    assert told == [f"u{number}@verona.lit" for number in range(100)]
+
+
+def strangers_told(network: Network) -> list[str]:
+    """The addresses at verona.lit to which the rooms write from now on."""
+    told: list[str] = []
+    service = rooms(network).service
+    really = service.route
+
+    def route(stanza: Stanza) -> object:
+        if stanza.to is not None and stanza.to.domainpart == "verona.lit":
+            told.append(str(stanza.to))
+            return None
+        return really(stanza)
+
+    service.route = route
+    return told
+
+
+def make_members(owner: Client, start: int, end: int) -> None:
+    items = "".join(f"<item jid='u{n}@verona.lit' affiliation='member'/>" for n in range(start, end))
+    owner.send(f"<iq type='set' id='a' to='{ROOM}'><query xmlns='{MUC}#admin'>{items}</query></iq>")
+
+
+def invite(who: Client, count: int) -> str:
+    """What is said against so many invitations."""
+    inside = "".join(f"<invite to='u{number}@montague.lit/x'/>" for number in range(count))
+    who.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{inside}</x></message>")
+    return condition(heard_by(who)[-1])
+
+
 def test_an_occupant_invites_so_many_and_no_more(network: Network, romeo: Client) -> None:
     create(romeo, "Romeo")
-
-    def invite(count: int) -> str:
-        inside = "".join(f"<invite to='u{number}@montague.lit/x'/>" for number in range(count))
-        romeo.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{inside}</x></message>")
-        return condition(heard_by(romeo)[-1])
-
     for _ in range(5):
-        assert invite(20) in ("", "service-unavailable")  # as of those whom nobody knows
-    assert invite(1) == "resource-constraint"
+        assert invite(romeo, 20) in ("", "service-unavailable")  # as of those whom nobody knows
+    assert invite(romeo, 1) == "resource-constraint"
     network.advance(25)
-    assert invite(5) != "resource-constraint"
-    assert invite(1) == "resource-constraint"
+    assert invite(romeo, 5) != "resource-constraint"
+    assert invite(romeo, 1) == "resource-constraint"
+
+
+def test_who_leaves_and_enters_again_invites_no_more(romeo: Client) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    for _ in range(5):
+        invite(romeo, 20)
+    romeo.send(f"<presence type='unavailable' to='{ROOM}/Romeo'/>")
+    heard_by(romeo)
+    enter(romeo, "Romeo")
+    assert invite(romeo, 1) == "resource-constraint"
 
 
 def test_nobody_gives_so_many_affiliations_that_telling_it_takes_for_ever(
