@@ -511,7 +511,7 @@ def test_one_that_cannot_write_does_not_keep_others_from_it(ours: Stage, logged_
 
 def test_who_takes_small_records_only_gets_everything(ours: Stage) -> None:
     client, server = ours.pair()
-    tls, records = server.transport._tls, []
+    tls, records = server.transport._tls, list[int]()
 
     class Small:
         """As when the peer has asked for records of at most 512 bytes (RFC 6066 §4)."""
@@ -520,8 +520,9 @@ def test_who_takes_small_records_only_gets_everything(ours: Stage) -> None:
             return getattr(tls, name)
 
         def send(self, data: bytes) -> int:
-            records.append(tls.send(data[:512]))
-            return records[-1]
+            written: int = tls.send(data[:512])
+            records.append(written)
+            return written
 
     server.transport._tls = Small()
     said = b"".join(b"%04d" % number for number in range(400))
