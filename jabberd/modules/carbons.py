@@ -50,7 +50,8 @@ class Carbons(Module, xep=280, version="1.0.1"):
     async def start(self) -> None:
         """Nobody has asked yet."""
         self._enabled: set[Session] = set()
-        self._copied: dict[Session, deque[tuple[str, str]]] = {}  # what each said last: to whom, which id
+        #: What each said last: to whom, and the hash of which id, which may have 16 KiB.
+        self._copied: dict[Session, deque[tuple[str, int]]] = {}
 
     async def ready(self) -> None:
         """See who archives."""
@@ -94,7 +95,7 @@ class Carbons(Module, xep=280, version="1.0.1"):
                 self._send("sent", shown, account, others)
                 if stanza.id and session.jid.resourcepart:
                     copied = self._copied.setdefault(session, deque(maxlen=_RECENT))
-                    copied.append((stanza.to.bare, stanza.id))
+                    copied.append((stanza.to.bare, hash(stanza.id)))
         return stanza
 
     @filters(Stage.COPY, "message")
@@ -115,7 +116,7 @@ class Carbons(Module, xep=280, version="1.0.1"):
     def _is_copied(self, stanza: Stanza, recipients: list[Session]) -> bool:
         """§6.1."""
         if stanza.type == "error":
-            about = (stanza.sender.bare if stanza.sender is not None else "", stanza.id)
+            about = (stanza.sender.bare if stanza.sender is not None else "", hash(stanza.id))
             return any(about in self._copied.get(each, ()) for each in recipients)
         return treatment(stanza).copied and not (ROOM in stanza.children and not invites(stanza))
 

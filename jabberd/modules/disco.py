@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 INFO: Final = "http://jabber.org/protocol/disco#info"
 ITEMS: Final = "http://jabber.org/protocol/disco#items"
+_AT_ONCE: Final = 1_000  # entries of a store that are read to find a page
 
 
 _IDENTITY: Final = f"{{{INFO}}}identity"
@@ -261,18 +262,20 @@ async def page_of(
 ) -> tuple[list[tuple[str, T]], bool]:
     """A page of what a store holds, as far as it fits, and whether there is more of that behind it.
 
-    :param read: reads neighbours as `jabberd.stores.Keyed.some` does; nothing is read that is not shown, but
-        for what does not fit.
+    :param read: reads neighbours as `jabberd.stores.Keyed.some` does: no more than is shown, but where much
+        does not fit more and more at a time.
     :param most: entries on a page, if no fewer are wanted.
     """
     most = most if page.most is None else min(page.most, most)
     after, before, found = page.after, page.before, list[tuple[str, T]]()
+    limit = most + 1
     while len(found) <= most:
-        some = await read(after=after, before=before, limit=most + 1, last=page.last)
+        some = await read(after=after, before=before, limit=limit, last=page.last)
         keys = [*some]
         found += [(key, some[key]) for key in (reversed(keys) if page.last else keys) if fits(some[key])]
-        if len(keys) <= most:
+        if len(keys) < limit:
             break
+        limit = max(limit, min(2 * limit, _AT_ONCE))
         after, before = (after, keys[0]) if page.last else (keys[-1], before)
     rows = found[:most]
     return (rows[::-1] if page.last else rows), len(found) > most

@@ -38,7 +38,8 @@ class Index:
         now = frozenset[str]()
         if creator:
             self.creators[creator] -= 1
-            self.creators += Counter()  # without zeros
+            if not self.creators[creator]:
+                del self.creators[creator]
         if node is not None:
             now = frozenset(node.people)
             self._known[name] = (node.creator, now)

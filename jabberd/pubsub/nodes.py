@@ -114,11 +114,11 @@ class Nodes:
         async with store.changing(venue, name):
             node = await store.node(venue, name)
             check_owner(venue, node, who)
+            if redirect is not None and store.options(node).access_model not in ("roster", "whitelist"):
+                await store.move(venue, name, redirect)  # first: else no subscriber might learn of the end
             cleared = store.items.clear(venue.jid, name)
             await store.put(venue, name, None)
             await cleared
-            if redirect is not None and store.options(node).access_model not in ("roster", "whitelist"):
-                await store.move(venue, name, redirect)
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
             about = E(EVENT, "delete", {"node": name}, *inside)

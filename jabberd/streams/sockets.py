@@ -216,14 +216,20 @@ class _OnSocket(plain.Connection):
             return False
         if not self._secured or self._blocked or self.producerPaused:
             return False
+        data = b"".join(self._tempDataBuffer)
         try:
-            tls.send(b"".join(self._tempDataBuffer))
-            self._tempDataBuffer.clear()
-            self._tempDataLen = 0
+            written = tls.send(data)
         except SSL.WantWriteError:  # `doWrite` offers it again, and waits
             return False
         except SSL.Error as error:
             self.connectionLost(Failure(_why(error)))
+            return True
+        self._tempDataBuffer.clear()
+        self._tempDataLen = 0
+        if written < len(data):  # the peer takes smaller records only (RFC 6066 §4)
+            self._tempDataBuffer.append(data[written:])
+            self._tempDataLen = len(data) - written
+            return False
         return True
 
     def _poll(self) -> None:

@@ -221,3 +221,13 @@ def test_what_the_last_messages_were_is_forgotten_with_the_session(network: Netw
     assert len(module._copied) == 1  # type: ignore[attr-defined]
     home.drop()
     assert module._copied == {}  # type: ignore[attr-defined]
+
+
+def test_of_the_last_messages_long_ids_take_no_memory(network: Network) -> None:
+    home = enter(network, "home")
+    enter(network, "garden")
+    home.send(f"<message to='{JULIET}' type='chat' id='{'m' * 9000}'>{BODY}</message>")
+    module = network.server("montague.lit").hosts["montague.lit"].manager.module("carbons")
+    [copied] = module._copied.values()  # type: ignore[attr-defined]
+    assert len(copied) == 1
+    assert len(repr(copied)) < 1000

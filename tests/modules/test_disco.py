@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
+from jabberd.interfaces import neighbours
 from jabberd.loader import LoadError
+from jabberd.modules.disco import page_of
+from jabberd.testing.outcome import done
+from jabberd.xmpp.rsm import PageWanted
 from tests.rehearsal import Player, Rehearsal
 
 INFO = "http://jabber.org/protocol/disco#info"
@@ -127,3 +132,20 @@ def test_a_node_without_a_name_is_none_and_is_mirrored() -> None:
         romeo = stage.login("romeo@montague.lit/orchard")
         answer = romeo.ask(f"<iq type='get' to='montague.lit'><query xmlns='{ITEMS}' node=''/></iq>")
         assert answer.payload.decode() == f"<query xmlns='{ITEMS}' node=''/>"
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_small_page_of_what_is_mostly_hidden_is_found_in_few_steps(*, last: bool) -> None:
+    kept = {f"n{number:04}": number in (2500, 2501) for number in range(5000)}
+    read: list[int] = []
+
+    def some(*, after: str, before: str, limit: int, last: bool) -> Deferred[dict[str, bool]]:
+        found = neighbours(kept, after, before, limit, last=last)
+        read.append(len(found))
+        return succeed(found)
+
+    page = PageWanted(most=1, last=last)
+    rows, more = done(page_of(some, bool, page, 500))
+    assert ([name for name, _ in rows], more) == (["n2501" if last else "n2500"], True)
+    assert len(read) < 15
+    assert max(read) <= 1000

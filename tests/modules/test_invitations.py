@@ -644,3 +644,21 @@ def test_a_landing_page_is_safe_and_has_a_place_for_the_invitation(tmp_path: Pat
     file.write_text(CONFIG.format("memory", f'landing_page = "{page}"'))
     with pytest.raises(ConfigError, match="landing_page: is no page for an invitation"):
         options(Config.read(file))
+
+
+def test_for_strangers_nobody_looks_through_all_invitations(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(network)
+    looked: list[tuple[object, ...]] = []
+
+    def look(*what: object) -> dict[str, Invitation]:
+        looked.append(what)
+        return {}
+
+    monkeypatch.setattr(module(network)._ledger, "open", look)
+    stranger = network.stranger("paris@evil.example/x")
+    command = COMMAND.format("create-account", "", "")
+    stranger.send(f"<iq xmlns='jabber:client' type='set' id='c' to='montague.lit'>{command}</iq>")
+    assert condition(stranger.next()) in ("forbidden", "item-not-found")
+    assert not looked

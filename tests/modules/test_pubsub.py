@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from twisted.internet.defer import Deferred, fail
 
 from jabberd.admin import Admin
 from jabberd.api import Refused
 from jabberd.hosting import verb_groups
+from jabberd.interfaces import StorageError
 from jabberd.modules.pubsub import PubSubService
+from jabberd.operating.change import Change
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxml.etree import _Element
-    from twisted.internet.defer import Deferred
 
     from jabberd.pubsub.node import Node
     from jabberd.testing.client import Client
@@ -176,6 +178,41 @@ def test_a_page_of_nodes_costs_no_more_than_the_page(escalus: Client, network: N
     assert listed(escalus, f"<set xmlns='{RSM}'><max>3</max><after>n1</after></set>")[0] == ["n2", "n3", "n4"]
     assert listed(escalus, f"<set xmlns='{RSM}'><max>2</max><before/></set>")[0] == ["n8", "n9"]
     assert read == [4, 3]
+
+
+def test_where_it_cannot_be_kept_where_a_node_has_gone_the_node_stays(
+    network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    create(juliet)
+    service = network.server("capulet.lit").hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.moved, "change", lambda *_, **__: fail(StorageError("the disk is full")))
+        gone = f"<delete node='n'><redirect uri='xmpp:{NEWS}?;node=m'/></delete>"
+        assert juliet.ask(order(gone, NEWS, "#owner")).get("type") == "error"
+    logged_errors.take(StorageError)
+    assert publish(juliet, "still here").get("type") == "result"
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_who_subscribes_while_the_code_is_loaded_again_is_known_behind_it(
+    network: Network, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch, *, already: bool
+) -> None:
+    monkeypatch.setattr("jabberd.operating.change._imported_anew", lambda _, cls: cls)
+    if already:
+        create(juliet)
+    host = network.server("capulet.lit").hosts[NEWS]
+    before = host.manager.module("pubsub")
+    change = Change(host, {module.name: module.config for module in host.manager.modules}, ["pubsub"])
+    done(change.start())
+    if not already:
+        create(juliet)
+    subscribe(romeo)
+    change.commit()
+    done(change.finish())
+    assert host.manager.module("pubsub") is not before
+    answer = romeo.ask(ask("<subscriptions/>", NEWS))
+    assert answer.xpath(".//@node") == ["n"]
 
 
 def test_access_models_that_need_a_roster_are_refused(juliet: Client) -> None:

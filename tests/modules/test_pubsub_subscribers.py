@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from twisted.internet.defer import Deferred
 
+from jabberd.modules.pubsub import PubSubService
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
@@ -587,3 +589,26 @@ def test_a_node_that_is_deleted_meanwhile_keeps_no_other_from_losing_who_is_gone
     done(service.pubsub.subscriptions.forget(service, JID.parse(ROMEO)))  # type: ignore[attr-defined]
     listed = juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner"))
     assert listed.xpath(".//@jid") == []
+
+
+def test_who_is_gone_before_it_is_known_whether_it_matters_is_gone(
+    network: Network, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(juliet)
+    subscribe(romeo)
+    service = network.server("capulet.lit").hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    gates: list[Deferred[bool]] = []
+
+    def needs(*_: object) -> Deferred[bool]:
+        gates.append(Deferred())
+        return gates[-1]
+
+    monkeypatch.setattr(service.pubsub.subscriptions, "needs", needs)
+    romeo.send(f"<presence to='{NEWS}'/>")
+    romeo.drop()
+    again = network.client(f"{ROMEO}/street")
+    again.send(f"<presence to='{NEWS}'><show>away</show></presence>")
+    for gate in gates:
+        gate.callback(True)
+    assert [*service.shows(JID.parse(ROMEO))] == ["away"]

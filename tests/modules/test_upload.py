@@ -549,6 +549,16 @@ def test_uploaders_delete_what_is_theirs_and_there_is_room_again(
     assert places(ask(romeo, size=10 * KIB, inside=FOR_GOOD))
 
 
+def test_what_two_remove_at_once_makes_room_once(romeo: Client, pages: PublicPages, upload: Upload) -> None:
+    token = uploaded(pages, romeo, KIB).split("/")[2]
+    uploaded(pages, romeo, KIB)
+    known = done(upload.files.get(token))
+    assert known is not None
+    for _ in range(2):
+        done(upload.files.remove(token, known))
+    assert upload.files.sizes.total() == KIB
+
+
 def test_nobody_deletes_what_is_not_theirs(romeo: Client, pages: PublicPages, network: Network) -> None:
     benvolio = network.client("benvolio@montague.lit/orchard")
     place = uploaded(pages, romeo, 4)

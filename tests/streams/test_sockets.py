@@ -509,6 +509,30 @@ def test_one_that_cannot_write_does_not_keep_others_from_it(ours: Stage, logged_
     assert client.heard == b""
 
 
+def test_who_takes_small_records_only_gets_everything(ours: Stage) -> None:
+    client, server = ours.pair()
+    tls, records = server.transport._tls, list[int]()
+
+    class Small:
+        """As when the peer has asked for records of at most 512 bytes (RFC 6066 §4)."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tls, name)
+
+        def send(self, data: bytes) -> int:
+            written: int = tls.send(data[:512])
+            records.append(written)
+            return written
+
+    server.transport._tls = Small()
+    said = b"".join(b"%04d" % number for number in range(400))
+    server.transport.write(said[:1000])
+    server.transport.write(said[1000:])
+    ours.until(lambda: len(client.heard) == len(said))
+    assert client.heard == said
+    assert records == [512, 512, 512, 64]
+
+
 def test_while_openssl_has_to_write_first_nothing_is_read_and_no_turn_is_wasted(ours: Stage) -> None:
     client, server = ours.pair()
     client.transport.pauseProducing()

@@ -225,7 +225,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
 
     def _has_some(self, who: JID) -> bool:
         """Also when it may make no more."""
-        return self._invites(who) or bool(self._open(who.bare))
+        return self._invites(who) or (who.domainpart == self.domain.jid and bool(self._open(who.bare)))
 
     def _invites(self, who: JID) -> bool:
         if self.config.inviters == "everybody":

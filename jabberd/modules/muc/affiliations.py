@@ -86,9 +86,10 @@ async def affiliate(
 
     def tell() -> None:
         told()
+        service, creator = room.service, room.record.creator
         for jid in absent:
             _tell_others(room, jid, inside.get(jid))
-            if jid not in quiet and room.courtesies.take(1, room.service.now().timestamp()):
+            if jid not in quiet and service.courtesies.take(creator, 1, service.now().timestamp()):
                 _tell_absent(room, jid, before[jid], by)
 
     return tell

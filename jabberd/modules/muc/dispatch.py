@@ -236,7 +236,7 @@ class Dispatch:
         elif stanza.sender in room.visits:
             present(room, stanza, to)
         elif stanza.type == UNAVAILABLE:
-            room.coming.discard(stanza.sender)
+            room.coming.pop(stanza.sender, None)  # type: ignore[arg-type]
         elif JOIN in stanza.children:
             return enter(room, stanza, to)
         elif to.resourcepart:
@@ -252,7 +252,8 @@ class Dispatch:
             not_invited(room, stanza)
             return
         if stanza.name == "message":
-            by = {by for jid, id, by in room.whispered if (jid, id) == (sender, stanza.id)}
+            about = (sender, hash(stanza.id))
+            by = {by for jid, id, by in room.whispered if (jid, id) == about}
             if to in by:
                 self._tell_failure(room, stanza, occupant.jid, to)
             if by:

@@ -24,8 +24,8 @@ class Doorway:
 
     Who enters hears of all who are there, and they of the newcomer: when a thousand come, that is a million
     stanzas.  Once a turn of the reactor has had its share of them, the next in line enters in the next turn;
-    what was said meanwhile has left by then, and what others say is heard.  Nobody waits twice: each stream
-    waits for the entrance before it is heard further, so that no more wait than there are streams.
+    what was said meanwhile has left by then, and what others say is heard.  So many wait as streams may have
+    stanzas that have no home yet: a client's has one, and is heard further when it is in.
     """
 
     def __init__(self, clock: IReactorTime) -> None:

@@ -49,16 +49,17 @@ async def enter(room: Room, stanza: Stanza, to: JID) -> None:
     sender = stanza.sender
     assert sender is not None  # the router's business
     check_nick(to)
-    room.coming.add(sender)
+    room.coming[sender] = stanza
     try:
         turn = room.service.doorway.turn(room)
         if turn is not None:
             await turn
         admission = await _admission(room, stanza, sender.bare)
-        if sender not in room.coming:
-            return  # it is gone by now
+        if room.coming.get(sender) is not stanza:
+            return  # it is gone by now, and has perhaps come again
     finally:
-        room.coming.discard(sender)
+        if room.coming.get(sender) is stanza:
+            del room.coming[sender]
     _check(room, stanza, admission)
     _check_nick_free(room, to, sender.bare)
     if sender not in room.visits:  # it may have come in meanwhile

@@ -42,7 +42,7 @@ async def invite(room: Room, stanza: Stanza) -> None:
         raise StanzaError("bad-request", f"1 to {_MOST} at once")
     wanted = {_address(each.get("to", "")): each for each in invites}
     _check(room, by, wanted)
-    if not occupant.invites.take(len(wanted), room.service.now().timestamp()):
+    if not room.service.invites.take(by, len(wanted), room.service.now().timestamp()):
         raise StanzaError("resource-constraint", "you have invited enough people; wait for some minutes")
     if room.options.members_only:
         async with room.changing():
@@ -94,7 +94,7 @@ def not_invited(room: Room, stanza: Stanza) -> None:
         return
     for by in {by for invited, by in room.invited if invited == sender.bare}:
         told = nameless(stanza.select([f"{{{CLIENT}}}error"]))
-        for occupant in room.of(by):
+        for occupant in tuple(room.of(by)):
             for jid in tuple(occupant.visits):
                 room.service.route(told.stamped(room.jid, jid))
 

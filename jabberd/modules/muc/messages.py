@@ -144,7 +144,7 @@ def say_privately(room: Room, stanza: Stanza, nick: str) -> None:
     honest = without_forged(room, stanza)
     x = f"<x xmlns='{USER}'/>".encode()
     said = honest.with_sealed(X_USER, x).with_sealed(OCCUPANT_ID, occupant.mark)
-    room.whispered.extend((jid, stanza.id, occupant.jid) for jid in target.visits)
+    room.whispered.extend((jid, hash(stanza.id), occupant.jid) for jid in target.visits)
     room.service.spread(said.copies(occupant.jid, tuple(target.visits)))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jabberd.modules.muc.allowance import Allowance
-
 if TYPE_CHECKING:
     from jabberd.api import JID
     from jabberd.modules.muc.privileges import Role
@@ -43,12 +41,11 @@ class Occupant:
     :ivar account: the bare JID behind it.
     :ivar id: its occupant id (XEP-0421), and ``mark``: the element that says so, as bytes.
     :ivar visits: by full JID; the last one is whose presence the others see.
-    :ivar invites: how many others it may invite.
     :ivar asked: when it asked for voice last, in seconds since 1970.
     :ivar shown: whether the others were told of it.
     """
 
-    __slots__ = ("account", "asked", "id", "invites", "jid", "mark", "role", "shown", "visits")
+    __slots__ = ("account", "asked", "id", "jid", "mark", "role", "shown", "visits")
 
     def __init__(self, jid: JID, account: JID, role: Role, id: str) -> None:
         self.jid = jid
@@ -58,7 +55,6 @@ class Occupant:
         self.mark = f"<occupant-id xmlns='urn:xmpp:occupant-id:0' id='{id}'/>".encode()
         self.visits: dict[JID, Visit] = {}
         self.asked = 0.0
-        self.invites = Allowance()
         self.shown = False
 
     @property

@@ -159,9 +159,9 @@ async def destroy(room: Room, venue: JID | None = None, reason: str = "", passwo
 
 
 async def _remove(room: Room, venue: JID | None, reason: str, password: str) -> None:
-    await room.service.rooms.destroy(room)
     if venue is not None:
-        await room.service.redirects.remember(room, venue)
+        await room.service.redirects.remember(room, venue)  # first: else nobody inside might learn of the end
+    await room.service.rooms.destroy(room)
     inside = [
         E(USER, name, None, text) for name, text in (("password", password), ("reason", reason)) if text
     ]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import DeferredLock
 
 from jabberd.api import JID, StanzaError
-from jabberd.modules.muc.allowance import Allowance
 from jabberd.modules.muc.history import History
 from jabberd.modules.muc.occupant import Occupant, Visit, fold
 from jabberd.modules.muc.options import Options  # noqa: TC001  # the storage reads the types
@@ -21,6 +20,7 @@ from jabberd.modules.muc.privileges import Affiliation, Role, default_role
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from jabberd.api import Stanza
     from jabberd.modules.muc.service import Service
 
 __all__ = ["Belonging", "Record", "Room"]
@@ -74,14 +74,13 @@ class Room:
     :ivar belongings: by bare JID or domain.
     :ivar occupants: by folded nickname (`fold`).
     :ivar visits: who is behind each full JID.
-    :ivar coming: the full JIDs that are just let in, until they are in or gone.
+    :ivar coming: what those said last who are just let in, by full JID, until they are in or gone.
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
     :ivar invited: the last invitations: whom, and by whom, as bare JIDs.
-    :ivar whispered: the last private messages: to which full JID, with which id, from which occupant JID.
+    :ivar whispered: the last private messages: to which full JID, the hash of its id, by which occupant JID.
     :ivar voices: roles of those who have left that were not the usual ones, by bare JID (§5.1).
-    :ivar courtesies: how many who are not in it may be told that they belong to it in another way.
     :ivar wanted: nicknames that somebody asked to register and nobody has approved, by bare JID (§9.9).
     """
 
@@ -89,7 +88,6 @@ class Room:
         "_changing",
         "belongings",
         "coming",
-        "courtesies",
         "gone",
         "history",
         "invited",
@@ -123,13 +121,12 @@ class Room:
         self.users = 0
         self.occupants: dict[str, Occupant] = {}
         self.visits: dict[JID, Occupant] = {}
-        self.coming: set[JID] = set()
+        self.coming: dict[JID, Stanza] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
-        self.courtesies = Allowance()
         self.voices: dict[str, Role] = {}
         self.invited: deque[tuple[JID, JID]] = deque(maxlen=_INVITED)
-        self.whispered: deque[tuple[JID, str, JID]] = deque(maxlen=_WHISPERED)
+        self.whispered: deque[tuple[JID, int, JID]] = deque(maxlen=_WHISPERED)
         self._changing = DeferredLock()
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jabberd.modules.muc.allowance import Allowances
+
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Container, Iterable
@@ -53,6 +55,9 @@ class Service:
     :ivar may_create: whether somebody may make rooms.
     :ivar logs: where logs can be read: ``{room}`` stands for the room's localpart; empty: nowhere.
     :ivar not_archived: is told when a message could not be archived.
+    :ivar invites: how many others an account may invite.
+    :ivar courtesies: by the creators of rooms, how many who are not there may be told that they belong to one
+        in another way.
     """
 
     jid: JID
@@ -71,4 +76,6 @@ class Service:
     doorway: Doorway
     seam: Seam = field(init=False)
     rooms: Rooms = field(init=False)
+    invites: Allowances = field(default_factory=Allowances)
+    courtesies: Allowances = field(default_factory=Allowances)
     redirects: Redirects = field(init=False)

@@ -118,7 +118,10 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     moved = Ordered("pubsub-moved", of=str)
 
     async def start(self) -> None:
-        """Make the machinery."""
+        """Make the machinery; what an instance before has learned stays right, as long as that is at work."""
+        before = next((each for each in self.domain.modules if each.name == self.name), None)
+        known: Index | None = getattr(before, "index", None)
+        self.index = Index() if known is None else known
         store = Store(
             self.nodes,
             self.items,
@@ -131,11 +134,13 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             fire=self.domain.fire,
             now=self.domain.clock.seconds,
             presence=True,
-            index=Index(),
+            index=self.index,
         )
-        await store.learn(self)
+        if known is None:
+            await store.learn(self)
         self.pubsub = PubSub(store)
         self._presences = Presences(self.jid, self.domain.route)
+        self._coming: dict[JID, Stanza] = {}  # presence of which it is not known yet whether it matters
         self.reconfigured(None)
 
     def reconfigured(self, before: Any) -> None:
@@ -205,9 +210,8 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     async def _presence(self, who: JID, stanza: Stanza) -> None:
         """Whoever nobody waits for does not count."""
         if stanza.type == "" and not who.is_bare:
-            subscriptions = self.pubsub.subscriptions
-            if not self._presences.knows(who) and await subscriptions.needs(self, who, takes_presence):
-                self._presences.expect(who)
+            if not self._presences.knows(who) and not await self._matters(who, stanza):
+                return
             first = not self._presences.shows(JID.parse(who.bare))
             if self._presences.came(who, stanza):
                 await self._welcome([who, JID.parse(who.bare)] if first else [who])
@@ -220,6 +224,20 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         elif stanza.type == "subscribed" and await self.pubsub.subscriptions.needs(self, who):
             self._presences.look(who)  # unless we wait for it anyway
 
+    async def _matters(self, who: JID, stanza: Stanza) -> bool:
+        """Whether it is still there when it is known that its presence matters, which counts from then on."""
+        self._coming[who] = stanza
+        try:
+            matters = await self.pubsub.subscriptions.needs(self, who, takes_presence)
+            if self._coming.get(who) is not stanza:
+                return False  # it is gone by now, or has said something else
+        finally:
+            if self._coming.get(who) is stanza:
+                del self._coming[who]
+        if matters:
+            self._presences.expect(who)
+        return matters
+
     async def _welcome(self, here: list[JID]) -> None:
         """Send the last items of the nodes that say so to subscribers who have come."""
         for name, node in (await self.pubsub.nodes.known(self, here[0])).items():
@@ -229,6 +247,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
                     await self.pubsub.items.send_last(self, [name], who, ["on_sub_and_presence"])
 
     async def _left(self, who: JID) -> None:
+        self._coming.pop(who, None)
         for each in self._presences.went(who):
             await self.pubsub.subscriptions.forget(self, each, temporary=True)
             bare = JID.parse(each.bare)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from twisted.internet.defer import execute
+from twisted.internet.defer import DeferredLock, execute
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -96,6 +96,7 @@ class Files:
         self._domain = domain
         self._folder = folder
         self._clock = clock
+        self._removing = DeferredLock()  # what two remove at once would make room twice
 
     def make_room(self) -> None:
         """Make the folder, if it is not there.
@@ -199,12 +200,15 @@ class Files:
 
         :param counts: whether it was uploaded by somebody who may go on.
         """
-        now = self._clock.seconds()
-        still = counts and file.since > now - DAY
-        await self._forget(token, file, Held(file.size, file.since, now, file.purpose) if still else None)
-        self.sizes[bucket(file.purpose)] -= file.size
-        with suppress(FileNotFoundError):
-            await self._in_thread(self.path(token).unlink)
+        async with self._removing:
+            if await self.get(token) is None:
+                return  # somebody else has removed it
+            now = self._clock.seconds()
+            still = counts and file.since > now - DAY
+            await self._forget(token, file, Held(file.size, file.since, now, file.purpose) if still else None)
+            self.sizes[bucket(file.purpose)] -= file.size
+            with suppress(FileNotFoundError):
+                await self._in_thread(self.path(token).unlink)
 
     async def _forget(self, token: str, file: File, left: Held | None = None) -> None:
         await self._rows.change(self._owner(token), {"": None})

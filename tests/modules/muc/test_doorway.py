@@ -99,8 +99,20 @@ def test_who_is_lost_before_its_turn_does_not_enter(
     let_all_in(turns)
     assert [nick(each) for each in heard_by(romeo)] == GUESTS[:-1]
     room = rooms(network).service.rooms.resident[JID.parse(ROOM)]
-    assert room.coming == set()
+    assert room.coming == {}
     assert len(room.visits) == len(ball) + 1
+
+
+def test_who_is_lost_and_comes_again_before_its_turn_enters_as_it_said_last(
+    network: Network, romeo: Client, ball: list[Client], turns: Clock
+) -> None:
+    ball[-1].drop()
+    again = network.client(f"{GUESTS[-1]}@montague.lit/hall")
+    join(again, "Paris")
+    let_all_in(turns)
+    turns.advance(0)
+    assert [nick(each) for each in heard_by(romeo)] == [*GUESTS[:-1], "Paris"]
+    assert entered(again)
 
 
 def test_who_says_goodbye_before_its_turn_enters_and_leaves(

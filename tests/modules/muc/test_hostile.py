@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from jabberd.api import JID
+from jabberd.interfaces import StorageError
 from jabberd.modules.muc import Rooms, affiliations
 from jabberd.modules.muc.room import Belonging
 from jabberd.modules.muc_tokens import NS as TOKENS
@@ -26,11 +27,13 @@ from tests.modules.muc.play import (
     heard_by,
     join,
     nick,
+    say,
     send,
     texts,
 )
 
 if TYPE_CHECKING:
+    from jabberd.api import Stanza
     from jabberd.testing import Network
     from jabberd.testing.client import Client
 
@@ -258,6 +261,15 @@ def test_an_error_goes_to_nobody_but_who_whispered(romeo: Client, juliet: Client
 # -- too much -------------------------------------------------------------------------------------------
 
 
+def test_of_whispers_long_ids_take_no_memory(romeo: Client, juliet: Client, network: Network) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    romeo.send(f"<message to='{ROOM}/Juliet' type='chat' id='{'w' * 9000}'><body>Hush</body></message>")
+    whispered = rooms(network).service.rooms.resident[JID.parse(ROOM)].whispered
+    assert len(whispered) == 1
+    assert len(repr(whispered)) < 1000
+
+
 def test_what_an_admin_reserves_for_others_is_a_nickname(romeo: Client) -> None:
     create(romeo, "Romeo")
     for wrong in ("x" * 300, "x" * 2000, "\u00a0"):
@@ -357,32 +369,69 @@ def test_who_gets_the_name_of_a_deleted_account_belongs_to_no_room(
 
 def test_a_room_writes_to_so_many_who_have_not_asked_and_no_more(network: Network, romeo: Client) -> None:
     create(romeo, "Romeo")
-    heard: list[str] = []
-    rooms(network).service.route = lambda stanza: heard.append(str(stanza.to))
+    told = strangers_told(network)
     for start in (0, 75):
-        items = "".join(
-            f"<item jid='u{n}@verona.lit' affiliation='member'/>" for n in range(start, start + 75)
-        )
-        romeo.send(f"<iq type='set' id='a' to='{ROOM}'><query xmlns='{MUC}#admin'>{items}</query></iq>")
-    told = [each for each in heard if each.endswith("@verona.lit")]
+        make_members(romeo, start, start + 75)
     assert told == [f"u{number}@verona.lit" for number in range(100)]
     assert len(rooms(network).service.rooms.resident[JID.parse(ROOM)].belongings) == 151
 
 
+def test_a_new_room_of_the_same_creator_writes_to_no_more(network: Network, romeo: Client) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    told = strangers_told(network)
+    make_members(romeo, 0, 100)
+    ask(romeo, "<destroy/>", part="owner")
+    create(romeo, "Romeo")
+    make_members(romeo, 100, 150)
+    assert told == [f"u{number}@verona.lit" for number in range(100)]
+
+
+def strangers_told(network: Network) -> list[str]:
+    """The addresses at verona.lit to which the rooms write from now on."""
+    told: list[str] = []
+    service = rooms(network).service
+    really = service.route
+
+    def route(stanza: Stanza) -> object:
+        if stanza.to is not None and stanza.to.domainpart == "verona.lit":
+            told.append(str(stanza.to))
+            return None
+        return really(stanza)
+
+    service.route = route
+    return told
+
+
+def make_members(owner: Client, start: int, end: int) -> None:
+    items = "".join(f"<item jid='u{n}@verona.lit' affiliation='member'/>" for n in range(start, end))
+    owner.send(f"<iq type='set' id='a' to='{ROOM}'><query xmlns='{MUC}#admin'>{items}</query></iq>")
+
+
+def invite(who: Client, count: int) -> str:
+    """What is said against so many invitations."""
+    inside = "".join(f"<invite to='u{number}@montague.lit/x'/>" for number in range(count))
+    who.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{inside}</x></message>")
+    return condition(heard_by(who)[-1])
+
+
 def test_an_occupant_invites_so_many_and_no_more(network: Network, romeo: Client) -> None:
     create(romeo, "Romeo")
-
-    def invite(count: int) -> str:
-        inside = "".join(f"<invite to='u{number}@montague.lit/x'/>" for number in range(count))
-        romeo.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{inside}</x></message>")
-        return condition(heard_by(romeo)[-1])
-
     for _ in range(5):
-        assert invite(20) in ("", "service-unavailable")  # as of those whom nobody knows
-    assert invite(1) == "resource-constraint"
+        assert invite(romeo, 20) in ("", "service-unavailable")  # as of those whom nobody knows
+    assert invite(romeo, 1) == "resource-constraint"
     network.advance(25)
-    assert invite(5) != "resource-constraint"
-    assert invite(1) == "resource-constraint"
+    assert invite(romeo, 5) != "resource-constraint"
+    assert invite(romeo, 1) == "resource-constraint"
+
+
+def test_who_leaves_and_enters_again_invites_no_more(romeo: Client) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    for _ in range(5):
+        invite(romeo, 20)
+    romeo.send(f"<presence type='unavailable' to='{ROOM}/Romeo'/>")
+    heard_by(romeo)
+    enter(romeo, "Romeo")
+    assert invite(romeo, 1) == "resource-constraint"
 
 
 def test_nobody_gives_so_many_affiliations_that_telling_it_takes_for_ever(
@@ -394,3 +443,22 @@ def test_nobody_gives_so_many_affiliations_that_telling_it_takes_for_ever(
     items = [f"<item jid='u{number}@verona.lit' affiliation='member'/>" for number in range(3)]
     assert condition(ask(romeo, "".join(items))) == "resource-constraint"
     assert condition(ask(romeo, "".join(items[:2]))) == ""
+
+
+def test_where_it_cannot_be_kept_where_a_room_has_gone_the_room_stays(
+    romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    create(romeo, "Romeo", persistentroom="1")
+    enter(juliet, "Juliet")
+    heard_by(juliet)
+
+    def full(*_: object, **__: object) -> Deferred[None]:
+        return fail(StorageError("the disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rooms(network).service.redirects._kept, "change", full)
+        answer = ask(romeo, f"<destroy jid='hall@{ROOMS}'/>", part="owner")
+    assert answer.get("type") == "error"
+    logged_errors.take(StorageError)
+    say(romeo, "Still here?")
+    assert [each.findtext("{*}body") for each in heard_by(juliet)] == ["Still here?"]

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jabberd.jsm.session import Session
 from jabberd.modules.muc import Rooms
+from jabberd.streams.c2s import C2SStream
 from jabberd.testing import Network
 from jabberd.xmpp.jid import JID
 from tests.modules.muc.play import MUC, ROOM, ROOMS, create, enter, join
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from jabberd.modules.muc.room import Room
     from jabberd.testing.client import Client
     from jabberd.xmpp.stanza import Stanza
@@ -44,17 +42,19 @@ DEEDS = {
 def vanish(monkeypatch: pytest.MonkeyPatch, bare: str, number: int) -> list[Stanza]:
     """End somebody's connection just when it is sent the stanza of that number, counted from 1."""
     sent: list[Stanza] = []
-    really = Session.send
+    really = C2SStream.send  # where all roads end
 
-    def send(session: Session, stanza: Stanza) -> Deferred[None] | None:
-        if session.jid.bare != bare or stanza.sender is None or stanza.sender.domainpart != ROOMS:
-            return really(session, stanza)
+    def send(stream: C2SStream, stanza: Stanza) -> None:
+        session, sender = stream.session, stanza.sender
+        if session is None or session.jid.bare != bare or sender is None or sender.domainpart != ROOMS:
+            really(stream, stanza)
+            return
         sent.append(stanza)
         if len(sent) == number:
-            session.outlet.close()
-        return really(session, stanza)
+            stream.close()
+        really(stream, stanza)
 
-    monkeypatch.setattr(Session, "send", send)
+    monkeypatch.setattr(C2SStream, "send", send)
     return sent
 
 
@@ -103,3 +103,22 @@ def staged(
     join(people[left], "Somebody")
     network.flush()
     return sent
+
+
+def test_who_is_gone_when_an_invitation_comes_back_keeps_it_from_nobody(
+    network: Network, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = network.client(f"{ROMEO}/y")
+    create(romeo, "Romeo")
+    enter(other, "Rosaline")
+    with monkeypatch.context() as patch:
+        sent = vanish(patch, ROMEO, 1)
+        invited = "<invite to='nobody@montague.lit'/>"
+        other.send(f"<message to='{ROOM}' id='i'><x xmlns='{MUC}#user'>{invited}</x></message>")
+        network.flush()
+        assert {str(each.to) for each in sent if each.type == "error"} == {f"{ROMEO}/orchard", f"{ROMEO}/y"}
+    rooms = network.server("montague.lit").hosts[ROOMS].manager.module("muc")
+    assert isinstance(rooms, Rooms)
+    room = rooms.service.rooms.resident[JID.parse(ROOM)]
+    check(room)
+    assert len(room.visits) == 1
