@@ -99,6 +99,7 @@ def host_domain(
     accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
     jsm = manager.SessionManager(name, router, storage, clock, accounts)
     jsm.registrar = Registrar(jsm, accounts)
+    jsm.secret = secret
     service = config.settings.domains[name].service
     host = Host(jsm, accounts, _loaded(config, jsm, modules, service), service)
     jsm.registry = host.modules.registry
@@ -168,7 +169,7 @@ def admins(settings: ServerSettings) -> dict[str, frozenset[JID]]:
 
 
 def secret_of(url: str) -> bytes:
-    """What the keys of unknown accounts are made from: kept in the storage, so that they stay the same."""
+    """What keys are made from that nobody else may know: kept in the storage, so that they stay the same."""
     storage = open_storage(url, None)
     store = storage.keyed("server", str)
     known: list[str | None] = []

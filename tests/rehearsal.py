@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ear", "Player", "Rehearsal"]
 
+_SECRET = b"not for the stage"
+
 
 class Ear:
     """A client's end of a session: an `jabberd.interfaces.Outlet` that keeps what is sent.
@@ -151,8 +153,9 @@ class Rehearsal:
         self.router = Router(self)
         jid = JID.parse(domain)
         self._accounts = self.storage.keyed(ACCOUNTS, AccountRecord)
-        credentials = Accounts(jid, self._accounts, execute, secret=b"not for the stage")
+        credentials = Accounts(jid, self._accounts, execute, secret=_SECRET)
         self.domain = SessionManager(jid, self.router, self.storage, self.clock, credentials)
+        self.domain.secret = _SECRET
         self.modules = Modules(self.domain, modules, classes)
         self.domain.registry = self.modules.registry
         self.router.add(jid, self.domain)

@@ -52,15 +52,31 @@ def test_without_direct_tls_a_domain_in_the_clear_needs_no_certificate() -> None
     assert certificates(IN_THE_CLEAR.replace("KIND", "s2s").replace("direct_tls = true\n", "")) == {}
 
 
+# -- what nobody else may know ----------------------------------------------------------------------
+
+
+def test_the_keys_of_a_domain_are_the_same_after_a_restart_and_nobody_elses(tmp_path: Path) -> None:
+    def keys(name: str) -> list[bytes]:
+        secret = hosting.secret_of(f"sqlite:///{tmp_path / name}.db")
+        hosts = hosted("service = 'pubsub'", secret)
+        domains = [hosts[each].manager for each in ("montague.lit", "post.montague.lit")]
+        return [domain.key(use) for domain in domains for use in ("seals", "letters")]
+
+    first = keys("verona")
+    assert keys("verona") == first
+    assert len({*first, *keys("mantua")}) == 8
+    assert {len(key) for key in first} == {32}
+
+
 # -- domains without accounts -----------------------------------------------------------------------
 
 
-def hosted(service: str) -> dict[str, hosting.Host]:
+def hosted(service: str, secret: bytes = b"secret" * 8) -> dict[str, hosting.Host]:
     """What becomes of a domain below another, with these lines in its table."""
     source = IN_THE_CLEAR.replace("KIND", "s2s") + f"[domains.'post.montague.lit']\n{service}\n"
     config = Config("montague.toml", source, Path("/nowhere"))
     storage = open_storage("memory", None)
-    return hosting.host_domains(config, storage, Router(Network()), Clock(), execute, b"secret" * 8)
+    return hosting.host_domains(config, storage, Router(Network()), Clock(), execute, secret)
 
 
 def test_a_domain_may_be_served_by_a_module_and_then_has_no_accounts() -> None:

@@ -215,6 +215,12 @@ class Domain(Protocol):
     operators: Operators
     relay: Relay | None  #: where clients connect for bytestreams; None: there is no listener
 
+    def key(self, use: str) -> bytes:
+        """32 octets that nobody outside of this server can know, the same after each restart.
+
+        :param use: what they are for; those for another use are others, and so are another domain's.
+        """
+
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """Send a stanza of the module's own on its way, to anybody anywhere."""
 

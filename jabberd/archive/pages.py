@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, E, Element, Span, StanzaError
@@ -18,7 +19,10 @@ from jabberd.xmpp.jid import InvalidJID
 from jabberd.xmpp.timestamp import EPOCH, from_stamp, to_microseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from jabberd.api import Stanza
+    from jabberd.archive.uids import Uids
     from jabberd.interfaces import Archive, ArchiveRow
 
 __all__ = ["NS", "Page", "Query", "fields", "metadata", "moment", "page", "result"]
@@ -74,9 +78,10 @@ class Query:
     flipped: bool
 
     @classmethod
-    def read(cls, query: Element, most: int) -> Query:
+    def read(cls, query: Element, owner: str, uids: Uids, most: int) -> Query:
         """From a ``<query/>``.
 
+        :param owner: of the archive that is asked.
         :param most: rows that a page has at most.
         :raises StanzaError: ``bad-request``; ``feature-not-implemented``: a field that nobody knows, a node,
             or a page by number (XEP-0059 §2.6); ``item-not-found``: something that cannot be an id here.
@@ -87,10 +92,11 @@ class Query:
         given = {} if form is None else _given(form)
         paging = query.find(f"{{{_RSM}}}set")
         asked = {} if paging is None else {_local(each): (each.text or "").strip() for each in paging}
-        bounds, named = _bounds(given, asked)
+        opened = partial(_opened, owner, uids)
+        bounds, named = _bounds(given, asked, opened)
         if "index" in asked:
             raise StanzaError("feature-not-implemented", "pages are asked for by their neighbours")
-        ids = tuple(dict.fromkeys(map(_id, given["ids"]))) if "ids" in given else None
+        ids = tuple(dict.fromkeys(map(opened, given["ids"]))) if "ids" in given else None
         peer = _address(given["with"][0]) if given.get("with") else ""
         return cls(
             query.get("queryid"),
@@ -113,7 +119,7 @@ class Page:
     fin: Element
 
 
-async def page(archive: Archive, owner: str, query: Query) -> Page:
+async def page(archive: Archive, owner: str, uids: Uids, query: Query) -> Page:
     """What answers the question.
 
     :raises StanzaError: ``item-not-found``: an id that it names is not in the archive (§4.1.3, §4.3.2).
@@ -124,32 +130,36 @@ async def page(archive: Archive, owner: str, query: Query) -> Page:
             raise StanzaError("item-not-found")
     if query.most == 0:
         count = await archive.count(owner, query.span)
-        return Page([], _fin([], complete=count == 0, count=count))
+        return Page([], _fin((), complete=count == 0, count=count))
     if query.last:
         rows = await archive.newest(owner, query.span, query.most + 1)
         shown = rows[-query.most :]
     else:
         rows = await archive.rows(owner, span=query.span, limit=query.most + 1)
         shown = rows[: query.most]
-    fin = _fin(shown, complete=len(rows) <= query.most)
+    ends = [uids.text(owner, row.id) for row in (shown[0], shown[-1])] if shown else ()
+    fin = _fin(ends, complete=len(rows) <= query.most)
     return Page(shown[::-1] if query.flipped else shown, fin)
 
 
-async def metadata(archive: Archive, owner: str) -> Element:
+async def metadata(archive: Archive, owner: str, uids: Uids) -> Element:
     """Where the archive begins and ends (§5)."""
     ends = [
         (name, found[0])
         for name, newest in (("start", False), ("end", True))
         if (found := await archive.ids(owner, Span(), limit=1, newest=newest))
     ]
-    stamps = (E(NS, name, {"id": str(id), "timestamp": to_microseconds(moment(id))}) for name, id in ends)
+    stamps = (
+        E(NS, name, {"id": uids.text(owner, id), "timestamp": to_microseconds(moment(id))})
+        for name, id in ends
+    )
     return E(NS, "metadata", None, *stamps)
 
 
-def result(row: ArchiveRow, query: Query, *, sender: JID, to: JID) -> Stanza:
-    """A row as it is sent (§4.2); what was archived stays sealed."""
+def result(row: ArchiveRow, query: Query, uids: Uids, *, sender: JID, to: JID) -> Stanza:
+    """A row as its owner sends it (§4.2); what was archived stays sealed."""
     asked = "" if query.id is None else f" queryid='{escape_attribute(query.id)}'"
-    start = f"<result xmlns='{NS}'{asked} id='{row.id}'>".encode()
+    start = f"<result xmlns='{NS}'{asked} id='{uids.text(sender, row.id)}'>".encode()
     inside = start + forwarded(row.stanza, moment(row.id)) + b"</result>"
     return wrapped(_RESULT, inside, sender=sender, to=to)
 
@@ -159,10 +169,10 @@ def moment(id: int) -> datetime:
     return EPOCH + timedelta(microseconds=id)
 
 
-def _fin(rows: list[ArchiveRow], *, complete: bool, count: int | None = None) -> Element:
+def _fin(ends: Sequence[str], *, complete: bool, count: int | None = None) -> Element:
     counted = [] if count is None else [E(_RSM, "count", None, str(count))]
-    ends = zip(("first", "last"), (rows[0], rows[-1]), strict=True) if rows else ()
-    paging = E(_RSM, "set", None, *(E(_RSM, name, None, str(row.id)) for name, row in ends), *counted)
+    named = zip(("first", "last"), ends, strict=False)
+    paging = E(_RSM, "set", None, *(E(_RSM, name, None, text) for name, text in named), *counted)
     return E(NS, "fin", {"complete": "true" if complete else None}, paging)
 
 
@@ -187,19 +197,22 @@ def _given(form: Element) -> dict[str, list[str]]:
     return given
 
 
-def _bounds(given: dict[str, list[str]], asked: dict[str, str]) -> tuple[tuple[int, int], list[int]]:
+def _bounds(
+    given: dict[str, list[str]], asked: dict[str, str], opened: Callable[[str], int]
+) -> tuple[tuple[int, int], list[int]]:
     """The ids between which all rows are, and those among them that somebody named."""
-    after = [_id(text) for text in (*given.get("after-id", ()), asked.get("after", "")) if text]
-    before = [_id(text) for text in (*given.get("before-id", ()), asked.get("before", "")) if text]
+    after = [opened(text) for text in (*given.get("after-id", ()), asked.get("after", "")) if text]
+    before = [opened(text) for text in (*given.get("before-id", ()), asked.get("before", "")) if text]
     lowest = max([0, *after, *(_time(text) - 1 for text in given.get("start", ()))])
     highest = min([_LAST, *before, *(_time(text) + 1 for text in given.get("end", ()))])
     return (lowest, highest), [*after, *before]
 
 
-def _id(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > len(str(_LAST)):
+def _opened(owner: str, uids: Uids, text: str) -> int:
+    id = uids.id(owner, text)
+    if id is None:
         raise StanzaError("item-not-found")
-    return int(text)
+    return id
 
 
 def _time(text: str) -> int:

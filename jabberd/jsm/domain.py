@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import ensureDeferred
@@ -40,9 +41,11 @@ class HostedDomain:
     :param cached: accounts that stay in memory though nobody is connected to them.
     :ivar watch: is told of all stanzas while operators trace an account; None while nobody does.
     :ivar registrar: given by whoever makes the domain, and so may ``relay`` be.
+    :ivar secret: what `key` makes keys from, given in the same way; kept over restarts.
     """
 
     registrar: api.Registrar
+    secret: bytes
     relay: api.relay.Relay | None = None
 
     def __init__(
@@ -76,6 +79,10 @@ class HostedDomain:
     def module(self, name: str) -> api.Module:
         """See `jabberd.api.Domain`."""
         return self.registry.modules[name]
+
+    def key(self, use: str) -> bytes:
+        """See `jabberd.api.Domain`."""
+        return hmac.digest(self.secret, f"{use}\0{self.jid}".encode(), "sha256")
 
     def route(self, stanza: Stanza) -> Deferred[None] | None:
         """See `jabberd.api.Domain`."""

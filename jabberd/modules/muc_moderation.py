@@ -91,7 +91,7 @@ class Moderation(Extension, xep=425, version="0.3.0"):
             by, reason = moderator.jid, reason[:_LONGEST_REASON]
             inside = _moderated(moderator, reason)
             stone = E(OLD, "moderated", {"by": by}, E(_OLD_RETRACTION, "retracted", {"stamp": to_stamp(now)}))
-            await bury(room, said, str(id), now, *inside, beside=[_with_reason(stone, OLD, reason)])
+            await bury(room, said, room.uid(id), now, *inside, beside=[_with_reason(stone, OLD, reason)])
             retract = E(RETRACTION, "retract", {"id": wanted}, *_moderated(moderator, reason))
             old = E(OLD, "moderated", {"by": by}, E(_OLD_RETRACTION, "retract"))
             fastened = E(_FASTEN, "apply-to", {"id": wanted}, _with_reason(old, OLD, reason))

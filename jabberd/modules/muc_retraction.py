@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from jabberd.api import JID
     from jabberd.modules.muc.room import Room
     from jabberd.xmpp.forms import Field
-
-_LONGEST_ID: Final = 16  # digits: ids of archives are below 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,10 @@ class Said:
 
 async def find(room: Room, id: str) -> Said | None:
     """The message to which the room gave that id (XEP-0424 §5.1); None: there is none that stands."""
-    if not (id.isascii() and id.isdecimal()) or len(id) > _LONGEST_ID:
-        return None
-    number = int(id)
     archive = room.service.archive
+    number = room.service.uids.id(room.jid, id)
+    if number is None:
+        return None
     await archive.mark(room.jid, [], waiting=False)  # what was said just before is in the archive now
     rows = await archive.rows(room.jid, span=Span(ids=(number,)))
     line = room.history.line(number)
@@ -113,4 +111,4 @@ class RoomRetraction(Extension, xep=424, version="0.4.2"):
                 async with room.changing():
                     said = await find(room, retract.get("id", ""))
                     if said is not None and said.author == event.occupant.id:
-                        await bury(room, said, event.stanza.id or str(event.id), self.now())
+                        await bury(room, said, event.stanza.id, self.now())

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "trusting"]
 
+_SECRET = b"not for the stage"
+
 T = TypeVar("T")
 
 
@@ -96,7 +98,7 @@ class Server:
             contexts.asks = lambda domain: self.hosts[domain].manager.policy.named is not None
         usual = {key: {} for key in loader.DEFAULT} if modules is None else modules
         for name, configured in ({JID(name): usual for name in domains} | _parsed(services or {})).items():
-            accounts = Accounts(name, self._records, execute, b"not for the stage", iterations=_ITERATIONS)
+            accounts = Accounts(name, self._records, execute, _SECRET, iterations=_ITERATIONS)
             manager = SessionManager(
                 name,
                 self.router,
@@ -107,6 +109,7 @@ class Server:
                 limits=limits,
             )
             manager.registrar = Registrar(manager, accounts)
+            manager.secret = _SECRET
             manager.url = f"https://{name}"
             self._start(Host(manager, accounts, loader.Modules(manager, configured, classes)))
         secrets = dict.fromkeys(map(JID.parse, components), SECRET)

@@ -7,6 +7,7 @@ until somebody has taken it (XEP-0160).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
@@ -39,6 +40,7 @@ from jabberd.api import (
 from jabberd.archive import pages
 from jabberd.archive.pages import NS
 from jabberd.archive.retention import Retention, trim
+from jabberd.archive.uids import Uids
 from jabberd.modules.archive.choices import Choices, Default
 from jabberd.xmpp.content import treatment
 from jabberd.xmpp.element import E
@@ -103,6 +105,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
 
     async def start(self) -> None:
         """Look after what is too old."""
+        self.uids = Uids(self.domain.key("archive ids"))
         self._said: tuple[Stanza, int] | None = None
         self._taken: _Taken | None = None
         self._sweeping = False
@@ -134,12 +137,12 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
             return stanza
         if self._id_in(stanza, account) is not None:
             return stanza  # it is delivered anew
-        return _with_id(stanza, account, self._append(stanza, account, peer))
+        return self._with_id(stanza, account, self._append(stanza, account, peer))
 
     def identified(self, stanza: Stanza, account: Account) -> Stanza:
         """See `jabberd.modules.carbons.Identifies`."""
         said = self._said
-        return stanza if said is None or said[0] is not stanza else _with_id(stanza, account, said[1])
+        return stanza if said is None or said[0] is not stanza else self._with_id(stanza, account, said[1])
 
     def _archives(self, stanza: Stanza, account: Account, peer: JID) -> bool:
         if not treatment(stanza).archived or account.anonymous or not account.exists:
@@ -167,13 +170,20 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         """It has been delivered all the same."""
         self.log.failure("a message cannot be archived", why)
 
-    @staticmethod
-    def _id_in(stanza: Stanza, account: Account) -> int | None:
+    def _id_in(self, stanza: Stanza, account: Account) -> int | None:
         """The id that this archive gave the message before; others cannot have forged it (see ``sid``)."""
         if STANZA_ID not in stanza.children:
             return None
         ids = (each for each in stanza.element().iterfind(STANZA_ID) if each.get("by") == account.jid)
-        return next((int(each.get("id", "")) for each in ids), None)
+        return next((self.uids.id(account.jid, each.get("id", "")) for each in ids), None)
+
+    def _with_id(self, stanza: Stanza, account: Account, id: int) -> Stanza:
+        jid = account.jid  # no bare JID has anything to be escaped
+        child = f"<stanza-id xmlns='urn:xmpp:sid:0' by='{jid}' id='{self.uids.text(jid, id)}'/>"
+        return stanza.with_sealed(STANZA_ID, child.encode())
+
+    def _identified(self, row: ArchiveRow, account: Account) -> bytes:
+        return self._with_id(Stanza.from_standalone(row.stanza), account, row.id).to_standalone()
 
     # -- what waits for somebody (see `jabberd.modules.offline`) --------------------------------------
 
@@ -195,10 +205,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
     async def waiting(self, account: Account, limit: int) -> list[ArchiveRow]:
         """The oldest that wait, each with its id."""
         rows = await self.messages.rows(account.jid, span=Span(waiting=True), limit=limit)
-        return [
-            ArchiveRow(row.id, row.stamp, row.peer, _identified(row, account).to_standalone(), waiting=True)
-            for row in rows
-        ]
+        return [replace(row, stanza=self._identified(row, account)) for row in rows]
 
     def size_waiting(self, owner: JID) -> Deferred[tuple[int, int]]:
         """How many wait, and how many bytes they take."""
@@ -227,7 +234,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         """Where the archive begins and ends (§5)."""
         assert request.account is not None
         await self._caught_up(request.account)
-        return await pages.metadata(self.messages, request.account.jid)
+        return await pages.metadata(self.messages, request.account.jid, self.uids)
 
     @bound
     async def begin(self, session: Session) -> Element | None:
@@ -241,7 +248,7 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         await self._caught_up(account)
         while ids := await self.messages.ids(account.jid, Span(waiting=True), limit=_TOGETHER):
             await self.taken(account, ids)
-        return await pages.metadata(self.messages, account.jid)
+        return await pages.metadata(self.messages, account.jid, self.uids)
 
     @answers.set(NS, "query", to=ACCOUNT)
     async def query(self, request: IQ) -> Element:
@@ -254,11 +261,11 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         session = account.sessions.get(request.sender.resourcepart)
         if session is None:
             raise StanzaError("forbidden")
-        asked = pages.Query.read(request.payload, self.config.page)
+        asked = pages.Query.read(request.payload, account.jid, self.uids, self.config.page)
         await self._caught_up(account)
-        page = await pages.page(self.messages, account.jid, asked)
+        page = await pages.page(self.messages, account.jid, self.uids, asked)
         for row in page.rows:
-            session.send(pages.result(row, asked, sender=account.jid, to=session.jid))
+            session.send(pages.result(row, asked, self.uids, sender=account.jid, to=session.jid))
             await session.drained()
         await self.taken(account, [row.id for row in page.rows if row.waiting])
         return page.fin
@@ -337,12 +344,3 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         if not account.exists:
             raise Refused(f"there is no account {jid}")
         return account
-
-
-def _with_id(stanza: Stanza, account: Account, id: int) -> Stanza:
-    child = b"<stanza-id xmlns='urn:xmpp:sid:0' by='%s' id='%d'/>"  # no bare JID has anything to be escaped
-    return stanza.with_sealed(STANZA_ID, child % (account.jid.encode(), id))
-
-
-def _identified(row: ArchiveRow, account: Account) -> Stanza:
-    return _with_id(Stanza.from_standalone(row.stanza), account, row.id)

@@ -51,6 +51,7 @@ from jabberd.api import (
     serves,
 )
 from jabberd.archive.retention import Retention, trim
+from jabberd.archive.uids import Uids
 from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.dispatch import Dispatch
 from jabberd.modules.muc.doorway import Doorway
@@ -174,6 +175,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
             met=self.met,
             usual=usual,
             archive=self.messages,
+            uids=Uids(self.domain.key("archive ids")),
             route=self.domain.route,
             spread=self.domain.spread,
             fire=self.domain.fire,

@@ -63,7 +63,7 @@ def say(room: Room, occupant: Occupant, stanza: Stanza) -> Deferred[Any] | None:
     honest = without_forged(room, stanza)
     now = service.now()
     id = service.archive.new_id(now)
-    said = _reflected(room, occupant, honest, str(id))
+    said = _reflected(room, occupant, honest, room.uid(id))
     reflect(room, occupant, said)
     kept = treatment(Stanza("message", {"type": "chat"}, honest.children, honest.payload)).archived
     if kept:
@@ -163,8 +163,8 @@ async def declare(room: Room, id: int, now: datetime, *children: Element) -> Non
 
     :param id: a new one of the room's archive; the message has it, too.
     """
-    told = Stanza.of("message", *children, sender=room.jid, type="groupchat", id=str(id))
-    told = told.with_sealed(STANZA_ID, _signed(room, str(id)))
+    told = Stanza.of("message", *children, sender=room.jid, type="groupchat", id=room.uid(id))
+    told = told.with_sealed(STANZA_ID, _signed(room, room.uid(id)))
     room.service.spread(told.copies(room.jid, tuple(room.visits)))
     room.history.add(id, now, told)
     if room.options.keeps:
@@ -230,7 +230,7 @@ async def change_subject(room: Room, occupant: Occupant, stanza: Stanza) -> None
             subject_at=now.timestamp(),
         )
         id = room.service.archive.new_id(now)
-        said = _reflected(room, occupant, honest, str(id))
+        said = _reflected(room, occupant, honest, room.uid(id))
         reflect(room, occupant, said)
         if room.options.keeps:
             await keep(room, occupant, said, id, now)

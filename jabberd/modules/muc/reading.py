@@ -30,21 +30,22 @@ async def fields(request: RoomRequest) -> RoomAnswer:
 async def metadata(request: RoomRequest) -> RoomAnswer:
     """Where the archive begins and ends."""
     _check(request)
+    service = request.room.service
     await _caught_up(request.room)
-    return RoomAnswer(await pages.metadata(request.room.service.archive, request.room.jid))
+    return RoomAnswer(await pages.metadata(service.archive, request.room.jid, service.uids))
 
 
 async def query(request: RoomRequest) -> RoomAnswer:
     """Send a page of the archive."""
     _check(request)
-    room = request.room
-    asked = pages.Query.read(request.payload, room.service.limits.page)
+    room, service = request.room, request.room.service
+    asked = pages.Query.read(request.payload, room.jid, service.uids, service.limits.page)
     await _caught_up(room)
-    page = await pages.page(room.service.archive, room.jid, asked)
+    page = await pages.page(service.archive, room.jid, service.uids, asked)
     sees = _sees_addresses(room, request.sender)
     for row in page.rows:
         shown = row if sees else replace(row, stanza=_without_address(row.stanza))
-        room.service.route(pages.result(shown, asked, sender=room.jid, to=request.sender))
+        service.route(pages.result(shown, asked, service.uids, sender=room.jid, to=request.sender))
     return RoomAnswer(page.fin)
 
 

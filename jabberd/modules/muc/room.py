@@ -204,6 +204,10 @@ class Room:
         """The same for each visit of an account, and nothing that tells who it is (XEP-0421 §4.1)."""
         return hmac.new(bytes.fromhex(self.record.secret), account.encode(), hashlib.sha256).hexdigest()
 
+    def uid(self, id: int) -> str:
+        """What others know a message of its archive by (see `jabberd.archive.uids`)."""
+        return self.service.uids.text(self.jid, id)
+
     def add(self, nick_jid: JID, visit: Visit, role: Role) -> Occupant:
         """Let a session in, as a new occupant or as one more session of one."""
         key = fold(nick_jid.resourcepart)

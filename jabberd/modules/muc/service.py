@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from jabberd.api import JID, Stanza
+    from jabberd.archive.uids import Uids
     from jabberd.interfaces import Archive
     from jabberd.modules.muc.doorway import Doorway
     from jabberd.modules.muc.moved import Redirects
@@ -49,6 +50,7 @@ class Service:
     """The service.
 
     :ivar jid: its domain.
+    :ivar uids: what messages in the rooms' archives are known by.
     :ivar met: how often each of the limits has held somebody back.
     :ivar usual: what a new room is like.
     :ivar admins: who owns all rooms.
@@ -65,6 +67,7 @@ class Service:
     met: Counter[str]
     usual: Options
     archive: Archive
+    uids: Uids
     route: Callable[[Stanza], object]
     spread: Callable[[Iterable[Stanza]], None]
     fire: Callable[[object], None]
