@@ -143,7 +143,7 @@ class Commands(Module, xep=50, version="1.3.0"):
         command = self._commands(asker).get(node)
         if command is not None:
             return _described("command-node", command.name, (NS, forms.NS))
-        if any(each.node == node for each in self._offered()):
+        if self._is_offered(node):
             raise StanzaError("forbidden")
         return None
 
@@ -181,9 +181,9 @@ class Commands(Module, xep=50, version="1.3.0"):
         allowed = self._commands(request.sender)
         if not allowed:
             raise StanzaError("forbidden")
-        command = allowed.get(asked.get("node", ""))
+        command = allowed.get(node := asked.get("node", ""))
         if command is None:
-            raise StanzaError("item-not-found")
+            raise StanzaError("forbidden" if self._is_offered(node) else "item-not-found")
         action = asked.get("action", "execute")
         if action not in _ACTIONS:
             raise _bad("malformed-action", f"there is no action {action}")
@@ -265,6 +265,10 @@ class Commands(Module, xep=50, version="1.3.0"):
 
     def _commands(self, who: JID) -> dict[str, Command]:
         return {each.node: each for each in self._offered() if each.allowed(who)}
+
+    def _is_offered(self, node: str) -> bool:
+        """Whether somebody may run that command."""
+        return any(each.node == node for each in self._offered())
 
     def _offered(self) -> Iterator[Command]:
         for module in self.domain.modules:

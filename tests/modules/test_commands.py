@@ -250,8 +250,8 @@ def test_a_command_that_is_not_there_is_not_found(romeo: Client, node: str) -> N
     assert condition(run(romeo, node)) == "item-not-found"
 
 
-def test_a_command_that_others_may_run_is_not_found(network: Network, duels: Duels) -> None:
-    assert condition(run(network.client("mercutio@montague.lit/street"), "flee")) == "item-not-found"
+def test_a_command_that_others_may_run_is_forbidden(network: Network, duels: Duels) -> None:
+    assert condition(run(network.client("mercutio@montague.lit/street"), "flee")) == "forbidden"
 
 
 @pytest.mark.parametrize(
