@@ -65,6 +65,7 @@ def certify(ca: Issued, account: str, *, expired: bool = False) -> Issued:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("montague")
+    (folder / "certificates").mkdir()  # of the guide's certificate for a trial
     for command in re.findall(r"^\$ (openssl (?:.*\\\n)*.*)$", GUIDE.read_text(), re.MULTILINE):
         subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True, timeout=30)
     ours = Issued(
