@@ -94,6 +94,18 @@ def verona(tmp_path: Path) -> Iterator[Verona]:
         yield Verona(servers[0], servers[1], certificates / "ca.crt")
 
 
+@asynccontextmanager
+async def gathered(verona: Verona) -> AsyncIterator[tuple[Any, Aioxmpp, Any]]:
+    """Romeo, Juliet and the nurse, in a room that Romeo has made."""
+    romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
+    async with verona.juliet() as juliet, entered(romeo, nurse):
+        await create(romeo, "Romeo", persistentroom=True)
+        await juliet.do("join", room=ROOM, nick="Juliet")
+        await enter(nurse, "Nurse")
+        await juliet.hears("joined", sender="Nurse")
+        yield romeo, juliet, nurse
+
+
 @played
 async def test_both_talk_change_names_and_subject_and_read_what_was_said(verona: Verona) -> None:
     romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
@@ -130,12 +142,7 @@ async def test_both_talk_change_names_and_subject_and_read_what_was_said(verona:
 
 @played
 async def test_an_owner_elsewhere_moderates_bans_and_configures(verona: Verona) -> None:
-    romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
-    async with verona.juliet() as juliet, entered(romeo, nurse):
-        await create(romeo, "Romeo", persistentroom=True)
-        await juliet.do("join", room=ROOM, nick="Juliet")
-        await enter(nurse, "Nurse")
-        await juliet.hears("joined", sender="Nurse")
+    async with gathered(verona) as (romeo, juliet, nurse):
         with pytest.raises(Refusal, match="forbidden"):
             await juliet.do("configure", room=ROOM, fields={"roomname": "Mine"})
         with pytest.raises(Refusal, match="forbidden"):
@@ -174,12 +181,7 @@ async def test_an_owner_elsewhere_moderates_bans_and_configures(verona: Verona) 
 
 @played
 async def test_both_read_what_was_said_by_whom_and_since_when(verona: Verona) -> None:
-    romeo, nurse = verona.slixmpp(f"{ROMEO}/orchard"), verona.slixmpp(f"{NURSE}/chamber")
-    async with verona.juliet() as juliet, entered(romeo, nurse):
-        await create(romeo, "Romeo", persistentroom=True)
-        await juliet.do("join", room=ROOM, nick="Juliet")
-        await enter(nurse, "Nurse")
-        await juliet.hears("joined", sender="Nurse")
+    async with gathered(verona) as (romeo, juliet, nurse):
         for number in range(3):
             say(nurse, f"Madam {number}")
             await juliet.hears("said", body=f"Madam {number}")
