@@ -103,6 +103,11 @@ class Acks:
                 each.callback(None)
 
     @property
+    def resumable(self) -> bool:
+        """Whether we may ask the other side to go on with these counts."""
+        return bool(self.id) and not (self.issued or self.spent)
+
+    @property
     def homeless(self) -> int:
         """How many stanzas of the other side's are not counted yet."""
         return len(self._waiting)
@@ -147,11 +152,13 @@ class Kept:
         """
         self._live[acks.id] = _Entry(acks, pair, stream)
 
-    def moved(self, acks: Acks, stream: StreamProtocol) -> None:
-        """Now that stream has them."""
+    def moved(self, acks: Acks, stream: StreamProtocol) -> StreamProtocol | None:
+        """Now that stream has them; gives the one that had them before."""
         entry = self._lost.pop(acks.id, None) or self._live.get(acks.id)
-        if entry is not None:
-            self._live[acks.id] = _Entry(acks, entry.pair, stream)
+        if entry is None:
+            return None
+        self._live[acks.id] = _Entry(acks, entry.pair, stream)
+        return entry.stream
 
     def lost(self, acks: Acks, stream: StreamProtocol, now: float) -> None:
         """That stream is gone; it may be resumed."""
@@ -172,7 +179,7 @@ class Kept:
     ) -> tuple[Acks, StreamProtocol] | None:
         """The counts of that name, if they are of one of these pairs, with their last stream."""
         entry = self._live.get(id) or self._lost.get(id)
-        if entry is None or entry.pair not in pairs or self._is_old(entry, now) or entry.acks.spent:
+        if entry is None or entry.pair not in pairs or self._is_old(entry, now):
             return None
         return entry.acks, entry.stream
 
@@ -193,6 +200,10 @@ def count_of(element: Element) -> int:
     return int(text)
 
 
-def failed(condition: str) -> Element:
-    """What was asked for is not to be had."""
-    return E(ns.SM, "failed", None, E(ns.STANZA_ERRORS, condition))
+def failed(condition: str, handled: int | None = None) -> Element:
+    """What was asked for is not to be had.
+
+    :param handled: how much had been, of the stream that cannot be resumed (§5).
+    """
+    attrs = None if handled is None else {"h": str(handled)}
+    return E(ns.SM, "failed", attrs, E(ns.STANZA_ERRORS, condition))

@@ -226,9 +226,9 @@ class Federation:
                 self.inside.bounce(stanza, error)
                 self.spool.remove(domain, row.id)
 
-    def open(self, pair: Pair, before: Acks | None) -> Deferred[ManagedStream]:
+    def open(self, pair: Pair, before: Acks | None, *, resume: bool) -> Deferred[ManagedStream]:
         """See `jabberd.streams.link.Switchboard`."""
-        turned = self._turned.get(pair)
+        turned = None if resume else self._turned.get(pair)
         if turned is not None and not turned.ended and turned.rider is None:
             return succeed(turned)
         return Deferred.fromCoroutine(self._authenticated(pair, before))

@@ -10,7 +10,8 @@ to remember.  Every stanza is in the queue, or on the stream, or on its way back
 * *idle*, after the rest: the failure is remembered, and the next stanza opens the link.
 
 A stream is ours, or one of theirs that is turned around (XEP-0288): whichever the switchboard gives.  We
-resume ours; theirs they resume, which is waited for a while.
+resume ours, for a while even if there is one of theirs: what has arrived would be said again on that.  Theirs
+they resume, which is waited for a while.
 
 When a stream is lost, what has no home yet waits for the next one, which resumes the old one if the peer
 acknowledges and remembers it.  If it does not, what was not acknowledged is sent again, though it may have
@@ -78,10 +79,11 @@ class Switchboard(Protocol):
     @property
     def spool(self) -> Spool: ...
 
-    def open(self, pair: Pair, before: Acks | None) -> Deferred[ManagedStream]:
+    def open(self, pair: Pair, before: Acks | None, *, resume: bool) -> Deferred[ManagedStream]:
         """Turn a stream of theirs around, or connect and prove ourselves; fails with `LinkError`.
 
         :param before: what was acknowledged on the last stream, to go on from there.
+        :param resume: connect, to do that, though there may be a stream of theirs.
         """
 
     def hold(self, size: int) -> bool:
@@ -320,7 +322,10 @@ class Link:
     def _open(self) -> None:
         self._idling.stop()
         self._opening = True
-        self._attempt = self._board.open(self.pair, self._before).addCallbacks(self._opened, self._not_opened)
+        before = self._before
+        resume = before is not None and before.resumable and self._clock.seconds() < self._lost + _GRACE
+        opening = self._board.open(self.pair, before, resume=resume)
+        self._attempt = opening.addCallbacks(self._opened, self._not_opened)
         self._attempt.addErrback(lambda why: log.failure("{link}: a mistake", why, link=self))
 
     def _opened(self, stream: ManagedStream) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jabberd.streams.acks import Kept
     from jabberd.streams.parcel import Parcel
     from jabberd.streams.proof import LinkError
+    from jabberd.streams.protocol import StreamProtocol
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.parser import Nonza
     from jabberd.xmpp.stanza import Stanza
@@ -230,27 +231,36 @@ class ManagedStream(ServerStream):
         """Go on with the counts of a stream that was lost (§5); unknown and foreign ones look the same.
 
         What came on that stream and has no home yet is waited for: else the peer would say it again.  What
-        went the other way cannot go on where stanzas go one way only.
+        went the other way cannot go on where stanzas go one way only, or when it has been sent anew; the peer
+        is told then what has arrived of its own.
         """
         found = kept.find(request.get("previd", ""), pairs, self.clock.seconds())
-        if self.acks is not None or found is None or (found[0].unacked and not self.bidi):
+        if self.acks is not None or found is None:
             self.write(serialize(failed("unexpected-request" if self.acks else "item-not-found")))
             return
         acks, old = found
-        count = count_of(request)
+        if not acks.spent:
+            acks.acknowledged(count_of(request))
         old.close(StreamError("conflict", "resumed on another connection"))
         await self.homes(acks)
         if self.ended:
             return
+        if acks.spent or (acks.unacked and not self.bidi):
+            self.write(serialize(failed("item-not-found", acks.handled)))
+            return
         acks.resumed()
-        acks.acknowledged(count)
         self.acks, self._answered = acks, acks.handled
-        kept.moved(acks, self)
-        if self.bidi and isinstance(old, ManagedStream) and old.rider is not None:
-            self.rider, old.rider = old.rider, None
-            self.rider.moved(self)
+        self._follow(kept.moved(acks, self))
         self.write(serialize(E(ns.SM, "resumed", {"previd": acks.id, "h": str(acks.handled)})))
         self.say_again()
+
+    def _follow(self, last: StreamProtocol | None) -> None:
+        """Go on in place of that stream: the one that was resumed, or one that resumed it meanwhile."""
+        if self.bidi and isinstance(last, ManagedStream) and last.rider is not None:
+            self.rider, last.rider = last.rider, None
+            self.rider.moved(self)
+        if last is not None and not last.ended:
+            last.close(StreamError("conflict", "resumed on another connection"))
 
     async def homes(self, acks: Acks) -> None:
         """Wait until all that came on a stream that was lost has a home: what has none is said again."""

@@ -329,7 +329,7 @@ class OutgoingStream(ManagedStream):
         """
         if not self._offered.sm:
             return
-        resumes = before is not None and bool(before.id) and not before.issued
+        resumes = before is not None and before.resumable
         if resumes and before is not None:
             await self.homes(before)
             before.resumed()

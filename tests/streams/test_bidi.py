@@ -180,6 +180,7 @@ def test_a_peer_that_does_not_resume_is_sent_all_again_on_a_link_of_ours(world: 
     peer = proved(world, montague)
     id = peer.say(ENABLE).partition("id='")[2].partition("'")[0]
     montague.message(ROMEO, TYBALT, "m1")
+    peer.say(said("t1"))
     lose(peer)
     listening = Listening(world)
     world.advance(9)
@@ -188,7 +189,8 @@ def test_a_peer_that_does_not_resume_is_sent_all_again_on_a_link_of_ours(world: 
     listening.peers[0].accept()
     assert "id='m1'" in listening.peers[0].heard
     late = proved(world, montague)
-    assert "<item-not-found" in late.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='0'/>")
+    heard = late.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='0'/>")
+    assert "<failed xmlns='urn:xmpp:sm:3' h='1'><item-not-found" in heard  # what it had said has arrived
 
 
 # --- a stream that we opened -------------------------------------------------------------------------
@@ -317,6 +319,48 @@ def test_a_stream_is_taken_over_by_whoever_resumes_it_with_all_that_goes_back(wo
     assert only_link(montague).state == "up"
 
 
+def test_what_a_peer_has_got_is_not_said_again_though_its_resumption_comes_too_late(world: World) -> None:
+    montague = world.serve("montague.lit")
+    peer = proved(world, montague)
+    id = peer.say(ENABLE).partition("id='")[2].partition("'")[0]
+    montague.message(ROMEO, TYBALT, "m1")
+    montague.message(ROMEO, TYBALT, "m2")
+    montague.home["t1"] = Deferred()
+    peer.say(said("t1"))
+    lose(peer)
+    listening = Listening(world)
+    world.advance(9)
+    again = proved(world, montague)
+    assert again.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='1'/>") == ""  # t1 has no home yet
+    world.advance(3)
+    listening.peers[0].accept()
+    assert "id='m1'" not in listening.peers[0].heard
+    assert "id='m2'" in listening.peers[0].heard
+    montague.home["t1"].callback(None)
+    world.internet.flush()
+    assert "<failed xmlns='urn:xmpp:sm:3' h='1'><item-not-found" in again.heard
+
+
+def test_of_two_that_resume_one_stream_the_last_one_has_it(world: World) -> None:
+    montague = world.serve("montague.lit")
+    peer = proved(world, montague)
+    id = peer.say(ENABLE).partition("id='")[2].partition("'")[0]
+    montague.message(ROMEO, TYBALT, "m1")
+    montague.home["t1"] = Deferred()
+    peer.say(said("t1"))
+    first, second = proved(world, montague), proved(world, montague)
+    for each in first, second:
+        each.say(f"<resume xmlns='{ns.SM}' previd='{id}' h='0'/>")
+    montague.home["t1"].callback(None)
+    world.internet.flush()
+    assert first.closed
+    assert "<resumed" in second.heard
+    second.say(f"<a xmlns='{ns.SM}' h='1'/>")
+    montague.message(ROMEO, TYBALT, "m2")
+    assert "id='m2'" in second.heard
+    assert only_link(montague).stream is montague.incoming[-1]
+
+
 def both_ways(peer: Peer) -> str:
     """Take the other side for what it says it is, and hear what it wants then."""
     peer.accept_tls()
@@ -378,6 +422,42 @@ def test_two_servers_lose_and_repeat_nothing_when_their_stream_breaks(world: Wor
     assert montague.bodies == [f"c{number}" for number in range(1, 60)]
     assert len(montague.incoming) == 0
     assert montague.errors == capulet.errors == []
+
+
+@pytest.mark.parametrize("broken", ["montague.lit", "capulet.lit"])
+def test_two_servers_that_met_half_way_resume_the_stream_that_breaks(world: World, broken: str) -> None:
+    montague, capulet = world.serve("montague.lit"), world.serve("capulet.lit")
+    montague.router.route(message("m0", JULIET))
+    capulet.router.route(message("c0", ROMEO, JULIET))
+    world.internet.flush()
+    assert len(montague.incoming) == len(capulet.incoming) == 1  # each could send on the other's
+    world.advance(1)
+    montague.message(ROMEO, JULIET, "m1")
+    capulet.message(JULIET, ROMEO, "c1")
+    stream: Any = only_link(montague if broken == "montague.lit" else capulet).stream
+    assert not stream.receiving
+    stream.transport.abortConnection()
+    world.advance(3)
+    montague.message(ROMEO, JULIET, "m2")
+    capulet.message(JULIET, ROMEO, "c2")
+    assert capulet.bodies == ["m0", "m1", "m2"]
+    assert montague.bodies == ["c0", "c1", "c2"]
+
+
+def test_a_stream_that_cannot_be_resumed_for_long_is_given_up_for_one_that_stands(world: World) -> None:
+    montague, capulet = world.serve("montague.lit"), world.serve("capulet.lit")
+    montague.router.route(message("m0", JULIET))
+    capulet.router.route(message("c0", ROMEO, JULIET))
+    world.internet.flush()
+    world.advance(1)
+    stream: Any = only_link(montague).stream
+    world.internet.silent.add((world.hosts["capulet.lit"].host, world.hosts["capulet.lit"].port))
+    stream.transport.abortConnection()
+    montague.message(ROMEO, JULIET, "m1")
+    world.advance(8)
+    assert capulet.bodies == ["m0"]
+    world.advance(60)
+    assert capulet.bodies == ["m0", "m1"]
 
 
 def test_what_only_goes_back_arrives_once_though_the_stream_breaks(world: World) -> None:
