@@ -33,9 +33,11 @@ from jabberd.xmpp import ns
 from jabberd.xmpp.element import E, Element
 from jabberd.xmpp.errors import StanzaError, StreamError
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.timestamp import delayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from datetime import datetime
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -197,7 +199,7 @@ class SessionManager(HostedDomain):
             self.accounts.drop(account.jid)
         for stanza, since in unsent:
             if not others_have(account, stanza, since):
-                self.redeliver(stanza).addErrback(self._undeliverable, stanza, self.redeliver)
+                self.redeliver(stanza).addErrback(self._undeliverable, stanza, self._redeliver)
 
     # -- interfaces.Route ---------------------------------------------------------------------------
 
@@ -227,15 +229,20 @@ class SessionManager(HostedDomain):
             return self.deliver
         return Road(self, pattern).deliver
 
-    async def _delivered(self, stanza: Stanza, to: JID) -> None:
-        home = self.held.settled(self._deliver(await self.accounts.load(to.bare), stanza, to))
+    async def _delivered(self, stanza: Stanza, to: JID, since: datetime | None = None) -> None:
+        home = self.held.settled(self._deliver(await self.accounts.load(to.bare), stanza, to, since))
         if home is not None:
             await home
 
-    def _retry(self, stanza: Stanza) -> Deferred[None]:
+    def _retry(self, stanza: Stanza, since: datetime) -> Deferred[None]:
         """Deliver what the storage did not take before."""
         assert stanza.to is not None  # it was delivered before
-        return Deferred.fromCoroutine(self._caught_but_storage(stanza, self._delivered(stanza, stanza.to)))
+        delivered = self._delivered(stanza, stanza.to, since)
+        return Deferred.fromCoroutine(self._caught_but_storage(stanza, delivered))
+
+    def _redeliver(self, stanza: Stanza, since: datetime) -> Deferred[None]:
+        """The same for what was accepted before."""
+        return self.redeliver(delayed(stanza, since, self.jid))
 
     async def _caught_but_storage(self, stanza: Stanza, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -258,13 +265,17 @@ class SessionManager(HostedDomain):
     def _put_off(self, stanza: Stanza) -> Deferred[None]:
         return self._router.bounce(stanza, StanzaError("resource-constraint")) or succeed(None)
 
-    def _deliver(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
+    def _deliver(
+        self, account: Account, stanza: Stanza, to: JID, since: datetime | None = None
+    ) -> Deferred[None] | None:
         if self.watch is None:
-            return self._accept(account, stanza, to)
+            return self._accept(account, stanza, to, since)
         with self.watch.coming(account.jid, stanza):
-            return self._accept(account, stanza, to)
+            return self._accept(account, stanza, to, since)
 
-    def _accept(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:
+    def _accept(
+        self, account: Account, stanza: Stanza, to: JID, since: datetime | None
+    ) -> Deferred[None] | None:
         filters = self.registry.filters(Stage.REFUSE, stanza.name)
         if filters is not None:
             passed = filters.run(stanza, account)
@@ -273,6 +284,8 @@ class SessionManager(HostedDomain):
                     self.watch(account.jid, "dropped", stanza, "by a filter of stage REFUSE")
                 return None
             stanza = passed
+        if since is not None:
+            stanza = delayed(stanza, since, self.jid)
         return self.place(account, stanza, to)
 
     def place(self, account: Account, stanza: Stanza, to: JID) -> Deferred[None] | None:

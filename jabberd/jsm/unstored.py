@@ -2,13 +2,15 @@
 
 A bounce would be a poor home for them: whoever sent them may be gone by the time that it comes, and nobody
 keeps an error (RFC 6121 §8.5.3.2.1).  A message that waits here has no home and is not acknowledged (XEP-0198
-§4), so a server that is killed meanwhile loses none: its sender says it again.
+§4), so a server that is killed meanwhile loses none: its sender says it again.  Newer ones may have overtaken
+it before the storage said no, so it says when it came (XEP-0203).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from jabberd.xmpp.stanza import Stanza
 
-    Again = Callable[[Stanza], Deferred[None]]  # delivers it; fails with `StorageError` if it does not go yet
+    #: Delivers what came at that time; fails with `StorageError` if it does not go yet.
+    Again = Callable[[Stanza, datetime], Deferred[None]]
 
 __all__ = ["PATIENCE", "Unstored"]
 
@@ -37,8 +40,12 @@ MOST_BYTES: Final = 8 << 20
 @dataclass(slots=True)
 class _Message:
     stanza: Stanza
+    since: datetime
     deliver: Again
     home: Deferred[None] = field(default_factory=Deferred)
+
+    def tried(self) -> Deferred[None]:
+        return self.deliver(self.stanza, self.since)
 
 
 class Unstored:
@@ -48,7 +55,7 @@ class Unstored:
     :ivar waiting: by account (a bare JID), what waits for it: what comes next has to wait behind that.
     """
 
-    def __init__(self, clock: IReactorTime, give_up: Again) -> None:
+    def __init__(self, clock: IReactorTime, give_up: Callable[[Stanza], Deferred[None]]) -> None:
         self._clock = clock
         self._give_up = give_up
         self.waiting: dict[str, deque[_Message]] = {}
@@ -56,13 +63,17 @@ class Unstored:
         self._count = self._bytes = 0
         self._since = self._last = float("-inf")  # when the storage began to fail, and when it failed last
 
-    def keep(self, stanza: Stanza, deliver: Again) -> Deferred[None]:
-        """Let an addressed message wait, or send it back; see *Home* in `jabberd.interfaces`."""
+    def keep(self, stanza: Stanza, deliver: Again, since: datetime | None = None) -> Deferred[None]:
+        """Let an addressed message wait, or send it back; see *Home* in `jabberd.interfaces`.
+
+        :param since: when it came, if not just now.
+        """
         size = len(stanza.payload)
         if self._is_hopeless or self._count >= MOST or self._bytes + size > MOST_BYTES:
             return self._give_up(stanza)
         assert stanza.to is not None  # it was delivered
-        account, message = stanza.to.bare, _Message(stanza, deliver)
+        came = since or datetime.fromtimestamp(self._clock.seconds(), UTC)
+        account, message = stanza.to.bare, _Message(stanza, came, deliver)
         self._count += 1
         self._bytes += size
         if account in self.waiting:
@@ -72,11 +83,11 @@ class Unstored:
             self._try_later(account)
         return message.home
 
-    def refused(self, stanza: Stanza, deliver: Again) -> Deferred[None]:
+    def refused(self, stanza: Stanza, deliver: Again, since: datetime | None = None) -> Deferred[None]:
         """The storage did not take that stanza just now: let it wait if it is a message to be stored."""
         self._failed()
         if stanza.name == "message" and worth_storing(stanza):
-            return self.keep(stanza, deliver)
+            return self.keep(stanza, deliver, since)
         return self._give_up(stanza)
 
     def _failed(self) -> None:
@@ -102,8 +113,7 @@ class Unstored:
     def _try(self, account: str) -> None:
         """Deliver the oldest; when it has a home, all that wait behind it."""
         del self._calls[account]
-        oldest = self.waiting[account][0]
-        tried = oldest.deliver(oldest.stanza)
+        tried = self.waiting[account][0].tried()
         tried.addCallbacks(
             self._delivered, self._not_delivered, callbackArgs=(account,), errbackArgs=(account,)
         )
@@ -116,12 +126,11 @@ class Unstored:
         oldest.home.callback(None)
         for message in others:
             self._over(message)
-            tried = message.deliver(message.stanza)
-            tried.addErrback(self._failed_again, message).chainDeferred(message.home)
+            message.tried().addErrback(self._failed_again, message).chainDeferred(message.home)
 
     def _failed_again(self, why: Failure, message: _Message) -> Deferred[None]:
         why.trap(StorageError)
-        return self.refused(message.stanza, message.deliver)
+        return self.refused(message.stanza, message.deliver, message.since)
 
     def _not_delivered(self, why: Failure, account: str) -> None:
         why.trap(StorageError)

@@ -66,6 +66,26 @@ def test_what_cannot_be_stored_is_delivered_in_order_once_it_can(
     assert len(logged_errors.take(StorageError)) == 1  # of the first; the others waited behind it
 
 
+def test_who_comes_while_the_storage_fails_is_told_that_a_message_has_waited_for_it(
+    romeo: Client, network: Network, storage: Counting, logged_errors: LoggedErrors
+) -> None:
+    fail(storage, network)
+    say(romeo, "one")
+    network.advance(0.1)
+    storage.broken = False
+    benvolio = network.client(BENVOLIO + "/street")
+    assert benvolio.hears_nothing()
+    say(romeo, "two")
+    network.advance(1)
+    one, two = benvolio.next(), benvolio.next()
+    assert [one.get("id"), two.get("id")] == ["one", "two"]  # the second had to wait behind the first
+    for each in one, two:
+        note = each.find("{urn:xmpp:delay}delay")
+        assert note is not None
+        assert note.get("from") == "montague.lit"
+    assert len(logged_errors.take(StorageError)) == 1
+
+
 def test_a_storage_that_fails_for_long_puts_senders_off_at_once_until_it_recovers(
     romeo: Client, network: Network, storage: Counting, logged_errors: LoggedErrors
 ) -> None:
