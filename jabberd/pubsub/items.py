@@ -65,7 +65,7 @@ class Items:
         async with store.changing(venue, name):
             known = await store.nodes.get(venue.jid, name)
             new = known is None
-            node = await self._auto_created(venue, who, wanted) if known is None else known.at(store.now())
+            node = self._auto_created(venue, who, wanted) if known is None else known.at(store.now())
             options = store.options(node)
             check_publisher(venue, node, options, who)
             if wanted is not None and not new:
@@ -77,20 +77,19 @@ class Items:
             kept = options.persist_items and options.items(store.limits.items) > 0
             gone = await self._room(venue, name, options, id, item) if kept else []
             if new:
-                await store.put(venue, name, node)
-                await store.came(venue, name)
+                await store.add(venue, name, node)
             if kept:
-                await store.items.change(venue.jid, name, {id: item}, gone)
+                await store.put_item(venue, name, id, item, gone)
         if options.purge_offline:
             venue.watch(who)
         self._tell(venue, name, node, options, id, payload, who)
         if gone and options.notify_retract and options.publish_node_full == "retract-oldest":
             about = items_element(name, *map(retracted, gone), namespace=EVENT)
             tell(store, venue, name, node, about, subids=True)
-        store.fire(Published(venue, name, id, payload, who))
+        await store.happened(Published(venue, name, id, payload, who))
         return id
 
-    async def _auto_created(self, venue: Venue, who: JID, wanted: Element | None) -> Node:
+    def _auto_created(self, venue: Venue, who: JID, wanted: Element | None) -> Node:
         """A node that shall be there (§7.1.4), with the options that the publisher wants."""
         store = self._store
         if not (store.auto_create and venue.may_create(who)):
@@ -98,11 +97,16 @@ class Items:
         options = store.usual
         if wanted is not None:
             options, _ = settings.wanted(options, wanted, store.terms)
-        return await store.new_node(venue, who, options)
+        return store.new_node(venue, who, options)
 
     def _check_wanted(self, options: Options, wanted: Element) -> None:
         """See that the node is what the publisher wants (§7.1.5)."""
-        asked, names = settings.wanted(options, wanted, self._store.terms)
+        try:
+            asked, names = settings.wanted(options, wanted, self._store.terms)
+        except StanzaError as why:
+            if why.condition == "not-acceptable":  # nothing here could be what is wanted
+                raise refusal("conflict", "precondition-not-met", why.text) from None
+            raise
         if any(getattr(asked, name) != getattr(options, name) for name in names):
             raise refusal("conflict", "precondition-not-met")
 
@@ -176,9 +180,8 @@ class Items:
         found = await self._page(venue, name, ids, page)
         fresh = [each for each in found.entries if not options.expired(each.value.stamp, store.now())]
         if len(fresh) < len(found.entries):
-            await self._forget(
-                venue, name, {each.key for each in found.entries} - {each.key for each in fresh}
-            )
+            kept = {each.key for each in fresh}
+            await self._forget(venue, name, [e.key for e in found.entries if e.key not in kept])
         some = _within(fresh, last=page.last)
         shown = [item_element(NS, each.key, each.value, options) for each in some]
         below = found.below + (len(fresh) - len(some) if page.last else 0)
@@ -205,10 +208,16 @@ class Items:
             raise StanzaError("item-not-found")
         return found
 
-    async def _forget(self, venue: Venue, name: str, ids: Iterable[str]) -> None:
-        """What is too old is removed when somebody looks (§16.4.4, ``item_expire``)."""
-        async with self._store.changing(venue, name):
-            await self._store.items.change(venue.jid, name, {}, ids)
+    async def _forget(self, venue: Venue, name: str, ids: Sequence[str]) -> None:
+        """What is too old is removed when somebody looks (§16.4.4, ``item_expire``), but not what is new."""
+        store = self._store
+        async with store.changing(venue, name):
+            node = await store.nodes.get(venue.jid, name)
+            if node is None:
+                return
+            options, entries = store.options(node), await store.items.get(venue.jid, name, ids)
+            old = [each.key for each in entries if options.expired(each.value.stamp, store.now())]
+            await store.items.change(venue.jid, name, {}, old)
 
     async def send_last(self, venue: Venue, names: Iterable[str], who: JID, when: Iterable[str]) -> None:
         """Send somebody the last item of each of these nodes that says so, and that they may read.
@@ -222,8 +231,8 @@ class Items:
                 continue
             options = store.options(node)
             if options.send_last_published_item in when and hears(venue, node, options, who):
-                newest = await store.last(venue, name)
-                if newest is not None and not options.expired(newest.value.stamp, store.now()):
+                newest = await store.last(venue, name, options)
+                if newest is not None:
                     store.route(last_item(venue, name, newest.key, newest.value, options, who))
 
     # -- removing -----------------------------------------------------------------------------------
@@ -247,12 +256,12 @@ class Items:
         if notify or options.notify_retract:
             about = items_element(name, retracted(id), namespace=EVENT)
             tell(store, venue, name, node, about, subids=True)
-        store.fire(Removed(venue, name, (id,)))
+        await store.happened(Removed(venue, name, (id,)))
 
     async def purge_of(self, venue: Venue, who: JID) -> None:
         """A publisher is not there any more: its items go where the node says so (``purge_offline``)."""
         store = self._store
-        for name, node in (await store.related(venue, who)).items():
+        for name, node in (await store.related(venue, who, purging=True)).items():
             options = store.options(node)
             if not (options.purge_offline and options.persist_items):
                 continue
@@ -265,7 +274,7 @@ class Items:
                 about = items_element(name, *map(retracted, gone), namespace=EVENT)
                 tell(store, venue, name, node, about, subids=True)
             if gone:
-                store.fire(Removed(venue, name, tuple(gone)))
+                await store.happened(Removed(venue, name, tuple(gone)))
 
     async def purge(self, venue: Venue, name: str, who: JID) -> None:
         """Remove all items (§8.5)."""
@@ -278,7 +287,7 @@ class Items:
                 raise unsupported("persistent-items")
             await store.items.clear(venue.jid, name)
         tell(store, venue, name, node, E(EVENT, "purge", {"node": name}))
-        store.fire(Removed(venue, name))
+        await store.happened(Removed(venue, name))
 
 
 def _check_subid(node: Node, who: JID, subid: str | None) -> None:

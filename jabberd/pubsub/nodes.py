@@ -65,8 +65,7 @@ class Nodes:
         async with store.changing(venue, name):
             if await store.nodes.get(venue.jid, name) is not None:
                 raise StanzaError("conflict")
-            await store.put(venue, name, await store.new_node(venue, who, options))
-            await store.came(venue, name)
+            await store.add(venue, name, store.new_node(venue, who, options))
         return name
 
     async def configuration(self, venue: Venue, name: str, who: JID) -> Element:
@@ -116,9 +115,8 @@ class Nodes:
             check_owner(venue, node, who)
             if redirect is not None and store.options(node).access_model not in ("roster", "whitelist"):
                 await store.move(venue, name, redirect)  # first: else no subscriber might learn of the end
-            cleared = store.items.clear(venue.jid, name)
+            await store.items.clear(venue.jid, name)  # before: else whoever makes it anew would have them
             await store.put(venue, name, None)
-            await cleared
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
             about = E(EVENT, "delete", {"node": name}, *inside)
@@ -127,7 +125,7 @@ class Nodes:
                 if each.state == "pending":
                     message = event(venue, store.options(node), about)
                     store.route(message.with_attrs(to=JID.parse(each.jid)))
-        store.fire(Removed(venue, name))
+        await store.happened(Removed(venue, name))
 
     # -- who belongs to it ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from jabberd.pubsub.options import Terms
 from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from jabberd import interfaces
     from jabberd.interfaces import Entry
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 _MOVED: Final = "moved"  #: the only list of such a store
+_NEW: Final = ""  #: what stands for all nodes that are being made; none is called that
 _FEW: Final = 100  #: nodes that are read one by one, and not all at once
+_PART: Final = 10  #: where there are many, so is one of as many
 _REMEMBERED: Final = 2_000  #: newest items
 _SMALL: Final = 2_000  #: characters of a payload that is remembered
 
@@ -43,7 +45,7 @@ class Store:
     :param auto_create: whether publishing to a node that is not there makes it (§7.1.4).
     :param index: what is known of all nodes of its only venue; None: it has many venues, each with few nodes.
     :param route: sends a stanza on its way.
-    :param fire: tells the listeners of an event.
+    :param happened: tells the listeners of an event, and waits until they have done their part.
     :param now: seconds since 1970.
     """
 
@@ -58,7 +60,7 @@ class Store:
         auto_create: bool,
         limits: Callable[[], Limits],
         route: Callable[[Stanza], object],
-        fire: Callable[[object], None],
+        happened: Callable[[object], Awaitable[None]],
         now: Callable[[], float],
         presence: bool = False,
         index: Index | None = None,
@@ -72,7 +74,7 @@ class Store:
         self.index = index
         self.auto_create = auto_create
         self.route = route
-        self.fire = fire
+        self.happened = happened
         self.now = now
         self._limits = limits
         self._changing: dict[tuple[str, str], DeferredLock] = {}
@@ -110,33 +112,34 @@ class Store:
         known = await self.moved.page(venue.jid, _MOVED, limit=1)
         full = known is not None and known.count >= self.limits.nodes
         gone = [each.key for each in known.entries] if full and known is not None else []
+        _check_there(venue)
         await self.moved.change(venue.jid, _MOVED, {name: uri}, gone)
-
-    async def came(self, venue: Venue, name: str) -> None:
-        """There is a node of that name, again or for the first time."""
-        await self.moved.change(venue.jid, _MOVED, {}, [name])
 
     async def every(self, venue: Venue) -> dict[str, Node]:
         """All nodes of a venue, by name."""
         now = self.now()
         return {name: node.at(now) for name, node in (await self.nodes.all(venue.jid)).items()}
 
-    async def related(self, venue: Venue, who: JID) -> dict[str, Node]:
+    async def related(self, venue: Venue, who: JID, *, purging: bool = False) -> dict[str, Node]:
         """All nodes, by name, that name somebody (`Node.people`), and perhaps others.
 
-        So are all from which the items of those go who go offline.
+        :param purging: as well all from which the items of those go who go offline.
         """
         if self.index is None or venue.owns(who):
             return await self.every(venue)
-        names = {*self.index.related(who.bare), *self.index.purging}
-        if len(names) > _FEW:
+        names = {*self.index.related(who.bare), *(self.index.purging if purging else ())}
+        if len(names) > max(_FEW, len(self.index) // _PART):
             return await self.every(venue)
         found = {name: await self.nodes.get(venue.jid, name) for name in sorted(names)}
         now = self.now()
         return {name: node.at(now) for name, node in found.items() if node is not None}
 
     async def put(self, venue: Venue, name: str, node: Node | None) -> None:
-        """Keep a node as it is now; None: it is gone.  `changing` is held."""
+        """Keep a node as it is now; None: it is gone.  `changing` is held.
+
+        :raises StanzaError: ``service-unavailable``: the venue is gone.
+        """
+        _check_there(venue)
         await self.nodes.change(venue.jid, {name: node})
         self._saw(name, node)
 
@@ -168,8 +171,13 @@ class Store:
                 self._changing.pop(key, None)
             lock.release()
 
-    async def last(self, venue: Venue, name: str) -> Entry[Item] | None:
-        """The newest item of a node; many ask for the same, so that it is remembered."""
+    async def last(self, venue: Venue, name: str, options: Options) -> Entry[Item] | None:
+        """The newest item of a node, if that keeps any and it is not too old."""
+        found = await self._newest(venue, name) if options.persist_items else None
+        return None if found is None or options.expired(found.value.stamp, self.now()) else found
+
+    async def _newest(self, venue: Venue, name: str) -> Entry[Item] | None:
+        """Many ask for the same, so that it is remembered."""
         key, changes = (venue.jid, name), self._changes
         if key in self._last:
             self._last.move_to_end(key)
@@ -182,21 +190,44 @@ class Store:
                 self._last.popitem(last=False)
         return found
 
-    async def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
-        """A node as it is when it is made; it is not kept yet.
+    async def put_item(self, venue: Venue, name: str, id: str, item: Item, gone: Iterable[str]) -> None:
+        """Keep an item in the place of others; `changing` is held.
+
+        :raises StanzaError: ``service-unavailable``: the venue is gone.
+        """
+        _check_there(venue)
+        await self.items.change(venue.jid, name, {id: item}, gone)
+
+    def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
+        """A node as it is when it is made; it is not kept yet."""
+        node = Node(settings.written(options, self.usual), created=int(self.now()))
+        if venue.owns(venue.jid):
+            return node  # it goes without saying whose it is
+        return replace(node, creator=who.bare).affiliated(who.bare, "owner")
+
+    async def add(self, venue: Venue, name: str, node: Node) -> None:
+        """Keep a new node; its own `changing` is held.
 
         :raises StanzaError: ``resource-constraint``: there are enough of them.
         """
+        async with self.changing(venue, _NEW):  # whoever makes several at once makes one after the other
+            await self._check_room(venue, node.creator)
+            await self.put(venue, name, node)
+        await self.moved.change(venue.jid, _MOVED, {}, [name])  # it is here, again or for the first time
+
+    async def _check_room(self, venue: Venue, creator: str) -> None:
         limits = self.limits
         count = len(await self.nodes.all(venue.jid)) if self.index is None else len(self.index)
         if count >= limits.nodes:
             limits.met["nodes"] += 1
             raise StanzaError("resource-constraint", f"there are at most {limits.nodes} nodes")
         each = limits.nodes_each
-        if self.index is not None and each is not None and self.index.creators[who.bare] >= each:
+        if self.index is not None and each is not None and self.index.creators[creator] >= each:
             limits.met["nodes_each"] += 1
-            raise StanzaError("resource-constraint", f"{who.bare} has {each} nodes; that is enough")
-        node = Node(settings.written(options, self.usual), created=int(self.now()))
-        if venue.owns(venue.jid):
-            return node  # it goes without saying whose it is
-        return replace(node, creator=who.bare).affiliated(who.bare, "owner")
+            raise StanzaError("resource-constraint", f"{creator} has {each} nodes; that is enough")
+
+
+def _check_there(venue: Venue) -> None:
+    """See that nothing is kept of who is deleted: somebody else may get that name."""
+    if not venue.exists:
+        raise StanzaError("service-unavailable")

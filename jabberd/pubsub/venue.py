@@ -20,6 +20,10 @@ class Venue(Protocol):
     def jid(self) -> JID:
         """The address."""
 
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there; nothing more is kept of one that is deleted."""
+
     def owns(self, who: JID) -> bool:
         """Whether somebody owns every node there, whatever the node says."""
 
@@ -31,9 +35,6 @@ class Venue(Protocol):
 
     def groups(self, who: JID) -> tuple[str, ...]:
         """The groups of the owner's roster that somebody is in (access model ``roster``)."""
-
-    def sees(self, who: JID) -> bool:
-        """Whether it knows which resources of a bare JID are there; those alone are notified then."""
 
     def shows(self, who: JID) -> Collection[str]:
         """The presence states of who is there at an address: ``online`` or what their ``<show/>`` says."""

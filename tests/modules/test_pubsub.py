@@ -180,6 +180,31 @@ def test_a_page_of_nodes_costs_no_more_than_the_page(escalus: Client, network: N
     assert read == [4, 3]
 
 
+def test_what_a_stranger_asks_reads_no_more_than_what_is_the_strangers(
+    escalus: Client, romeo: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: those that are read one by one are few, or a part of all."""
+    news = "news.verona.lit"
+    for number in (1, 2):
+        romeo.ask(order(f"<subscribe node='n{number}' jid='{ROMEO}'/>", news))
+    purging = f"<configure node='n4'>{form(purge_offline='1')}</configure>"
+    escalus.ask(order(purging, news, "#owner"))
+    service = network.server(news).hosts[news].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    read: list[str] = []
+    real = service.nodes.get
+
+    def get(owner: str, key: str = "") -> Deferred[Node | None]:
+        read.append(key)
+        return real(owner, key)
+
+    monkeypatch.setattr(service.nodes, "get", get)
+    monkeypatch.setattr("jabberd.pubsub.store._FEW", 1)
+    monkeypatch.setattr("jabberd.pubsub.store._PART", 5)
+    answer = romeo.ask(ask("<subscriptions/>", news))
+    assert sorted(map(str, answer.xpath(".//@node"))) == read == ["n1", "n2"]
+
+
 def test_where_it_cannot_be_kept_where_a_node_has_gone_the_node_stays(
     network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
 ) -> None:
@@ -192,6 +217,25 @@ def test_where_it_cannot_be_kept_where_a_node_has_gone_the_node_stays(
         assert juliet.ask(order(gone, NEWS, "#owner")).get("type") == "error"
     logged_errors.take(StorageError)
     assert publish(juliet, "still here").get("type") == "result"
+
+
+def test_where_its_items_cannot_be_removed_a_node_stays(
+    network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    """§8.4: else whoever makes a node of that name would have them."""
+    create(juliet, access_model="whitelist")
+    publish(juliet, "secret")
+    service = network.server("capulet.lit").hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.items, "clear", lambda *_: fail(StorageError("the disk is full")))
+        assert juliet.ask(order("<delete node='n'/>", NEWS, "#owner")).get("type") == "error"
+    logged_errors.take(StorageError)
+    nurse = network.client("nurse@capulet.lit/chamber")
+    assert condition(create(nurse)) == "conflict"
+    assert juliet.ask(order("<delete node='n'/>", NEWS, "#owner")).get("type") == "result"
+    create(nurse)
+    assert nurse.ask(items("n", NEWS)).xpath(".//@id")[1:] == []
 
 
 @pytest.mark.parametrize("already", [False, True])

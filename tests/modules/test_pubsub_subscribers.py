@@ -11,7 +11,9 @@ from jabberd.modules.pubsub import PubSubService
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
+from jabberd.xmpp.element import parse
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Stanza
 from tests.modules.test_pubsub import JULIET, NEWS, ROMEO, about, create, publish, subscribe
 from tests.pubsub.play import EVENT, PUBSUB, ask, events, form, items, order, refusal, titles
 
@@ -200,6 +202,25 @@ def test_a_node_may_notify_those_alone_who_are_there(juliet: Client, romeo: Clie
     assert events(romeo) == []
 
 
+def test_whom_an_owner_subscribes_is_asked_for_presence_and_gets_the_last_item(
+    juliet: Client, romeo: Client
+) -> None:
+    """As if they had subscribed themselves; saying again what is so already tells nobody anything."""
+    given = (
+        f"<subscriptions node='{{}}'><subscription jid='{ROMEO}' subscription='subscribed'/></subscriptions>"
+    )
+    create(juliet, presence_based_delivery="1")
+    juliet.ask(order(given.format("n"), NEWS, "#owner"))
+    agree(romeo)
+    publish(juliet, "first")
+    assert titles(romeo) == ["first"]
+    create(juliet, "m")
+    publish(juliet, "second", node="m")
+    for told in (["", "second"], []):
+        juliet.ask(order(given.format("m"), NEWS, "#owner"))
+        assert titles(romeo) == told
+
+
 def test_who_agrees_late_is_notified_from_then_on(juliet: Client, romeo: Client) -> None:
     create(juliet, presence_based_delivery="1")
     subscribe(romeo)
@@ -323,6 +344,27 @@ def test_presence_of_whom_nobody_waits_for_does_not_count(juliet: Client, romeo:
     assert titles(romeo) == ["heard"]
 
 
+def test_who_need_not_be_remembered_is_forgotten_where_there_are_too_many(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where many strangers publish once: the first of whom nothing is known goes."""
+    monkeypatch.setattr("jabberd.modules.pubsub.presences._MOST", 3)
+    service = network.server(NEWS).hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    names = [JID.parse(f"{number}@montague.lit/a") for number in range(6)]
+    for who in names[:3]:
+        service.watch(who)
+    presences = service._presences
+    for who in names[:2]:
+        presences.came(who, Stanza.of("presence", sender=who, to=service.jid))
+    for who in names[3:5]:
+        service.watch(who)
+    assert [presences.knows(who) for who in names] == [True, True, False, False, True, False]
+    presences.came(names[4], Stanza.of("presence", sender=names[4], to=service.jid))
+    service.watch(names[5])
+    assert [presences.knows(who) for who in names] == [True, True, False, False, True, False]
+
+
 def test_whose_account_is_gone_is_no_subscriber_any_more(juliet: Client, romeo: Client) -> None:
     create(juliet)
     romeo.ask(order(f"<subscribe node='n' jid='{romeo.jid}'/>", NEWS))
@@ -332,6 +374,37 @@ def test_whose_account_is_gone_is_no_subscriber_any_more(juliet: Client, romeo: 
     assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == [romeo.jid]
     romeo.send(bounce.format(NEWS, "gone", stanzas))
     assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
+
+
+@pytest.mark.parametrize(("lives", "left"), [(False, []), (True, [ROMEO])])
+def test_who_cannot_be_reached_for_a_week_is_no_subscriber_any_more(
+    network: Network,
+    juliet: Client,
+    romeo: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    lives: bool,
+    left: list[str],
+) -> None:
+    """§12.3; a sign of life makes it begin anew."""
+    monkeypatch.setattr("jabberd.pubsub.bounces._LONG", 7)  # seconds are soon over
+    create(juliet)
+    subscribe(romeo)
+    service = network.server(NEWS).hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    error = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    bounce = f"<message xmlns='jabber:client' from='{ROMEO}' to='{NEWS}' type='error'>{error}</message>"
+
+    def bounced() -> list[str]:
+        done(service.take(Stanza.from_element(parse(bounce.encode(), ""))))
+        answer = juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner"))
+        return [str(each) for each in answer.xpath(".//@jid")]
+
+    assert [bounced() for _ in range(25)] == [[ROMEO]] * 25
+    if lives:
+        romeo.ask(ask("<subscriptions/>", NEWS))
+    network.advance(7)
+    assert bounced() == left
 
 
 # -- several subscriptions --------------------------------------------------------------------------

@@ -121,7 +121,16 @@ def test_a_new_node_is_as_its_publisher_wants_it(juliet: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"access_model": "whitelist"}, {"max_items": "7"}, {"nonsense": "1"}, {"persist_items": "0"}]
+    "options",
+    [
+        {"access_model": "whitelist"},
+        {"access_model": "nobody"},
+        {"max_items": "7"},
+        {"max_items": "10000"},
+        {"nonsense": "1"},
+        {"persist_items": "0"},
+        {"persist_items": "perhaps"},
+    ],
 )
 def test_a_node_that_is_not_what_the_publisher_wants_is_not_published_to(
     juliet: Client, options: dict[str, str]
@@ -243,6 +252,19 @@ def test_what_does_not_fit_into_one_answer_is_told(juliet: Client) -> None:
     first = answer.find(f".//{{{RSM}}}first")
     assert first is not None
     assert first.get("index") == "3"
+
+
+def test_what_is_left_out_of_those_that_were_asked_for_is_told(juliet: Client) -> None:
+    """§6.5.4: a client would believe that there are no others."""
+    for number in range(4):
+        juliet.ask(publish("n", tune("x" * 200_000), str(number), max_items="max"))
+    some = "".join(f"<item id='{number}'/>" for number in range(4))
+    answer = juliet.ask(items("n", inside=some))
+    assert (ids(answer), answer.findtext(f".//{{{RSM}}}count")) == (["0", "1"], "4")
+    answer = juliet.ask(items("n", attributes=" max_items='3'"))
+    assert (ids(answer), answer.findtext(f".//{{{RSM}}}count")) == (["2", "3"], "4")
+    answer = juliet.ask(items("n", attributes=" max_items='1'"))
+    assert (ids(answer), answer.find(f".//{{{RSM}}}count")) == (["3"], None)
 
 
 def test_items_expire(network: Network, juliet: Client) -> None:
@@ -410,7 +432,7 @@ def test_an_owner_manages_subscriptions(juliet: Client, romeo: Client) -> None:
     fill(juliet, 1)
     change = "<subscriptions node='n'><subscription jid='{}' subscription='{}'/></subscriptions>"
     assert juliet.ask(order(change.format(ROMEO, "subscribed"), owner="#owner")).get("type") == "result"
-    [told] = events(romeo)
+    [told, _last_item] = events(romeo)
     assert told.xpath(".//@subscription") == ["subscribed"]
     answer = juliet.ask(ask("<subscriptions node='n'/>", owner="#owner"))
     assert answer.xpath(".//@jid") == [ROMEO]

@@ -19,6 +19,10 @@ class AccountVenue:
         self.jid = account.jid
         self._listeners = listeners
 
+    @property
+    def exists(self) -> bool:
+        return self.account.exists
+
     def owns(self, who: JID) -> bool:
         return who.bare == self.jid
 
@@ -30,9 +34,6 @@ class AccountVenue:
 
     def groups(self, who: JID) -> tuple[str, ...]:
         return self.account.groups(who) if self.account.trusts(who) else ()
-
-    def sees(self, who: JID) -> bool:
-        return any(each.bare == who for each in self._listeners)
 
     def shows(self, who: JID) -> Collection[str]:  # no option of a node there asks for it
         return ()
