@@ -20,7 +20,7 @@ from jabberd.modules.muc.privileges import Affiliation, Role, default_role
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from jabberd.api import Stanza
+    from jabberd.modules.muc.doorway import Behind
     from jabberd.modules.muc.service import Service
 
 __all__ = ["Belonging", "Record", "Room"]
@@ -74,7 +74,7 @@ class Room:
     :ivar belongings: by bare JID or domain.
     :ivar occupants: by folded nickname (`fold`).
     :ivar visits: who is behind each full JID.
-    :ivar coming: what those said last who are just let in, by full JID, until they are in or gone.
+    :ivar coming: what those have said since who wait to enter, or for another nickname, by full JID.
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
@@ -121,7 +121,7 @@ class Room:
         self.users = 0
         self.occupants: dict[str, Occupant] = {}
         self.visits: dict[JID, Occupant] = {}
-        self.coming: dict[JID, Stanza] = {}
+        self.coming: dict[JID, Behind] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
         self.voices: dict[str, Role] = {}
@@ -237,8 +237,14 @@ class Room:
     # -- who has a voice ----------------------------------------------------------------------------
 
     def voice_of(self, account: JID, default: Role) -> Role:
-        """With which role somebody enters: who was given voice, or lost it, is as before (§5.1)."""
-        return default if default is Role.moderator else self.voices.get(account, default)
+        """With which role somebody enters: who was given voice, or lost it, is as before (§5.1).
+
+        Whose voice was taken has none with another session either.
+        """
+        if default is Role.moderator:
+            return default
+        here = [each.role for each in self.of(account)]
+        return min(default, *here) if here else self.voices.get(account, default)
 
     def remember_voice(self, occupant: Occupant) -> None:
         """Somebody leaves by itself; who was made a moderator for a visit has a voice afterwards."""
@@ -287,12 +293,14 @@ class Room:
     ) -> None:
         """Have a change durable of who belongs to it, all or nothing; `belong` makes it then.
 
-        :param options: stored with it, if they are others; whoever calls makes that change, too.
+        :param options: stored with it, if they are others; whoever calls makes that change, too.  A room that
+            is locked is stored with them, and locked no more.
         """
-        if self.locked:
-            return
         rooms = self.service.rooms
-        if options is None:
+        if self.locked:
+            if options is not None:
+                await rooms.create(self, options, changes)
+        elif options is None:
             await rooms.belongings.change(self.jid, changes)
         else:
             await rooms.save(self, changes, replace(self.record, options=options))
