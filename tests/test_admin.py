@@ -330,6 +330,7 @@ def test_nothing_of_a_deleted_account_waits_for_the_next_of_that_name(
     juliet = network.client("juliet@capulet.lit/balcony")
     juliet.send(f"<message to='{ROMEO}'><body>while he is away</body></message>")
     operate(server, f"accounts delete {ROMEO}")
+    operate(server, f"accounts release {ROMEO}")
     operate(server, f"accounts create {ROMEO}", password=SECRET)
     romeo = network.client(f"{ROMEO}/orchard", password=SECRET, presence="")
     roster = romeo.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")

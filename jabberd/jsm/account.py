@@ -214,6 +214,9 @@ class Residents(Generic[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         return self._keyed.owners(domain)
 
+    def having(self, domain: str, key: str) -> Deferred[list[str]]:
+        return self._keyed.having(domain, key)
+
     def page(
         self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
     ) -> Deferred[dict[str, T]]:

@@ -187,8 +187,8 @@ def test_a_storage_that_is_away_makes_no_account_and_says_so(
     network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
 ) -> None:
     serve(network, open=True)
-    accounts = network.server("montague.lit").hosts["montague.lit"].accounts
-    monkeypatch.setattr(accounts._store, "put", lambda *_: fail(StorageError("away")))
+    storage = network.server("montague.lit").storage
+    monkeypatch.setattr(storage, "save", lambda *_, **__: fail(StorageError("away")))
     client, _ = newcomer(network)
     assert refused(client, said(fields())) == "resource-constraint"
     assert len(logged_errors.take(StorageError)) == 1
@@ -289,7 +289,7 @@ def test_a_storage_that_is_away_removes_nothing_and_the_session_goes_on(
     romeo = network.client("romeo@montague.lit/orchard")
     storage = network.server("montague.lit").storage
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "forget", lambda *_: fail(StorageError("away")))
+        patch.setattr(storage, "save", lambda *_, **__: fail(StorageError("away")))
         assert refused(romeo, said(REMOVE)) == "resource-constraint"
     assert len(logged_errors.take(StorageError)) == 1
     assert refused(romeo, ASK) == ""
