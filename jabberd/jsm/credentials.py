@@ -181,11 +181,11 @@ class Accounts:
         :raises NoSuchAccount:
         """
         owner = self._owner(localpart)
+        await self.names.sweep()
         async with self._changing:
             if await self._store.get(owner) is None:
                 raise NoSuchAccount(owner)
             await self._storage.save(owner, self.names.left(), anew=True)
-        await self.names.sweep()
 
     async def disabled(self) -> list[str]:
         """The bare JIDs of those that are disabled, sorted; every record is read for it, a page at a time."""

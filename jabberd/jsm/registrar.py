@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
 from jabberd.api import JID, AccountCreated, AccountDeleted, Refused
 from jabberd.jsm import subscription
 from jabberd.jsm.credentials import AccountExists, NoSuchAccount
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from jabberd.jsm.credentials import Accounts
 
 __all__ = ["Registrar", "refusals"]
+
+log = Logger()
 
 _DELETED: Final = StreamError("not-authorized", "the account was deleted")
 
@@ -78,9 +83,14 @@ class Registrar:
                     Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
                 )
         self._manager.fire_everywhere(AccountDeleted(account.jid))
+        Deferred.fromCoroutine(self._disapproved(account.jid)).addErrback(
+            lambda why: log.failure("{jid!r} may still be pre-approved", why, jid=account.jid)
+        )
+
+    async def _disapproved(self, jid: JID) -> None:
         for domain in self._manager.hosted:
             if isinstance(domain, SessionManager) and domain.has_accounts:
-                await domain.contacts.disapprove(account.jid)
+                await domain.contacts.disapprove(jid)
 
     def _left_behind(self, account: Account) -> None:
         """Forget it in memory, with whoever came while it was loaded once more before all of it was gone."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lxml import etree
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, fail
 
-from jabberd.api import JID, Refused
+from jabberd.api import JID, Refused, StorageError
 from jabberd.jsm.credentials import AccountExists, Accounts, NoSuchAccount
 from jabberd.jsm.names import DeletedName
 from jabberd.storage import open_storage
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jabberd.interfaces import Storage
     from jabberd.testing import Network
+    from tests.conftest import LoggedErrors
 
 DOMAIN = JID.parse("montague.lit")
 ROMEO = JID.parse("romeo@montague.lit")
@@ -266,3 +267,15 @@ def test_nobody_pre_approves_any_more_whose_account_was_deleted(network: Network
     another.send("<presence type='subscribe' to='juliet@capulet.lit'/>")
     assert condition(juliet.next()) == ""
     assert another.hears_nothing()
+
+
+def test_a_storage_that_goes_away_behind_a_deletion_does_not_undo_it(
+    network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
+) -> None:
+    manager = network.serve("montague.lit").hosts["montague.lit"].manager
+    romeo = network.client("romeo@montague.lit/orchard")
+    monkeypatch.setattr(manager.contacts._store, "having", lambda *_: fail(StorageError("away")))
+    assert condition(romeo.ask(said("<remove/>"))) == ""
+    assert romeo.is_dismissed_with("not-authorized")
+    assert len(logged_errors.take(StorageError)) == 1
+    assert not done(manager.account(ROMEO)).exists
