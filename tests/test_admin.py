@@ -342,15 +342,15 @@ def test_nothing_of_a_deleted_account_waits_for_the_next_of_that_name(
 
 def test_the_names_of_deleted_accounts_are_listed_and_released(network: Network, server: Server) -> None:
     operate(server, f"accounts create {ROMEO}", password=SECRET)
-    assert operate(server, "accounts kept-back montague.lit") == []
+    assert operate(server, "accounts kept montague.lit") == []
     with pytest.raises(Refused, match=f"the name of {ROMEO} is not kept back"):
         operate(server, f"accounts release {ROMEO}")
     operate(server, f"accounts delete {ROMEO}")
-    [row] = operate(server, "accounts kept-back montague.lit")
+    [row] = operate(server, "accounts kept montague.lit")
     assert row["jid"] == ROMEO
     assert row["deleted"] < row["until"]
     server.hosts["montague.lit"].accounts.names.span = float("inf")
-    assert operate(server, "accounts kept-back montague.lit") == [{**row, "until": "forever"}]
+    assert operate(server, "accounts kept montague.lit") == [{**row, "until": "forever"}]
     with pytest.raises(Refused, match=f"was deleted at {row['deleted']}, and its name is kept back; to let"):
         operate(server, f"accounts create {ROMEO}", password=SECRET)
     assert operate(server, f"accounts release {ROMEO}") == f"anybody can have the name of {ROMEO}"

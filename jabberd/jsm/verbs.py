@@ -109,7 +109,7 @@ class AccountVerbs:
         return f"{jid} is deleted"
 
     @operator("list the names of deleted accounts that are kept back")
-    async def kept_back(self, domain: JID) -> Rows:  # noqa: ARG002  # as above
+    async def kept(self, domain: JID) -> Rows:  # noqa: ARG002  # as above
         """A row for each, by name: nobody can make an account of it, unless it is released."""
         return [
             {
