@@ -24,8 +24,7 @@ import load
 from twisted.internet.defer import Deferred, succeed
 
 from jabberd.certificates import CLIENT_AUTH, SERVER_AUTH, issue, make_ca
-from jabberd.jsm.account import ACCOUNTS
-from jabberd.jsm.credentials import AccountRecord, Accounts
+from jabberd.jsm.credentials import Accounts
 from jabberd.storage import open_storage
 from jabberd.xmpp.jid import JID
 
@@ -206,7 +205,7 @@ class Jabberd(Server):
         keys = lru_cache(lambda work, *how: work(*how))  # made once: all have the same password
         accounts = Accounts(
             JID.parse(self.domain),
-            storage.keyed(ACCOUNTS, AccountRecord),
+            storage,
             lambda derive: succeed(keys(derive.func, *derive.args)),
             bytes(16),
             iterations=4096,

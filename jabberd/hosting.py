@@ -18,8 +18,7 @@ from jabberd.api.domain import Operators
 from jabberd.config import ConfigError
 from jabberd.interfaces import LoginPolicy
 from jabberd.jsm import manager, roster
-from jabberd.jsm.account import ACCOUNTS
-from jabberd.jsm.credentials import AccountRecord, Accounts, Run
+from jabberd.jsm.credentials import Accounts, Run
 from jabberd.jsm.explain import Explanation
 from jabberd.jsm.limits import Limits
 from jabberd.jsm.registrar import Registrar
@@ -96,7 +95,7 @@ def host_domain(
 
     :raises ConfigError: its modules cannot work together.
     """
-    accounts = Accounts(name, storage.keyed(ACCOUNTS, AccountRecord), run, secret)
+    accounts = Accounts(name, storage, run, secret)
     jsm = manager.SessionManager(name, router, storage, clock, accounts)
     jsm.registrar = Registrar(jsm, accounts)
     jsm.secret = secret
@@ -115,6 +114,7 @@ def settle(host: Host, settings: ServerSettings, trust: Mapping[str, Trust] = Ma
     jsm = host.manager
     jsm.policy = _policy(jsm.jid, settings.domains[jsm.jid], trust.get(jsm.jid))
     jsm.use(_limits(settings))
+    host.accounts.names.span = settings.domains[jsm.jid].deleted_names
 
 
 def _limits(settings: ServerSettings) -> Limits:

@@ -31,6 +31,7 @@ from jabberd.values import (
     Socket,
     StorageURL,
     Switch,
+    TimeKept,
 )
 
 __all__ = [
@@ -262,6 +263,7 @@ class Domain(Settings):
     :ivar downgrade_protection: whether SCRAM says what was offered (XEP-0474): old clients may not bear it.
     :ivar plain: whether PLAIN is offered as well, under TLS only.
     :ivar anonymous: whether clients without an account are let in (XEP-0175).
+    :ivar deleted_names: seconds for which nobody gets the name of an account that was deleted.
     :ivar certificates: a folder of its own, instead of the one in ``[tls]``.
     :ivar client_authorities: files of its own, instead of those in ``[tls]``.
     :ivar admins: accounts, here or at other servers, that may administer it by ad-hoc commands.
@@ -276,6 +278,7 @@ class Domain(Settings):
     downgrade_protection: bool = True
     plain: bool = True
     anonymous: bool = False
+    deleted_names: TimeKept = 60 * 86400.0
     certificates: FilePath | None = None
     client_authorities: tuple[FilePath, ...] | None = None
     admins: tuple[AccountName, ...] = ()

@@ -64,6 +64,9 @@ class Keyed(Protocol[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         """Everybody at that domain who has at least one value here, sorted."""
 
+    def having(self, domain: str, key: str) -> Deferred[list[str]]:
+        """Everybody at that domain who has a value under that key, sorted."""
+
     def page(
         self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
     ) -> Deferred[dict[str, T]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from jabberd.xmpp.domain import origin
 from jabberd.xmpp.jid import JID, InvalidJID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "IP",
@@ -37,10 +38,13 @@ __all__ = [
     "Socket",
     "StorageURL",
     "Switch",
+    "TimeKept",
 ]
 
 
-def _measure(units: Mapping[str, float], wrong: str, most: float = float("inf"), beyond: str = "") -> Meta:
+def _measure(
+    units: Mapping[str, float], wrong: str, most: float = inf, beyond: str = ""
+) -> Callable[[object, Path | None], object]:
     """Read ``"8 KiB"`` where it comes from a file; a program gives the number itself.
 
     :param wrong: said of what is none; ``beyond``: of what is more than the ``most``.
@@ -58,7 +62,7 @@ def _measure(units: Mapping[str, float], wrong: str, most: float = float("inf"),
             raise Mistake(beyond)
         return value
 
-    return reads(measure)
+    return measure
 
 
 _SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -67,20 +71,42 @@ _CENTURY = 36500 * 86400  # so that every moment that is reckoned has a year of 
 #: Seconds; in a file a text like ``"500 ms"``, ``"60 s"``, ``"5 min"``, ``"2 h"`` or ``"7 d"``.
 Duration = Annotated[
     float,
-    _measure(
-        _SECONDS,
-        'is not a duration; write it like "500 ms", "60 s", "5 min" or "7 d"',
-        _CENTURY,
-        'is too long; use "36500 d" or less',
+    reads(
+        _measure(
+            _SECONDS,
+            'is not a duration; write it like "500 ms", "60 s", "5 min" or "7 d"',
+            _CENTURY,
+            'is too long; use "36500 d" or less',
+        )
     ),
 ]
+
+_NEVER_OR_ALWAYS = {"off": 0.0, "forever": inf}
+_time = _measure(
+    _SECONDS,
+    'is not how long; write it like "60 d", or "off" or "forever"',
+    _CENTURY,
+    'is too long; use "36500 d" or less, or "forever"',
+)
+
+
+def _time_kept(value: object, folder: Path | None) -> object:
+    if isinstance(value, str) and value in _NEVER_OR_ALWAYS:
+        return _NEVER_OR_ALWAYS[value]
+    return value if folder is None and value == 0 else _time(value, folder)
+
+
+#: A `Duration`, or ``"off"`` (0), or ``"forever"`` (infinite).
+TimeKept = Annotated[float, reads(_time_kept)]
 
 #: Bytes; in a file a text like ``"100 B"``, ``"8 KiB"``, ``"2 MiB"`` or ``"1 GiB"``.
 Size = Annotated[
     int,
-    _measure(
-        {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
-        'is not a size; write it like "100 B", "8 KiB" or "2 MiB"',
+    reads(
+        _measure(
+            {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30},
+            'is not a size; write it like "100 B", "8 KiB" or "2 MiB"',
+        )
     ),
 ]
 

@@ -153,7 +153,7 @@ class Rehearsal:
         self.router = Router(self)
         jid = JID.parse(domain)
         self._accounts = self.storage.keyed(ACCOUNTS, AccountRecord)
-        credentials = Accounts(jid, self._accounts, execute, secret=_SECRET)
+        credentials = Accounts(jid, self.storage, execute, secret=_SECRET)
         self.domain = SessionManager(jid, self.router, self.storage, self.clock, credentials)
         self.domain.secret = _SECRET
         self.modules = Modules(self.domain, modules, classes)

@@ -330,6 +330,7 @@ def test_nothing_of_a_deleted_account_waits_for_the_next_of_that_name(
     juliet = network.client("juliet@capulet.lit/balcony")
     juliet.send(f"<message to='{ROMEO}'><body>while he is away</body></message>")
     operate(server, f"accounts delete {ROMEO}")
+    operate(server, f"accounts release {ROMEO}")
     operate(server, f"accounts create {ROMEO}", password=SECRET)
     romeo = network.client(f"{ROMEO}/orchard", password=SECRET, presence="")
     roster = romeo.ask("<iq type='get'><query xmlns='jabber:iq:roster'/></iq>")
@@ -337,6 +338,23 @@ def test_nothing_of_a_deleted_account_waits_for_the_next_of_that_name(
     romeo.send("<presence/>")
     assert romeo.receives(f"<presence from='{ROMEO}/orchard' to='{ROMEO}'/>")
     assert romeo.hears_nothing()
+
+
+def test_the_names_of_deleted_accounts_are_listed_and_released(network: Network, server: Server) -> None:
+    operate(server, f"accounts create {ROMEO}", password=SECRET)
+    assert operate(server, "accounts kept montague.lit") == []
+    with pytest.raises(Refused, match=f"the name of {ROMEO} is not kept back"):
+        operate(server, f"accounts release {ROMEO}")
+    operate(server, f"accounts delete {ROMEO}")
+    [row] = operate(server, "accounts kept montague.lit")
+    assert row["jid"] == ROMEO
+    assert row["deleted"] < row["until"]
+    server.hosts["montague.lit"].accounts.names.span = float("inf")
+    assert operate(server, "accounts kept montague.lit") == [{**row, "until": "forever"}]
+    with pytest.raises(Refused, match=f"was deleted at {row['deleted']}, and its name is kept back; to let"):
+        operate(server, f"accounts create {ROMEO}", password=SECRET)
+    assert operate(server, f"accounts release {ROMEO}") == f"anybody can have the name of {ROMEO}"
+    assert operate(server, f"accounts create {ROMEO}", password=SECRET) == f"{ROMEO} was made"
 
 
 def test_what_is_on_its_way_to_an_account_while_it_is_deleted_is_not_kept(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import FrozenInstanceError
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,9 @@ def mistakes(text: str) -> list[str]:
     pytest.fail("no mistake was found")
 
 
+DAY = 86400
+
+
 def mistake(more: str) -> str:
     """The one mistake in what follows the minimal file, without its line."""
     (told,) = mistakes(MINIMAL + more)
@@ -77,6 +81,16 @@ def test_sizes_and_durations_are_written_with_their_units() -> None:
     assert read.limits.start_tag == 100
     assert read.limits.idle_timeout == 300.0
     assert read.limits.answer_timeout == 0.5
+
+
+def test_the_name_of_a_deleted_account_is_kept_back_for_a_time_for_ever_or_not_at_all() -> None:
+    for said, seconds in (("", 60 * DAY), ('"7 d"', 7 * DAY), ('"forever"', inf), ('"off"', 0)):
+        read = settings(f'[domains."capulet.lit"]\n{said and f"deleted_names = {said}"}')
+        assert read.domains["capulet.lit"].deleted_names == seconds  # type: ignore[index]  # as above
+    told = mistake('[domains."capulet.lit"]\ndeleted_names = "ever"')
+    assert told.endswith('is not how long (got "ever"); write it like "60 d", or "off" or "forever"')
+    told = mistake('[domains."capulet.lit"]\ndeleted_names = "99999 d"')
+    assert told.endswith('is too long (got "99999 d"); use "36500 d" or less, or "forever"')
 
 
 @pytest.mark.parametrize(

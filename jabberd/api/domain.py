@@ -183,8 +183,15 @@ class Registrar(Protocol):
         """Make an account; `AccountCreated` tells of it.
 
         :param registered: whether somebody makes it for themselves, whom nobody here need know.
-        :raises Refused: with the condition ``conflict``: it exists; ``not-acceptable``: the password
-            cannot be used; ``resource-constraint``: the server has too many to work on.
+        :raises Refused: with the condition ``conflict``: it exists, or the name of one that was deleted is
+            kept back, which nobody can tell apart; ``not-acceptable``: the password cannot be used;
+            ``resource-constraint``: the server has too many to work on.
+        """
+
+    async def see_that_it_is_free(self, jid: JID) -> None:
+        """Whether the account could be made, for operators.
+
+        :raises Refused: with the condition ``conflict``, and what is so.
         """
 
     async def set_password(self, jid: JID, password: str) -> None:

@@ -109,6 +109,7 @@ class AccountCache:
         self._most = most
         self._loaded: OrderedDict[str, Account] = OrderedDict()
         self._loading: dict[str, list[Deferred[Account]]] = {}
+        self._stale: set[str] = set()  # of those that are being read, who was made or deleted meanwhile
         self._stores = [ACCOUNTS]
 
     def __iter__(self) -> Iterator[Account]:
@@ -138,19 +139,28 @@ class AccountCache:
         waiting = self._loading.setdefault(jid, [])
         waiting.append(answer)
         if len(waiting) == 1:
-            query = self._storage.load(jid, self._stores)
-            query.addCallbacks(self._found, self._not_read, callbackArgs=(jid,), errbackArgs=(jid,))
+            self._read(jid)
         return answer
+
+    def _read(self, jid: JID) -> None:
+        query = self._storage.load(jid, self._stores)
+        query.addCallbacks(self._found, self._not_read, callbackArgs=(jid,), errbackArgs=(jid,))
 
     def add(self, account: Account) -> None:
         """Keep an account that was not loaded from the store."""
         self._loaded[account.jid] = account
 
     def drop(self, jid: str) -> None:
-        """Forget what is in memory: the next one who asks reads it anew."""
+        """Forget what is in memory: the next one who asks reads it anew, and so does who has asked before."""
         self._loaded.pop(jid, None)
+        if jid in self._loading:
+            self._stale.add(jid)
 
     def _found(self, values: dict[str, dict[str, object]], jid: JID) -> None:
+        if jid in self._stale:
+            self._stale.discard(jid)
+            self._read(jid)
+            return
         record = cast("AccountRecord | None", values.pop(ACCOUNTS).get(""))
         account = Account(jid, exists=record is not None, disabled=bool(record and record.disabled))
         if record is not None:
@@ -162,6 +172,7 @@ class AccountCache:
             answer.callback(account)
 
     def _not_read(self, why: Failure, jid: JID) -> None:
+        self._stale.discard(jid)
         for answer in self._loading.pop(jid):
             answer.errback(why)
 
@@ -213,6 +224,9 @@ class Residents(Generic[T]):
 
     def owners(self, domain: str) -> Deferred[list[str]]:
         return self._keyed.owners(domain)
+
+    def having(self, domain: str, key: str) -> Deferred[list[str]]:
+        return self._keyed.having(domain, key)
 
     def page(
         self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False

@@ -213,6 +213,12 @@ class Contacts:
         if step.presence:
             self._manager.presence.show(account, contact, step.presence)
 
+    async def disapprove(self, contact: JID) -> None:
+        """Nobody pre-approves whose account was deleted (§3.4): whoever gets the name asks, as others do."""
+        for owner in await self._store.having(self._manager.jid, contact):
+            account = await self._manager.accounts.load(JID.parse(owner))
+            await self._change(account, contact, roster.disapproved(account.roster, contact))
+
     def _may_ask(self, contact: JID) -> bool:
         """Whether one more request of the contact's domain is borne; those of ours are counted by account."""
         if self._manager.is_local(contact):

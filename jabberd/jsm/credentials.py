@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from twisted.internet.defer import DeferredLock
 
+from jabberd.jsm.account import ACCOUNTS
+from jabberd.jsm.names import NAMES, Names
 from jabberd.jsm.threads import Overloaded
 from jabberd.xmpp.errors import SASLFailure
 from jabberd.xmpp.jid import JID, prepare_localpart
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from jabberd.interfaces import Keyed
+    from jabberd.interfaces import Storage
+    from jabberd.jsm.names import DeletedName
 
 T = TypeVar("T")
 
@@ -71,12 +74,13 @@ class Accounts:
     :param secret: from which the keys of unknown accounts come; at least 16 octets, kept over restarts.
     :param run: where PBKDF2 is computed.
     :param iterations: for new keys.
+    :ivar names: those of accounts that were deleted.
     """
 
     def __init__(
         self,
         domain: JID,
-        store: Keyed[AccountRecord],
+        storage: Storage,
         run: Run,
         secret: bytes,
         *,
@@ -86,7 +90,9 @@ class Accounts:
         if len(secret) < _LEAST_SECRET:
             raise ValueError(f"a secret of {len(secret)} octets can be guessed")
         self._domain = domain
-        self._store = store
+        self._storage = storage
+        self._store = storage.keyed(ACCOUNTS, AccountRecord)
+        self.names = Names(domain, storage, now)
         self._run = run
         self._secret = secret
         self._iterations = iterations
@@ -122,29 +128,38 @@ class Accounts:
         return await self.record(localpart) is not None
 
     async def create(self, localpart: str, password: str, *, registered: bool = False) -> JID:
-        """Make an account.
+        """Make an account, which has nothing: what came late for one that was deleted goes as well.
 
         :param registered: see `AccountRecord`.
         :returns: its bare JID.
-        :raises AccountExists: and leaves that account alone.
+        :raises AccountExists: and leaves that account alone; or the name of a deleted one is kept back.
         :raises InvalidPassword: see `jabberd.xmpp.scram.prepare_password`.
         :raises Overloaded: see `BoundedThreads.run`.
         """
         owner = self._owner(localpart)
+        await self._see_that_it_is_free(owner)
+        keys = await self._derived(password)  # others need not wait for it
         async with self._changing:
-            if await self._store.get(owner) is not None:
-                raise AccountExists(owner)
-            keys = await self._derived(password)
-            await self._store.put(owner, "", AccountRecord(keys, self._now(), registered=registered))
+            await self._see_that_it_is_free(owner)
+            record = AccountRecord(keys, self._now(), registered=registered)
+            await self._storage.save(owner, {ACCOUNTS: {"": record}}, anew=True)
         return JID.parse(owner)
+
+    async def _see_that_it_is_free(self, owner: str) -> None:
+        found = await self._storage.load(owner, (ACCOUNTS, NAMES))  # one look: both take the same time
+        deleted = cast("DeletedName | None", found[NAMES].get(""))
+        if found[ACCOUNTS] or self.names.judged(owner, deleted) is not None:
+            raise AccountExists(owner)
 
     async def set_password(self, localpart: str, password: str) -> None:
         """Replace the keys; sessions that are open stay open.
 
         :raises NoSuchAccount: see also `create`.
         """
-        keys = await self._derived(password)
-        await self._change(localpart, lambda record: replace(record, keys=keys))
+        known = await self.record(localpart)
+        keys = await self._derived(password)  # somebody else may have got the name meanwhile
+        made = known.created if known else None
+        await self._change(localpart, lambda record: replace(record, keys=keys), made)
 
     async def disable(self, localpart: str) -> None:
         """Let nobody log in any more, and keep everything.
@@ -160,17 +175,17 @@ class Accounts:
         """
         await self._change(localpart, lambda record: replace(record, disabled=None))
 
-    async def delete(self, localpart: str, forget: Callable[[str], Deferred[None]]) -> None:
-        """Remove the account with everything it owns.
+    async def delete(self, localpart: str) -> None:
+        """Remove the account with everything it owns, all at once or nothing; its name is kept back.
 
-        :param forget: `Storage.forget`: all is removed at once, or nothing.
         :raises NoSuchAccount:
         """
         owner = self._owner(localpart)
+        await self.names.sweep()
         async with self._changing:
             if await self._store.get(owner) is None:
                 raise NoSuchAccount(owner)
-            await forget(owner)
+            await self._storage.save(owner, self.names.left(), anew=True)
 
     async def disabled(self) -> list[str]:
         """The bare JIDs of those that are disabled, sorted; every record is read for it, a page at a time."""
@@ -185,12 +200,20 @@ class Accounts:
         """The bare JIDs of all accounts, sorted."""
         return await self._store.owners(self._domain)
 
-    async def _change(self, localpart: str, change: Callable[[AccountRecord], AccountRecord]) -> None:
-        """Replace a record by what ``change`` makes of it."""
+    async def _change(
+        self,
+        localpart: str,
+        change: Callable[[AccountRecord], AccountRecord],
+        made: datetime | None = None,
+    ) -> None:
+        """Replace a record by what ``change`` makes of it.
+
+        :param made: when the account was made that is meant; None: whenever.
+        """
         owner = self._owner(localpart)
         async with self._changing:
             record = await self._store.get(owner)
-            if record is None:
+            if record is None or made not in (None, record.created):
                 raise NoSuchAccount(owner)
             await self._store.put(owner, "", change(record))
 

@@ -195,9 +195,14 @@ class HostedDomain:
 
     def fire_everywhere(self, event: object) -> None:
         """Tell the listeners at this domain and then at all others of this server."""
-        others = [each for each in self._router.routes.values() if isinstance(each, HostedDomain)]
-        for domain in (self, *(each for each in others if each is not self)):
+        for domain in self.hosted:
             domain.fire(event)
+
+    @property
+    def hosted(self) -> tuple[HostedDomain, ...]:
+        """All domains of this server, this one first."""
+        others = [each for each in self._router.routes.values() if isinstance(each, HostedDomain)]
+        return (self, *(each for each in others if each is not self))
 
     @property
     def inlines(self) -> Iterable[str]:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from jabberd.api import JID, AccountCreated, AccountDeleted, Refused
 from jabberd.jsm import subscription
 from jabberd.jsm.credentials import AccountExists, NoSuchAccount
+from jabberd.jsm.manager import SessionManager
 from jabberd.jsm.threads import Overloaded
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.scram import InvalidPassword
 from jabberd.xmpp.stanza import Stanza
+from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jabberd import api
+    from jabberd.jsm.account import Account
     from jabberd.jsm.credentials import Accounts
-    from jabberd.jsm.manager import SessionManager
 
 __all__ = ["Registrar", "refusals"]
+
+log = Logger()
+
+_DELETED: Final = StreamError("not-authorized", "the account was deleted")
 
 
 class Registrar:
@@ -37,6 +46,17 @@ class Registrar:
         self._manager.accounts.drop(created)  # it was known not to exist
         self._manager.fire(AccountCreated(created))
 
+    async def see_that_it_is_free(self, jid: JID) -> None:
+        """See `jabberd.api.Registrar`."""
+        if await self._accounts.exists(jid.localpart):
+            raise Refused(f"{jid} exists already", "conflict")
+        held = await self._accounts.names.held(jid.bare)
+        if held is not None:
+            until = "" if held.until is None else f" until {to_stamp(held.until)}"
+            said = f"{jid} was deleted at {to_stamp(held.deleted)}, and its name is kept back{until}"
+            way = f"to let somebody else have it all the same: accounts release {jid}"
+            raise Refused(f"{said}; {way}", "conflict")
+
     async def set_password(self, jid: JID, password: str) -> None:
         """See `jabberd.api.Registrar`."""
         with refusals(jid):
@@ -50,19 +70,36 @@ class Registrar:
         contacts = list(account.roster.values())
         account.exists = False  # from now on nothing is kept for it any more
         for session in [each for each in account.sessions.values() if each is not last]:
-            session.close(StreamError("not-authorized", "the account was deleted"))
+            session.close(_DELETED)
         try:
-            await self._accounts.delete(jid.localpart, self._manager.storage.forget)
+            await self._accounts.delete(jid.localpart)
         except BaseException:
             account.exists = True
             raise
-        self._manager.accounts.drop(account.jid)
+        self._left_behind(account)
         for item in contacts:
             for type, _ in subscription.removal(item.state):
                 self._manager.route(
                     Stanza.of("presence", sender=account.jid, to=JID.parse(item.jid), type=type)
                 )
         self._manager.fire_everywhere(AccountDeleted(account.jid))
+        Deferred.fromCoroutine(self._disapproved(account.jid)).addErrback(
+            lambda why: log.failure("{jid!r} may still be pre-approved", why, jid=account.jid)
+        )
+
+    async def _disapproved(self, jid: JID) -> None:
+        for domain in self._manager.hosted:
+            if isinstance(domain, SessionManager) and domain.has_accounts:
+                await domain.contacts.disapprove(jid)
+
+    def _left_behind(self, account: Account) -> None:
+        """Forget it in memory, with whoever came while it was loaded once more before all of it was gone."""
+        loaded = self._manager.accounts.get(account.jid)
+        self._manager.accounts.drop(account.jid)
+        if loaded is not None and loaded is not account:
+            loaded.exists = False
+            for session in list(loaded.sessions.values()):
+                session.close(_DELETED)
 
 
 @contextmanager

@@ -305,6 +305,14 @@ def moved(rows: Rows, contact: str, step: Transition, limits: Limits, request: b
     return {contact: new if new.listed or new.pending_in else None}
 
 
+def disapproved(rows: Rows, contact: str) -> Changes:
+    """A contact's pre-approval is over (§3.4); no changes if there is none."""
+    old = rows.get(contact)
+    if old is None or not old.approved:
+        return {}
+    return {contact: replace(old, approved=False, version=version(rows) + 1)}
+
+
 def may_ask(rows: Rows, contact: str, limits: Limits) -> bool:
     """Whether there is room for a request of this contact; if not, it is forgotten in silence (§3.1.3)."""
     waiting = sum(1 for item in rows.values() if item.pending_in and not item.listed)

@@ -30,6 +30,7 @@ class AccountVerbs:
     async def create(self, jid: JID, password: Secret) -> str:
         """Make an account; its password is asked for."""
         _localpart(jid)
+        await self._registrar.see_that_it_is_free(jid)
         await self._registrar.create(jid, password)
         return f"{jid} was made"
 
@@ -106,6 +107,29 @@ class AccountVerbs:
         _localpart(jid)
         await self._registrar.delete(jid)
         return f"{jid} is deleted"
+
+    @operator("list the names of deleted accounts that are kept back")
+    async def kept(self, domain: JID) -> Rows:  # noqa: ARG002  # as above
+        """A row for each, by name: nobody can make an account of it, unless it is released."""
+        return [
+            {
+                "jid": held.jid,
+                "deleted": to_stamp(held.deleted),
+                "until": "forever" if held.until is None else to_stamp(held.until),
+            }
+            for held in await self._accounts.names.list()
+        ]
+
+    @operator("let anybody have the name of a deleted account that is kept back")
+    async def release(self, jid: JID) -> str:
+        """Whoever makes an account of it may be taken for who had it.
+
+        :raises Refused: it is not kept back.
+        """
+        _localpart(jid)
+        if await self._accounts.names.release(jid) is None:
+            raise Refused(f"the name of {jid} is not kept back")
+        return f"anybody can have the name of {jid}"
 
 
 def _localpart(jid: JID) -> str:

@@ -190,14 +190,17 @@ class Fast(Module, xep=484, version="0.2.0"):
         if mechanism not in possible or not client or login.client.mechanism in _WITHOUT:
             return None
         owner, now = JID.of(login.client.username, self.domain.jid), self.now()
-        password = fingerprint(await login.credentials.keys(login.client.username, _HASH))
+        keys_now = await login.credentials.keys(login.client.username, _HASH)
+        if not keys_now.genuine:  # meanwhile the account was deleted
+            return None
+        password = fingerprint(keys_now)
         secret, keys = ht.made(mechanism, login.agent.id.encode())
         token = Token(keys, now, now + timedelta(seconds=self.config.lifetime), password)
         async with self._lock(owner, client):
             known = await self.tokens.all(owner)
             changes = dict.fromkeys(self._too_many(known, client))
-            current = known.get(client, Tokens()).current
-            await self.tokens.change(owner, {**changes, client: Tokens(current, token)})
+            used = known.get(client, Tokens()).current
+            await self.tokens.change(owner, {**changes, client: Tokens(used, token)})
         return E(NS, "token", {"token": secret, "expiry": to_stamp(token.expires)})
 
     def _too_many(self, known: dict[str, Tokens], client: str) -> list[str]:

@@ -102,7 +102,7 @@ class Groups(Module):
 
     @on(AccountDeleted)
     async def forget(self, event: AccountDeleted) -> None:
-        """Who does not exist is in no group; the rosters have lost it already."""
+        """Who does not exist is in no group, and no contact of those who are in it for that reason alone."""
         kept = await self.kept.all(self.domain.jid)
         changes = {
             name: Group(members=tuple(each for each in group.members if each != event.jid))
@@ -112,6 +112,10 @@ class Groups(Module):
         await self.kept.change(
             self.domain.jid, {name: group if group.members else None for name, group in changes.items()}
         )
+        for name, group in changes.items():
+            for member in group.members:
+                other = await self.domain.account(JID.parse(member))
+                await self.domain.contacts.unshare(other, event.jid, name)
 
     async def _introduce(self, one: Account, other: Account, group: str) -> None:
         """To each other; then they see each other."""

@@ -128,9 +128,10 @@ class Last(Module, xep=12, version="2.0"):
 
     @on(SessionClosed)
     def remember(self, event: SessionClosed) -> None:
-        """Note when the account's last session ended."""
-        if not event.account.sessions and not event.account.anonymous:
-            self._note(self.departures, event.account.jid, Departure(at=self.now(), status=event.status))
+        """Note when the account's last session ended; of one that is deleted nothing is kept."""
+        account = event.account
+        if not account.sessions and not account.anonymous and account.exists:
+            self._note(self.departures, account.jid, Departure(at=self.now(), status=event.status))
 
     @on(AccountDeleted)
     def forget(self, event: AccountDeleted) -> None:

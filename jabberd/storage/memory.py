@@ -129,6 +129,10 @@ class MemoryKeyed(Generic[T]):
     def owners(self, domain: str) -> Deferred[list[str]]:
         return succeed(sorted(owner for owner in self._texts if owner.rpartition("@")[2] == domain))
 
+    def having(self, domain: str, key: str) -> Deferred[list[str]]:
+        there = (owner for owner, texts in self._texts.items() if key in texts)
+        return succeed(sorted(owner for owner in there if owner.rpartition("@")[2] == domain))
+
     def page(
         self, domain: str, after: str = "", limit: int = 1000, *, before: str = "", last: bool = False
     ) -> Deferred[dict[str, T]]:

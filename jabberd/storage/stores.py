@@ -45,6 +45,11 @@ OWNERS: Final = (
     .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
     .distinct()
 )
+HAVING: Final = (
+    select(keyed.c.owner)
+    .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
+    .where(keyed.c.key == bindparam("key"))
+)
 PAGE: Final = (
     select(keyed.c.owner, keyed.c.value)
     .where(keyed.c.store == bindparam("store"), keyed.c.domain == bindparam("domain"))
@@ -181,6 +186,13 @@ class SqlKeyed(Generic[T]):
         def question(connection: Connection) -> list[str]:
             # Sorted here: every PostgreSQL database has its own idea of the order of letters
             return sorted(connection.scalars(OWNERS, {"store": self._name, "domain": str(domain)}))
+
+        return self._database.read(question)
+
+    def having(self, domain: str, key: str) -> Deferred[list[str]]:
+        def question(connection: Connection) -> list[str]:
+            wanted = {"store": self._name, "domain": str(domain), "key": str(key)}
+            return sorted(connection.scalars(HAVING, wanted))
 
         return self._database.read(question)
 

@@ -98,7 +98,7 @@ class Server:
             contexts.asks = lambda domain: self.hosts[domain].manager.policy.named is not None
         usual = {key: {} for key in loader.DEFAULT} if modules is None else modules
         for name, configured in ({JID(name): usual for name in domains} | _parsed(services or {})).items():
-            accounts = Accounts(name, self._records, execute, _SECRET, iterations=_ITERATIONS)
+            accounts = Accounts(name, self.storage, execute, _SECRET, iterations=_ITERATIONS)
             manager = SessionManager(
                 name,
                 self.router,

@@ -48,6 +48,27 @@ def server_port(actor: Actor) -> int:
     return actor._port  # it was told
 
 
+async def refusal(server: Running, name: str) -> str:
+    """Why somebody else does not get that name."""
+    impostor = somebody(server, name, register=False)
+    refusals: asyncio.Queue[str] = asyncio.Queue()
+
+    async def register(_: object) -> None:
+        iq = impostor.Iq(stype="set")
+        iq["register"]["username"], iq["register"]["password"] = name, "rosaline"
+        try:
+            await iq.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]  # slixmpp's
+        except slixmpp.exceptions.IqError as error:
+            refusals.put_nowait(error.condition)
+
+    impostor.add_event_handler("register", register)
+    impostor.connect("127.0.0.1", server.port("c2s"))
+    async with asyncio.timeout(PATIENCE):
+        condition = await refusals.get()
+    await impostor.disconnect(wait=1.0)
+    return condition
+
+
 def test_an_account_from_its_first_day_to_its_last(server: Running) -> None:
     async def play() -> None:
         escalus = somebody(server, "escalus")
@@ -72,27 +93,10 @@ def test_an_account_from_its_first_day_to_its_last(server: Running) -> None:
         gone = somebody(server, "escalus", register=False)
         gone.password = "peace in verona"
         assert await outcome(gone) == "failed_auth"
+        assert await refusal(server, "escalus") == "conflict"  # the name is kept back
 
     asyncio.run(play())
 
 
 def test_a_name_that_is_taken_is_refused(server: Running) -> None:
-    async def play() -> None:
-        impostor = somebody(server, "romeo", register=False)
-        refusals: asyncio.Queue[str] = asyncio.Queue()
-
-        async def register(_: object) -> None:
-            iq = impostor.Iq(stype="set")
-            iq["register"]["username"], iq["register"]["password"] = "romeo", "rosaline"
-            try:
-                await iq.send(timeout=PATIENCE)  # type: ignore[no-untyped-call]  # slixmpp's
-            except slixmpp.exceptions.IqError as error:
-                refusals.put_nowait(error.condition)
-
-        impostor.add_event_handler("register", register)
-        impostor.connect("127.0.0.1", server.port("c2s"))
-        async with asyncio.timeout(PATIENCE):
-            assert await refusals.get() == "conflict"
-        await impostor.disconnect(wait=1.0)
-
-    asyncio.run(play())
+    assert asyncio.run(refusal(server, "romeo")) == "conflict"

@@ -16,7 +16,7 @@ from jabberd.testing.outcome import done
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 ROMEO, JULIET, NURSE, TYBALT = (
     JID.parse(f"{name}@verona.lit") for name in ("romeo", "juliet", "nurse", "tybalt")
@@ -65,6 +65,33 @@ def load(cache: AccountCache, storage: Slow, *jids: JID) -> list[Account]:
             storage.answer()
         loaded.append(done(loading))
     return loaded
+
+
+class Late(MemoryStorage):
+    """Reads at once, and answers when the test wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: list[Callable[[], None]] = []
+
+    def load(self, owner: str, stores: Iterable[str]) -> Deferred[dict[str, dict[str, object]]]:
+        read, answer = done(super().load(owner, stores)), Deferred[dict[str, dict[str, object]]]()
+        self.late.append(lambda: answer.callback(read))
+        return answer
+
+
+def test_an_account_that_is_made_or_deleted_while_it_is_read_is_read_again() -> None:
+    storage = Late()
+    records = storage.keyed(ACCOUNTS, AccountRecord)
+    cache = AccountCache(storage)
+    for record in (AccountRecord((), datetime.now(UTC)), None):
+        reading = [cache.load(TYBALT), cache.load(TYBALT)]
+        records.change(TYBALT, {"": record})
+        cache.drop(TYBALT)
+        while storage.late:
+            storage.late.pop(0)()
+        assert [done(each).exists for each in reading] == [record is not None] * 2
+        cache.drop(TYBALT)
 
 
 def test_one_query_serves_all_who_ask_and_the_first_is_answered_first(

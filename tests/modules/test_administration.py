@@ -272,6 +272,22 @@ def test_a_user_who_is_there_is_a_conflict(prince: Client, romeo: Client) -> Non
     assert condition(again) == "conflict"
 
 
+def test_the_name_of_a_deleted_user_is_kept_back_until_an_admin_says_so(
+    prince: Client, manager: SessionManager
+) -> None:
+    form = {**TYBALT, "password_verify": "ratcatcher"}
+    for _ in range(2):
+        ran(prince, "delete-user", accountjids="tybalt@montague.lit")
+        [(kind, said)] = notes(ran(prince, "add-user", **form))
+        if kind == "error":
+            assert "was deleted at" in said
+            [(kind, said)] = notes(ran(prince, "add-user", **form, release_name="1"))
+        assert (kind, said) == ("info", "tybalt@montague.lit was made")
+    assert record(manager, "tybalt@montague.lit") is not None
+    again = ran(prince, "add-user", **form, release_name="1")
+    assert condition(again) == "conflict"
+
+
 def test_passwords_that_differ_are_refused(prince: Client, manager: SessionManager) -> None:
     answer = ran(prince, "add-user", **TYBALT, password_verify="ratcather")
     assert notes(answer) == [("error", "the passwords differ")]

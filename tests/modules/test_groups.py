@@ -121,7 +121,17 @@ def test_a_deleted_account_is_in_no_group(network: Network) -> None:
     assert groups(network, "list", "montague.lit") == [{"group": "class 7b", "members": [ROMEO]}]
     romeo.forget()
     network.client(f"{BENVOLIO}/street")
-    assert roster(romeo).get(BENVOLIO, ("", "none", []))[1] != "both"
+    assert roster(romeo) == {}
+
+
+def test_who_is_a_contact_in_another_group_as_well_stays_one_when_the_account_is_deleted(
+    network: Network,
+) -> None:
+    romeo, _ = together(network)
+    item = f"<item jid='{BENVOLIO}'><group>class 7b</group><group>friends</group></item>"
+    romeo.ask(f"<iq type='set'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
+    operate(network, "accounts", "delete", BENVOLIO)
+    assert roster(romeo)[BENVOLIO][1:] == ("none", ["friends"])
 
 
 def test_a_group_has_a_limit_and_a_name_and_members_that_exist(network: Network) -> None:

@@ -662,3 +662,17 @@ def test_for_strangers_nobody_looks_through_all_invitations(
     stranger.send(f"<iq xmlns='jabber:client' type='set' id='c' to='montague.lit'>{command}</iq>")
     assert condition(stranger.next()) in ("forbidden", "item-not-found")
     assert not looked
+
+
+def test_the_name_of_a_deleted_account_is_promised_to_nobody_and_given_to_nobody(network: Network) -> None:
+    serve(network)
+    manager = network.server("montague.lit").hosts["montague.lit"].manager
+    juliet = JID.parse("juliet@montague.lit")
+    free = made(network, DOMAIN)
+    done(manager.registrar.create(juliet, "o blessed night"))
+    done(manager.registrar.delete(juliet))
+    assert "kept back" in str(failed(module(network).create(juliet)))
+    client, _ = newcomer(network)
+    assert shows(client, free) == ""
+    assert refused(client, said(fields("juliet"))) == "conflict"
+    assert refused(client, said(fields("nurse"))) == ""  # the invitation still holds

@@ -187,8 +187,8 @@ def test_a_storage_that_is_away_makes_no_account_and_says_so(
     network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
 ) -> None:
     serve(network, open=True)
-    accounts = network.server("montague.lit").hosts["montague.lit"].accounts
-    monkeypatch.setattr(accounts._store, "put", lambda *_: fail(StorageError("away")))
+    storage = network.server("montague.lit").storage
+    monkeypatch.setattr(storage, "save", lambda *_, **__: fail(StorageError("away")))
     client, _ = newcomer(network)
     assert refused(client, said(fields())) == "resource-constraint"
     assert len(logged_errors.take(StorageError)) == 1
@@ -203,6 +203,7 @@ def test_an_owner_learns_that_there_is_an_account(network: Network) -> None:
     for to in ("", " to='montague.lit'"):
         query = romeo.ask(f"<iq type='get'{to}><query xmlns='{NS}'/></iq>")[0]
         told = {etree.QName(each).localname: each.text for each in query}
+        assert told.pop("instructions")  # §3.1
         assert told == {"registered": None, "username": "romeo", "password": None}
 
 
@@ -289,7 +290,7 @@ def test_a_storage_that_is_away_removes_nothing_and_the_session_goes_on(
     romeo = network.client("romeo@montague.lit/orchard")
     storage = network.server("montague.lit").storage
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "forget", lambda *_: fail(StorageError("away")))
+        patch.setattr(storage, "save", lambda *_, **__: fail(StorageError("away")))
         assert refused(romeo, said(REMOVE)) == "resource-constraint"
     assert len(logged_errors.take(StorageError)) == 1
     assert refused(romeo, ASK) == ""

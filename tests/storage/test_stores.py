@@ -171,6 +171,16 @@ def test_the_owners_at_a_domain_are_listed_once_and_sorted(storage: Storage, pum
     assert pump.wait(roster.owners("lit")) == []
 
 
+def test_who_has_a_value_under_a_key_is_listed_by_domain_and_sorted(storage: Storage, pump: Pump) -> None:
+    roster = storage.keyed("roster", Item)
+    for owner in (ROMEO, "Äbtissin@montague.lit", BENVOLIO, JULIET):
+        pump.wait(roster.change(owner, {NURSE: Item(), "mercutio@montague.lit": Item()}))
+    pump.wait(roster.change(BENVOLIO, {NURSE: None}))
+    pump.wait(storage.keyed("nicks", str).put("tybalt@montague.lit", NURSE, "cat"))
+    assert pump.wait(roster.having("montague.lit", NURSE)) == [ROMEO, "Äbtissin@montague.lit"]
+    assert pump.wait(roster.having("lit", NURSE)) == pump.wait(roster.having("montague.lit", "")) == []
+
+
 def test_the_values_at_a_domain_come_page_by_page(storage: Storage, pump: Pump) -> None:
     nicks = storage.keyed("nicks", str)
     owners = [ROMEO, "Äbtissin@montague.lit", "Zoe@montague.lit", BENVOLIO, "montague.lit"]

@@ -315,7 +315,7 @@ def test_a_disabled_account_cannot_bind(network: Network) -> None:
 def test_a_deleted_account_cannot_bind(network: Network) -> None:
     client = ready(network)
     server = network.server("montague.lit")
-    done(server.hosts["montague.lit"].accounts.delete("romeo", server.storage.forget))
+    done(server.hosts["montague.lit"].accounts.delete("romeo"))
     assert condition(bind(client)) == "not-allowed"
 
 

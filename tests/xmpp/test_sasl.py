@@ -18,7 +18,7 @@ from scramp import ScramClient, ScramException  # type: ignore[import-untyped]  
 from twisted.internet.defer import Deferred, execute
 
 from jabberd.interfaces import Security
-from jabberd.jsm.credentials import AccountRecord, Accounts
+from jabberd.jsm.credentials import Accounts
 from jabberd.storage.memory import MemoryStorage
 from jabberd.xmpp.errors import SASLFailure
 from jabberd.xmpp.jid import JID
@@ -49,8 +49,7 @@ PLUS = tuple(f"{name}-PLUS" for name in SCRAM)
 @pytest.fixture(scope="module")
 def accounts() -> Accounts:
     """Romeo's account, and the odd one of a=b."""
-    store = MemoryStorage().keyed("account", AccountRecord)
-    made = Accounts(DOMAIN, store, execute, b"secret of montague.lit", iterations=4096)
+    made = Accounts(DOMAIN, MemoryStorage(), execute, b"secret of montague.lit", iterations=4096)
     for localpart in ("romeo", "a=b,c"):
         Deferred.fromCoroutine(made.create(localpart, PASSWORD))
     return made

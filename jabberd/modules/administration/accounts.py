@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,9 @@ _ACCOUNT: Final = Field("accountjid", "jid-single", "Account", required=True)
 _ACCOUNTS: Final = Field("accountjids", "jid-multi", "Accounts", required=True)
 _PASSWORD: Final = Field("password", "text-private", "Password", required=True)
 _AGAIN: Final = Field("password-verify", "text-private", "Password, once more", required=True)
+_RELEASE: Final = Field(
+    "release-name", "boolean", "Also if it is the name of a deleted account, which is kept back", ("false",)
+)
 _MAX: Final = Field("max_items", "list-single", "How many are shown", ("25",), options=_MOST)
 
 
@@ -36,7 +40,7 @@ class AccountCommands:
 
     def __iter__(self) -> Iterator[Command]:
         command = self._desk.command
-        yield command("add-user", "Add a user", self._add, _ACCOUNT, _PASSWORD, _AGAIN)
+        yield command("add-user", "Add a user", self._add, _ACCOUNT, _PASSWORD, _AGAIN, _RELEASE)
         yield self._for_each("delete-user", "Delete users", "accounts", "delete")
         yield self._for_each("disable-user", "Disable users", "accounts", "disable")
         yield self._for_each("reenable-user", "Re-enable users", "accounts", "enable")
@@ -88,13 +92,16 @@ class AccountCommands:
         """Make an account (§4.1).
 
         :raises StanzaError: ``conflict``: it exists (§6).
-        :raises Refused: the passwords differ.
+        :raises Refused: the passwords differ, or the name of a deleted account is kept back.
         """
         jid, password = filled.jid(_ACCOUNT.var), filled.text(_PASSWORD.var)
         if password != filled.text(_AGAIN.var):
             raise Refused("the passwords differ")
         if jid.domainpart == self._desk.domain.jid and (await self._desk.domain.account(jid)).exists:
             raise StanzaError("conflict", f"{jid.bare} exists already")
+        if filled.flag(_RELEASE.var):
+            with suppress(Refused):  # it is not kept back
+                await self._call("accounts", "release", jid=jid)
         return note(await self._call("accounts", "create", jid=jid, password=Secret(password)))
 
     async def _password(self, filled: Submission) -> Result:

@@ -299,10 +299,12 @@ class Invitations(Module, xep=401, version="0.6.0"):
     async def _account_link(self, jid: JID, contact: JID | None, uses: int = 1) -> Link:
         """A new invitation to make that account, or any one if it is the domain.
 
-        :raises Refused: with the condition ``conflict``: the name is taken.
+        :raises Refused: with the condition ``conflict``: the name is taken, or kept back.
         """
-        if jid.localpart and ((await self.domain.account(jid)).exists or self.reserves(jid)):
-            raise Refused(f"{jid} is taken", "conflict")
+        if jid.localpart:
+            await self.domain.registrar.see_that_it_is_free(jid)
+            if self.reserves(jid):
+                raise Refused(f"{jid} is promised to somebody who was invited", "conflict")
         return await self._add(inviter=contact or "", account=True, username=jid.localpart, left=uses)
 
     async def _add(self, **what: Any) -> Link:

@@ -217,9 +217,7 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         order = Order(event.jid, Affiliation.none, deleted=True)
         for resident in self.service.rooms.resident.values():
             resident.wanted.pop(event.jid, None)
-        for name in await self.belongings.owners(self.domain.jid):
-            if await self.belongings.get(name, event.jid) is None:
-                continue
+        for name in await self.belongings.having(self.domain.jid, event.jid):
             async with self.room(JID.parse(name)) as room:
                 if room is not None:
                     await self._obey(room, order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from jabberd.api import (
@@ -29,6 +29,7 @@ from jabberd.xmpp.forms import Field, Form, X
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from jabberd.interfaces import Security
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 NS: Final = "jabber:iq:register"
 _FEATURE: Final = "http://jabber.org/features/iq-register"
 _CHANGE: Final = f"{NS}:changepassword"
+_TAKEN: Final = "that name is taken"
 _REMOVE: Final = f"{{{NS}}}remove"
 
 #: Names that people take for the operator's (RFC 2142 among them).
@@ -176,11 +178,12 @@ class Registration(Module, xep=77, version="2.4"):
         _see_to_tls(newcomer.outlet.security)
         filled = _filled(newcomer.payload, NS)
         jid = self._usable(filled, voucher.username if voucher else "")
-        if voucher is not None:
-            await voucher.create(jid, filled.password)
-        else:
-            with self._answered(filled):
-                await self._create(jid, filled.password)
+        with _one_conflict():
+            if voucher is not None:
+                await voucher.create(jid, filled.password)
+            else:
+                with self._answered(filled):
+                    await self._create(jid, filled.password)
         self.log.info("{jid!r} was made from {address}", jid=jid, address=newcomer.outlet.address)
 
     def _usable(self, filled: Filled, reserved: str) -> JID:
@@ -198,9 +201,9 @@ class Registration(Module, xep=77, version="2.4"):
                 raise StanzaError("not-acceptable", f"the invitation is for {reserved}")
             return jid
         if any(each.reserves(jid) for each in self._vouching):
-            raise StanzaError("conflict", "that name is taken")
+            raise StanzaError("conflict", _TAKEN)
         if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
-            raise StanzaError("conflict", "that name is taken")
+            raise StanzaError("conflict", _TAKEN)
         return jid
 
     def _answered(self, filled: Filled) -> AbstractContextManager[None]:
@@ -225,10 +228,17 @@ class Registration(Module, xep=77, version="2.4"):
     @answers.get(NS, "query", to=ACCOUNT)
     @answers.get(NS, "query", to=DOMAIN, by=LOCAL)
     async def show(self, request: IQ) -> Element:
-        """Tell that there is an account (§3.1)."""
+        """Tell that there is an account, and what its owner may do with it (§3.1)."""
         session = await self._session(request)
+        may = (
+            "Fill in another password to change yours."
+            if self.config.changes
+            else "Nothing can be changed here."
+        )
         owner = E(NS, "username", {}, session.jid.localpart)
-        return E(NS, "query", {}, E(NS, "registered"), owner, E(NS, "password"))
+        return E(
+            NS, "query", {}, E(NS, "registered"), E(NS, "instructions", {}, may), owner, E(NS, "password")
+        )
 
     @answers.set(NS, "query", to=ACCOUNT)
     @answers.set(NS, "query", to=DOMAIN, by=LOCAL)
@@ -283,6 +293,17 @@ class Registration(Module, xep=77, version="2.4"):
             raise StanzaError(why.condition, str(why)) from None
         session.send(request.stanza.reply())
         session.close(StreamError("not-authorized", "the account was removed"))
+
+
+@contextmanager
+def _one_conflict() -> Iterator[None]:
+    """Nobody learns why a name cannot be had: that there is an account, that there was one, or will be."""
+    try:
+        yield
+    except StanzaError as why:
+        if why.condition != "conflict":
+            raise
+        raise StanzaError("conflict", _TAKEN) from None
 
 
 def _see_to_tls(security: Security) -> None:

@@ -156,6 +156,8 @@ class Upload(Module, xep=363, version="1.2.0"):
             raise StanzaError("service-unavailable", "the files of this domain cannot be reached")
         file = announced(request, self.config, self._seconds())
         await self._admit(file)
+        if not account.exists:
+            raise StanzaError("forbidden", "the account was deleted")
         typed = bool(request.payload.get("content-type"))
         secret, slot = self.slots.promise(file, self._seconds() + self.config.timeout, typed=typed)
         places = (
@@ -271,7 +273,12 @@ class Upload(Module, xep=363, version="1.2.0"):
 
     @operator("show how much of an account is kept at most, or set it (MiB; 0: as all)")
     async def quota(self, jid: JID, mebibytes: int | None = None) -> str:
-        """In MiB."""
+        """In MiB.
+
+        :raises Refused: there is no such account.
+        """
+        if not (await self.domain.account(jid)).exists:
+            raise Refused(f"there is no account {jid.bare}")
         if mebibytes is not None:
             await self.quotas.change(jid.bare, {"": mebibytes << 20 if mebibytes > 0 else None})
         own = await self.quotas.get(jid.bare)
