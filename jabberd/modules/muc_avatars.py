@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.api import E, Element, Keyed, Settings, Size, Stanza, StanzaError, on
 from jabberd.modules.muc.events import OccupantJoined
-from jabberd.modules.muc.messages import announce
-from jabberd.modules.muc.names import USER, VCARD
+from jabberd.modules.muc.messages import announce_codes
+from jabberd.modules.muc.names import VCARD
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import Extension, RoomAnswer, RoomRequest
 from jabberd.xmpp.element import parse, serialize
@@ -91,7 +91,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
 
     def _tell(self, room: Room, before: tuple[str, ...]) -> None:
         """Everybody in the room hears that it is another one (§3.2), old clients by presence (§5.2)."""
-        announce(room, E(USER, "x", None, E(USER, "status", {"code": "104"})))
+        announce_codes(room, 104)
         if room.record.kept.get(HASH, ()) != before:
             self._show(room, tuple(room.visits))
 
@@ -121,7 +121,7 @@ def _hash(photo: Element) -> str:
     text = photo.findtext(_BINVAL)
     if not text:
         return ""
-    if not (photo.findtext(_TYPE) or "").strip().startswith("image/"):
+    if not (photo.findtext(_TYPE) or "").strip().lower().startswith("image/"):
         raise StanzaError("not-acceptable", "an avatar is an image")
     try:
         image = b64decode("".join(text.split()), validate=True)
