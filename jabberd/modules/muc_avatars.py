@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HASH: Final = "muc#roominfo_avatarhash"  #: also what it is called in `Record.kept`
 UPDATE: Final = "vcard-temp:x:update"
+_CARDS: Final = "muc-vcard"
 _CARD: Final = f"{{{VCARD}}}vCard"
 _PHOTO: Final = f"{{{VCARD}}}PHOTO"
 _BINVAL: Final = f"{{{VCARD}}}BINVAL"
@@ -48,7 +49,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
 
     config: Config
 
-    cards = Keyed("muc-vcard", of=str)
+    cards = Keyed(_CARDS, of=str)
 
     def room_features(self, room: Room) -> Iterable[str]:
         """See `jabberd.modules.muc.seam.DescribesRooms`."""
@@ -85,8 +86,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
                 raise StanzaError("unexpected-request", "configure the room first")
             hashes = _hashes(card)
             before = room.record.kept.get(HASH, ())
-            await room.keep({HASH: hashes})
-            await self.cards.change(room.jid, {"": text if len(card) else None})
+            await room.keep({HASH: hashes}, beside={_CARDS: {"": text if len(card) else None}})
         return RoomAnswer(None, lambda: self._tell(room, before))
 
     def _tell(self, room: Room, before: tuple[str, ...]) -> None:

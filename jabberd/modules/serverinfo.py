@@ -28,6 +28,7 @@ _MOST: Final = 300  #: domains of which is told: an item has so much room
 _WAYS: Final = {"in": "incoming", "out": "outgoing"}
 _VERSION: Final = "jabber:iq:version"
 _BEGIN: Final = 5.0  #: seconds after the start, when all domains are there
+_REFUSALS: Final = frozenset({"forbidden", "not-allowed", "not-authorized"})
 _OPTIONS: Final = {"access_model": "open", "max_items": "1", "title": "What this server is"}
 
 
@@ -92,11 +93,15 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
             ours = await self._made(service)
             self._vouch(ours=ours)
             if not ours:
-                self._warn(service, f"the node {_NODE} is somebody else's; delete it")
+                self._warn(
+                    service, f"the node {_NODE} is somebody else's; delete it, or let the domain own it"
+                )
                 return
             item = E(NS, "item", {"id": "current"}, self._about(await self._federation()))
             await self._ask(service, E(NS, "pubsub", None, E(NS, "publish", {"node": _NODE}, item)))
         except StanzaError as why:
+            if why.condition in _REFUSALS:
+                self._vouch(ours=False)
             self._warn(service, why.condition)
 
     async def _made(self, service: JID) -> bool:

@@ -126,17 +126,21 @@ def vouches(network: Network) -> list[str]:
     return [*([INFO] if INFO in about.xpath(".//@var") else []), *([where] if where else [])]
 
 
+def test_a_domain_does_not_vouch_where_it_may_not_publish(network: Network, log_lines: list[str]) -> None:
+    service = {**SERVICE, "pubsub": {"creators": ["capulet.lit"]}}
+    network.serve("montague.lit", modules=MODULES, services={NEWS: service})
+    network.advance(6)
+    assert vouches(network) == []
+
+
 @pytest.mark.parametrize("model", ["publishers", "open"])
 def test_a_domain_does_not_vouch_for_what_somebody_else_tells_in_its_node(
     network: Network, log_lines: list[str], model: str
 ) -> None:
     network.serve("montague.lit", modules=MODULES, services={NEWS: SERVICE})
     iago = network.client("iago@montague.lit/cell")
-    options = form(publish_model=model)
-    assert (
-        iago.ask(order(f"<create node='serverinfo'/><configure>{options}</configure>", NEWS)).get("type")
-        == "result"
-    )
+    options = f"<configure>{form(publish_model=model)}</configure>"
+    assert iago.ask(order(f"<create node='serverinfo'/>{options}", NEWS)).get("type") == "result"
     network.advance(6)
     assert vouches(network) == []
     assert "the node serverinfo is somebody else's" in "".join(log_lines)
