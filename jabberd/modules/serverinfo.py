@@ -40,7 +40,7 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
     """
 
     requires = ("disco",)
-    features = (INFO,)
+    features: tuple[str, ...] = (INFO,)
 
     class Config(Settings):
         """Where and how often it is told.

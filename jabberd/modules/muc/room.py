@@ -279,7 +279,8 @@ class Room:
     ) -> None:
         """Change `Record.kept`; what is empty is removed.  `changing` is held.
 
-        :param beside: what changes with it, all or nothing, by the names of stores that other modules have.
+        :param beside: of a room that is not locked: what changes with it, all or nothing, by the names of
+            stores that other modules have.
         :raises StanzaError: ``resource-constraint``: that is too much for one room.
         """
         kept = {name: values for name, values in {**self.record.kept, **changes}.items() if values}
