@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SERVER_INFO: Final = "http://jabber.org/network/serverinfo"
 OUTAGES: Final = "urn:xmpp:sos:0"
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*:[^\s]+", re.ASCII)
+_PAGE: Final = re.compile(r"https?://[^\s]+", re.ASCII)
 
 
 def _uris(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,7 +27,16 @@ def _uris(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _pages(value: tuple[str, ...]) -> tuple[str, ...]:
+    """XEP-0455 §2.1."""
+    for each in value:
+        if not _PAGE.fullmatch(each):
+            raise Mistake('is no web address; write it like "https://status.example/outage.json"')
+    return value
+
+
 Addresses = Annotated[tuple[str, ...], checked(_uris)]
+Pages = Annotated[tuple[str, ...], checked(_pages)]
 
 
 class ContactAddresses(Module, xep=157, version="1.1.1"):
@@ -47,7 +57,7 @@ class ContactAddresses(Module, xep=157, version="1.1.1"):
         security: Addresses = ()
         status: Addresses = ()
         support: Addresses = ()
-        outages: Addresses = ()
+        outages: Pages = ()
 
     config: Config
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from jabberd.api import E, Element, Keyed, Settings, Size, Stanza, StanzaError, on
 from jabberd.modules.muc.events import OccupantJoined
-from jabberd.modules.muc.messages import announce
-from jabberd.modules.muc.names import USER, VCARD
+from jabberd.modules.muc.messages import announce_codes
+from jabberd.modules.muc.names import VCARD
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import Extension, RoomAnswer, RoomRequest
 from jabberd.xmpp.element import parse, serialize
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HASH: Final = "muc#roominfo_avatarhash"  #: also what it is called in `Record.kept`
 UPDATE: Final = "vcard-temp:x:update"
+_CARDS: Final = "muc-vcard"
 _CARD: Final = f"{{{VCARD}}}vCard"
 _PHOTO: Final = f"{{{VCARD}}}PHOTO"
 _BINVAL: Final = f"{{{VCARD}}}BINVAL"
@@ -48,7 +49,7 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
 
     config: Config
 
-    cards = Keyed("muc-vcard", of=str)
+    cards = Keyed(_CARDS, of=str)
 
     def room_features(self, room: Room) -> Iterable[str]:
         """See `jabberd.modules.muc.seam.DescribesRooms`."""
@@ -85,13 +86,12 @@ class RoomAvatars(Extension, xep=486, version="0.1.0"):
                 raise StanzaError("unexpected-request", "configure the room first")
             hashes = _hashes(card)
             before = room.record.kept.get(HASH, ())
-            await room.keep({HASH: hashes})
-            await self.cards.change(room.jid, {"": text if len(card) else None})
+            await room.keep({HASH: hashes}, beside={_CARDS: {"": text if len(card) else None}})
         return RoomAnswer(None, lambda: self._tell(room, before))
 
     def _tell(self, room: Room, before: tuple[str, ...]) -> None:
         """Everybody in the room hears that it is another one (§3.2), old clients by presence (§5.2)."""
-        announce(room, E(USER, "x", None, E(USER, "status", {"code": "104"})))
+        announce_codes(room, 104)
         if room.record.kept.get(HASH, ()) != before:
             self._show(room, tuple(room.visits))
 
@@ -121,7 +121,7 @@ def _hash(photo: Element) -> str:
     text = photo.findtext(_BINVAL)
     if not text:
         return ""
-    if not (photo.findtext(_TYPE) or "").strip().startswith("image/"):
+    if not (photo.findtext(_TYPE) or "").strip().lower().startswith("image/"):
         raise StanzaError("not-acceptable", "an avatar is an image")
     try:
         image = b64decode("".join(text.split()), validate=True)

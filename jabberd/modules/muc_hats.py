@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import urlsplit
 
 from jabberd.api import JID, AccountDeleted, E, Element, Sealed, StanzaError, on
-from jabberd.modules.muc.messages import announce
-from jabberd.modules.muc.names import USER
+from jabberd.modules.muc.messages import announce_codes
 from jabberd.modules.muc.presence import News, broadcast
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import Extension, RoomAnswer, RoomRequest
@@ -253,7 +252,7 @@ def _creation(_: Room) -> Form:
 
 async def _create(room: Room, given: Submission) -> _Done:
     """Make a hat, or change that of the same URI (§3.2)."""
-    hat = Hat(*(given.text(var).strip() for var in (_URI, _TITLE, _HUE)))
+    hat = Hat(*(" ".join(given.text(var).split()) for var in (_URI, _TITLE, _HUE)))
     _check(hat)
     known = hats(room)
     if hat.uri not in known and len(known) >= _MOST:
@@ -310,14 +309,27 @@ def _assignment(room: Room) -> Form:
 
 async def _assign(room: Room, given: Submission) -> _Done:
     """Give somebody a hat, whether or not they are there (§3.5)."""
-    jid, uri = given.jid(_JID).bare, given.text(_URI)
+    jid, uri = _wearer(room, given.jid(_JID)), given.text(_URI)
     return await _wear(room, jid, tuple(dict.fromkeys((*worn(room).get(jid, ()), uri))))
 
 
 async def _unassign(room: Room, given: Submission) -> _Done:
     """Take a hat from somebody (§3.6)."""
-    jid, uri = given.jid(_JID).bare, given.text(_URI)
+    jid, uri = _wearer(room, given.jid(_JID)), given.text(_URI)
     return await _wear(room, jid, tuple(each for each in worn(room).get(jid, ()) if each != uri))
+
+
+def _wearer(room: Room, jid: JID) -> JID:
+    """The account that is meant; behind an occupant JID is one, too.
+
+    :raises StanzaError: ``bad-request``: no occupant has that JID.
+    """
+    if jid.bare != room.jid:
+        return jid.bare
+    occupant = room.occupant(jid.resourcepart)
+    if occupant is None:
+        raise _bad("bad-payload", "nobody of that nickname is in the room")
+    return occupant.account
 
 
 async def _wear(room: Room, jid: JID, uris: tuple[str, ...]) -> _Done:
@@ -334,7 +346,7 @@ def _tell(room: Room, wearers: Iterable[JID], *, listed: bool) -> None:
             if occupant.visits:
                 broadcast(room, occupant, occupant.main, News())
     if listed:
-        announce(room, E(USER, "x", None, E(USER, "status", {"code": "104"})))
+        announce_codes(room, 104)
 
 
 async def _list(room: Room, _: Submission) -> _Done:

@@ -15,7 +15,7 @@ from jabberd.modules.muc.messages import declare
 from jabberd.modules.muc.names import OCCUPANT
 from jabberd.modules.muc.privileges import Role
 from jabberd.modules.muc.seam import Extension, RoomAnswer, RoomRequest
-from jabberd.modules.muc_retraction import bury, find
+from jabberd.modules.muc_retraction import Said, bury, find
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Moderation(Extension, xep=425, version="0.3.0"):
         """Take a message back (§3).
 
         :raises StanzaError: ``forbidden``: that is for moderators who are in the room; ``item-not-found``:
-            there is no such message, or it was taken back before; ``feature-not-implemented``: something
+            the room has sent no such message, or took it back before; ``feature-not-implemented``: something
             else is to be done with it.
         """
         asked = request.payload
@@ -84,14 +84,16 @@ class Moderation(Extension, xep=425, version="0.3.0"):
             if moderator is None or moderator.role is not Role.moderator:
                 raise StanzaError("forbidden", "only moderators take back what others said")
             said = await find(room, wanted)
-            if said is None:
+            if not _can_be_retracted(room, wanted, said):
                 raise StanzaError("item-not-found", "there is no such message any more")
             now = self.now()
             id = room.service.archive.new_id(now)
             by, reason = moderator.jid, reason[:_LONGEST_REASON]
             inside = _moderated(moderator, reason)
-            stone = E(OLD, "moderated", {"by": by}, E(_OLD_RETRACTION, "retracted", {"stamp": to_stamp(now)}))
-            await bury(room, said, room.uid(id), now, *inside, beside=[_with_reason(stone, OLD, reason)])
+            if said is not None:
+                old = E(_OLD_RETRACTION, "retracted", {"stamp": to_stamp(now)})
+                stone = _with_reason(E(OLD, "moderated", {"by": by}, old), OLD, reason)
+                await bury(room, said, room.uid(id), now, *inside, beside=[stone])
             retract = E(RETRACTION, "retract", {"id": wanted}, *_moderated(moderator, reason))
             old = E(OLD, "moderated", {"by": by}, E(_OLD_RETRACTION, "retract"))
             fastened = E(_FASTEN, "apply-to", {"id": wanted}, _with_reason(old, OLD, reason))
@@ -107,6 +109,15 @@ class Moderation(Extension, xep=425, version="0.3.0"):
             if outer in stanza.children and stanza.element().find(f"{outer}/{inner}") is not None:
                 raise StanzaError("forbidden", "only the room tells of moderation")
         return stanza
+
+
+def _can_be_retracted(room: Room, id: str, said: Said | None) -> bool:
+    """Whether a message is there to be taken back.
+
+    One that is kept nowhere is on the screens of those who were there all the same (§3.1), and who said it
+    may have wanted just that (XEP-0334): its id, which the room alone can make, tells that it was said.
+    """
+    return room.service.uids.id(room.jid, id) is not None if said is None else said.stands
 
 
 def _moderated(moderator: Occupant, reason: str) -> list[Element]:

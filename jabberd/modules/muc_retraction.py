@@ -41,9 +41,14 @@ class Said:
         found = self.stanza.child(OCCUPANT_ID)
         return "" if found is None else found.get("id", "")
 
+    @property
+    def stands(self) -> bool:
+        """Whether it can still be taken back."""
+        return not is_buried(self.stanza)
+
 
 async def find(room: Room, id: str) -> Said | None:
-    """The message to which the room gave that id (XEP-0424 §5.1); None: there is none that stands."""
+    """The message to which the room gave that id (XEP-0424 §5.1), or its tombstone; None: it has neither."""
     archive = room.service.archive
     number = room.service.uids.id(room.jid, id)
     if number is None:
@@ -52,12 +57,8 @@ async def find(room: Room, id: str) -> Said | None:
     rows = await archive.rows(room.jid, span=Span(ids=(number,)))
     line = room.history.line(number)
     if rows:
-        said = Said(number, Stanza.from_standalone(rows[0].stanza), archived=True)
-    elif line is not None:
-        said = Said(number, line.stanza, archived=False)
-    else:
-        return None
-    return None if is_buried(said.stanza) else said
+        return Said(number, Stanza.from_standalone(rows[0].stanza), archived=True)
+    return None if line is None else Said(number, line.stanza, archived=False)
 
 
 async def bury(
@@ -110,5 +111,5 @@ class RoomRetraction(Extension, xep=424, version="0.4.2"):
             with suppress(StanzaError):  # it is destroyed
                 async with room.changing():
                     said = await find(room, retract.get("id", ""))
-                    if said is not None and said.author == event.occupant.id:
+                    if said is not None and said.stands and said.author == event.occupant.id:
                         await bury(room, said, event.stanza.id, self.now())

@@ -43,6 +43,7 @@ _FIELDS: Final = (
     Field("key", "list-single", "Sort results by", (BY_USERS,), options=_KEYS),
 )
 _FORM: Final = Form(PARAMS, _FIELDS)
+_LABELS: Final = {each.var: each.label for each in _FIELDS}
 #: A sort key that is none has an error of its own, and a type that is not here is just not found.
 _OPEN: Final = {"types": "text-multi", "key": "text-single"}
 _READ: Final = Form(
@@ -226,7 +227,8 @@ class _Search:
     def read(cls, given: Submission) -> _Search:
         """From the form.
 
-        :raises StanzaError: with the conditions of §4.2.2.2 to §4.2.2.7.
+        :raises StanzaError: with the conditions of §4.2.2.2 to §4.2.2.7; what conflicts is named by its
+            labels (§4.2.2.6).
         """
         key, users = given.text("key"), given.text("min_users") or "0"
         if key not in _KEYS:
@@ -253,7 +255,7 @@ def _terms(given: Submission) -> tuple[str, ...]:
     terms = tuple(text.casefold().split())
     if given.flag("all"):
         if terms:
-            raise _bad("conflicting-fields", "either all entries, or those with these words", "modify")
+            raise _bad("conflicting-fields", f'either "{_LABELS["all"]}" or "{_LABELS["q"]}"', "modify")
         return ()
     if not given.texts("q"):
         raise _bad("no-search-conditions", "fill in q, or all", "cancel")

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from jabberd.api import JID, Settings, Stanza, StanzaError, on
 from jabberd.modules.muc.events import RoomDestroyed, RoomMessage
+from jabberd.modules.muc.messages import announce_codes
 from jabberd.modules.muc.names import BODY
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import Extension
@@ -51,8 +52,13 @@ class SlowMode(Extension, xep=500, version="0.1.1"):
 
     def duration(self, room: Room) -> int:
         """How many seconds there are between two messages of one account; 0: no matter how many."""
-        values = room.options.extra.get(_WANTED)
-        return min(int(values[0]) if values and values[0] else self.config.usual, self.config.most)
+        return _duration(room, self.config)
+
+    def reconfigured(self, before: Config) -> None:
+        """Where another duration holds now, those who are in the room learn that (§5.2)."""
+        for room in tuple(self.rooms.service.rooms.resident.values()):
+            if _duration(room, before) != self.duration(room):
+                announce_codes(room, 104)
 
     def room_fields(self, room: Room) -> Iterable[Field]:
         """§5.1."""
@@ -111,3 +117,8 @@ class SlowMode(Extension, xep=500, version="0.1.1"):
         """Another room of that name begins anew."""
         for each in [each for each in self._spoke if each[0] == event.jid]:
             del self._spoke[each]
+
+
+def _duration(room: Room, config: SlowMode.Config) -> int:
+    values = room.options.extra.get(_WANTED)
+    return min(int(values[0]) if values and values[0] else config.usual, config.most)

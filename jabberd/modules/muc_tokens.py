@@ -103,8 +103,15 @@ class Tokens(Extension, xep=488, version="0.1.0"):
     # -- those who may invite -----------------------------------------------------------------------
 
     async def _made(self, request: RoomRequest) -> RoomAnswer:
-        """§3.2, §3.3."""
+        """§3.2, §3.3.
+
+        :raises StanzaError: ``forbidden``: the asker may not invite; ``unexpected-request``: the room has no
+            configuration yet, and nothing of it is stored; ``bad-request``: a limit that is none;
+            ``resource-constraint``: there are enough.
+        """
         _check(request)
+        if request.room.locked:
+            raise StanzaError("unexpected-request", "configure the room first")
         delay, counter = (_number(request.payload, name) for name in ("delay", "counter"))
         age, uses = self.config.age, self.config.uses
         until = self._now() + (age if delay is None else min(delay, age))

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred, gatherResults
 
 import jabberd
 from jabberd.api import JID, DomainName, Duration, E, Module, Settings, Stanza, StanzaError
-from jabberd.pubsub.names import NODE_CONFIG, NS
+from jabberd.modules.disco import Disco
+from jabberd.pubsub.names import NODE_CONFIG, NS, OWNER
 from jabberd.pubsub.options import submitted
 from jabberd.xmpp.forms import Field, Form
 
@@ -27,17 +28,19 @@ _MOST: Final = 300  #: domains of which is told: an item has so much room
 _WAYS: Final = {"in": "incoming", "out": "outgoing"}
 _VERSION: Final = "jabber:iq:version"
 _BEGIN: Final = 5.0  #: seconds after the start, when all domains are there
+_REFUSALS: Final = frozenset({"forbidden", "not-allowed", "not-authorized"})
 _OPTIONS: Final = {"access_model": "open", "max_items": "1", "title": "What this server is"}
 
 
 class ServerInfo(Module, xep=485, version="1.0.0"):
     """Publishes which domain this is and what software serves it, and with whom it talks if that is wished.
 
-    Where that is found, a form tells (§3).
+    Where that is found, a form tells (§3).  The node may be somebody else's, who could tell in it what he
+    likes (§7): as long as it is, neither the form nor the feature says that this domain publishes there.
     """
 
     requires = ("disco",)
-    features = (INFO,)
+    features: tuple[str, ...] = (INFO,)
 
     class Config(Settings):
         """Where and how often it is told.
@@ -72,7 +75,7 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
     def extensions(self) -> Iterable[Element]:
         """See `jabberd.modules.disco.Extends`."""
         service = self._service()
-        if service is not None:
+        if service is not None and self.features:
             where = f"xmpp:{service}?;node={_NODE}"
             yield Form(SERVER_INFO, (Field("serverinfo-pubsub-node", values=(where,)),)).element("result")
 
@@ -86,18 +89,49 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
                 "{domain} has no publish-subscribe service to tell of itself", domain=self.domain.jid
             )
             return
-        created = E(NS, "create", {"node": _NODE}), E(NS, "configure", None, submitted(_OPTIONS, NODE_CONFIG))
         try:
-            await self._ask(service, *created)
-        except StanzaError as why:
-            if why.condition != "conflict":  # it is there already
-                self._refused(service, why)
+            ours = await self._made(service)
+            self._vouch(ours=ours)
+            if not ours:
+                self._warn(
+                    service, f"the node {_NODE} is somebody else's; delete it, or let the domain own it"
+                )
                 return
-        item = E(NS, "item", {"id": "current"}, self._about(await self._federation()))
-        try:
-            await self._ask(service, E(NS, "publish", {"node": _NODE}, item))
+            item = E(NS, "item", {"id": "current"}, self._about(await self._federation()))
+            await self._ask(service, E(NS, "pubsub", None, E(NS, "publish", {"node": _NODE}, item)))
         except StanzaError as why:
-            self._refused(service, why)
+            if why.condition in _REFUSALS:
+                self._vouch(ours=False)
+            self._warn(service, why.condition)
+
+    async def _made(self, service: JID) -> bool:
+        """Make the node (§5), if it is not there; whether it belongs to this domain."""
+        configure = E(NS, "configure", None, submitted(_OPTIONS, NODE_CONFIG))
+        try:
+            await self._ask(service, E(NS, "pubsub", None, E(NS, "create", {"node": _NODE}), configure))
+        except StanzaError as why:
+            if why.condition != "conflict":
+                raise
+            return await self._owns(service)
+        return True
+
+    async def _owns(self, service: JID) -> bool:
+        """Whether this domain owns the node: its owners alone are shown how it is configured."""
+        asked = E(OWNER, "pubsub", None, E(OWNER, "configure", {"node": _NODE}))
+        try:
+            await self._ask(service, asked, type="get")
+        except StanzaError as why:
+            return why.condition != "forbidden"  # not every service shows it
+        return True
+
+    def _vouch(self, *, ours: bool) -> None:
+        """Advertise what is in the node as this domain's own, or not."""
+        features = (INFO,) if ours else ()
+        if features != self.features:
+            self.features = features
+            disco = self.domain.module("disco")
+            assert isinstance(disco, Disco)
+            disco.changed()
 
     def _about(self, federation: Iterable[Element]) -> Element:
         name, version = (E(_VERSION, tag, None, text) for tag, text in _software())
@@ -136,16 +170,15 @@ class ServerInfo(Module, xep=485, version="1.0.0"):
         found = answer.child(f"{{{_DISCO}}}query")
         return found is not None and any(each.get("var") == INFO for each in found)
 
-    async def _ask(self, service: JID, *inside: Element) -> None:
-        pubsub = E(NS, "pubsub", None, *inside)
-        await self.domain.ask(Stanza.of("iq", pubsub, sender=self.domain.jid, to=service, type="set"))
+    async def _ask(self, service: JID, pubsub: Element, type: str = "set") -> None:
+        await self.domain.ask(Stanza.of("iq", pubsub, sender=self.domain.jid, to=service, type=type))
 
-    def _refused(self, service: JID, why: StanzaError) -> None:
+    def _warn(self, service: JID, why: str) -> None:
         self.log.warn(
             "{service} does not take what {domain} tells of itself: {why}",
             service=service,
             domain=self.domain.jid,
-            why=why.condition,
+            why=why,
         )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["config", "server"]  # fixtures
 pytestmark = pytest.mark.process
-PLUGINS = ("xep_0050", "xep_0054", "xep_0153", "xep_0317", "xep_0424", "xep_0425")
+PLUGINS = ("xep_0050", "xep_0054", "xep_0153", "xep_0317", "xep_0334", "xep_0424", "xep_0425")
 HATS = "urn:xmpp:hats:commands"
 HAT = "{urn:xmpp:hats:0}hat"
 SCRIBE = "urn:example:hats#scribe"
@@ -75,6 +75,12 @@ async def test_moderators_and_authors_take_messages_back(server: Running) -> Non
         assert [each["body"] for each in (first, second)] == ["", ""]
         assert first["retracted"]["moderated"]["by"] == f"{ROOM}/Romeo"
         assert second["retracted"]["id"]
+        unkept = juliet.make_message(ROOM, "Buy them quickly!", mtype="groupchat")
+        unkept.enable("no-store")
+        unkept.send()
+        spam = (await hears(romeo, "Buy them quickly!", "Juliet"))["stanza_id"]["id"]
+        await moderation.moderate(JID(ROOM), spam)
+        await juliet.until("the second one", lambda: any(_takes_back(each, spam) for each in juliet._seen))
 
 
 def _moderated(stanza: Any) -> bool:

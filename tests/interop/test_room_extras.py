@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.interop.actor import Actor, entered
+from tests.interop.gateway import jabberctl
 from tests.interop.test_pep import JULIET, ROMEO, played
-from tests.interop.test_rooms import MUC, ROOM, configure, create, enter, say
+from tests.interop.test_rooms import MUC, ROOM, ROOMS, configure, create, enter, say
 from tests.interop.test_rooms import client as client_of
 from tests.interop.test_rooms import config as config  # noqa: PLC0414  # the fixture
 from tests.interop.test_rooms import server as server  # noqa: PLC0414  # the fixture
+from tests.running import running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.running import Running
 
 pytestmark = pytest.mark.process
@@ -92,6 +97,29 @@ async def test_a_slow_room_is_found_and_holds_people_back(server: Running) -> No
         assert error.xml.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}policy-violation") is not None
         assert "20 seconds" in error["error"]["text"]
         assert not [each for each in romeo._seen if each["body"] == "O Romeo"]
+
+
+def test_an_operator_makes_rooms_slow_where_their_owners_have_not_said_anything(config: Path) -> None:
+    """XEP-0500 §5.2, with the whole form sent back as it came, as clients do."""
+
+    def settings(more: str) -> None:
+        config.write_text(config.read_text() + more)
+
+    async def play(server: Running) -> None:
+        romeo = client_of(server, f"{ROMEO}/orchard")
+        async with entered(romeo):
+            await create(romeo, "Romeo")
+            settings(f'[domains."{ROOMS}".modules.muc_slow]\nusual = 5\n')
+            await asyncio.to_thread(jabberctl, config, "config", "reload")
+            code = f".//{{{MUC}#user}}status[@code='104']"
+            await romeo.until("104", lambda: any(each.xml.find(code) is not None for each in romeo._seen))
+            info = await asked(romeo, "get", f"<query xmlns='{INFO}'/>")
+            [field] = info.xml.findall(".//*[@var='muc#roominfo_slow_mode_duration']")
+            assert field[-1].text == "5"
+
+    settings('[control]\nsocket = "jabberd.sock"\n')
+    with running(config) as server:
+        asyncio.run(play(server))
 
 
 @played

@@ -40,3 +40,10 @@ def test_nothing_is_told_where_nothing_is_named(network: Network) -> None:
 def test_an_address_is_a_uri(network: Network) -> None:
     with pytest.raises(LoadError, match="is no URI"):
         network.serve("montague.lit", modules={"disco": {}, "contact": {"abuse": ("abuse at montague",)}})
+
+
+def test_where_programs_read_of_outages_is_a_web_address(network: Network) -> None:
+    with pytest.raises(LoadError, match="is no web address"):
+        network.serve(
+            "montague.lit", modules={"disco": {}, "contact": {"outages": ("mailto:x@montague.lit",)}}
+        )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from jabberd.admin import Admin
 from jabberd.api.domain import Operators
 from jabberd.streams.link_verbs import LinkVerbs
-from tests.pubsub.play import items, order
+from tests.pubsub.play import form, items, order
 
 if TYPE_CHECKING:
     from jabberd.testing import Network
@@ -113,3 +115,35 @@ def test_with_whom_a_domain_is_connected_is_not_told_otherwise(
     answer = network.client("romeo@montague.lit/garden").ask(items("serverinfo", NEWS))
     assert answer.xpath(".//@name") == ["montague.lit"]
     assert answer.find(f".//{{{INFO}}}federation") is None
+
+
+def vouches(network: Network) -> list[str]:
+    """Whether the domain tells that it publishes, and where."""
+    about = network.client("juliet@montague.lit/balcony").ask(
+        "<iq type='get' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+    )
+    where = about.findtext(".//{*}field[@var='serverinfo-pubsub-node']/{*}value")
+    return [*([INFO] if INFO in about.xpath(".//@var") else []), *([where] if where else [])]
+
+
+def test_a_domain_does_not_vouch_where_it_may_not_publish(network: Network, log_lines: list[str]) -> None:
+    service = {**SERVICE, "pubsub": {"creators": ["capulet.lit"]}}
+    network.serve("montague.lit", modules=MODULES, services={NEWS: service})
+    network.advance(6)
+    assert vouches(network) == []
+
+
+@pytest.mark.parametrize("model", ["publishers", "open"])
+def test_a_domain_does_not_vouch_for_what_somebody_else_tells_in_its_node(
+    network: Network, log_lines: list[str], model: str
+) -> None:
+    network.serve("montague.lit", modules=MODULES, services={NEWS: SERVICE})
+    iago = network.client("iago@montague.lit/cell")
+    options = f"<configure>{form(publish_model=model)}</configure>"
+    assert iago.ask(order(f"<create node='serverinfo'/>{options}", NEWS)).get("type") == "result"
+    network.advance(6)
+    assert vouches(network) == []
+    assert "the node serverinfo is somebody else's" in "".join(log_lines)
+    iago.ask(order("<delete node='serverinfo'/>", NEWS, "#owner"))
+    network.advance(60)
+    assert vouches(network) == [INFO, f"xmpp:{NEWS}?;node=serverinfo"]

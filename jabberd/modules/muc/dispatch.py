@@ -16,7 +16,7 @@ from jabberd.modules.muc.doorway import is_goodbye, stand_behind
 from jabberd.modules.muc.entering import arrive, made, not_in_room, present
 from jabberd.modules.muc.invitations import decline, invite, not_invited
 from jabberd.modules.muc.messages import change_subject, is_subject, say, say_privately, without_forged
-from jabberd.modules.muc.names import ADMIN, JOIN, MUC, OWNER, PING, REGISTER, USER, X_USER
+from jabberd.modules.muc.names import ADMIN, JOIN, MUC, OCCUPANT_ID, OWNER, PING, REGISTER, USER, X_USER
 from jabberd.modules.muc.presence import UNAVAILABLE, News, depart
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.relay import elsewhere, nameless
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from jabberd.modules.muc.doorway import Behind
+    from jabberd.modules.muc.occupant import Occupant
     from jabberd.modules.muc.relay import Relay
     from jabberd.modules.muc.room import Room
     from jabberd.modules.muc.service import Service
@@ -278,7 +279,7 @@ class Dispatch:
             about = (sender, hash(stanza.id))
             by = {by for jid, id, by in room.whispered if (jid, id) == about}
             if to in by:
-                self._tell_failure(room, stanza, occupant.jid, to)
+                self._tell_failure(room, stanza, occupant, to)
             if by:
                 return  # it may be one that does not want to hear
         error = stanza.child(f"{{{CLIENT}}}error")
@@ -286,13 +287,14 @@ class Dispatch:
         if not _GHOSTLY.isdisjoint(found):
             depart(room, occupant, occupant.visits[sender], News(UNAVAILABLE, codes=(333,)))
 
-    def _tell_failure(self, room: Room, stanza: Stanza, by: JID, to: JID) -> None:
-        """Who said something privately learns that it was refused."""
+    def _tell_failure(self, room: Room, stanza: Stanza, by: Occupant, to: JID) -> None:
+        """Who said something privately learns that it was refused, and by whom (XEP-0421 §4)."""
         target = room.occupant(to.resourcepart)
-        if target is not None and target.jid != by:
+        if target is not None and target is not by:
             told = nameless(without_forged(room, stanza).without([X_USER]))
+            told = told.with_sealed(OCCUPANT_ID, by.mark)
             for jid in tuple(target.visits):
-                self._service.route(told.stamped(by, jid))
+                self._service.route(told.stamped(by.jid, jid))
 
     # -- questions ----------------------------------------------------------------------------------
 

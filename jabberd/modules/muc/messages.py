@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "announce",
+    "announce_codes",
     "announce_forms",
     "change_subject",
     "declare",
@@ -156,6 +157,11 @@ def announce(room: Room, *children: Element | Sealed, to: Iterable[Occupant] | N
     told = Stanza.of("message", *children, sender=room.jid, type="groupchat")
     recipients = [jid for each in (room.occupants.values() if to is None else to) for jid in each.visits]
     room.service.spread(told.copies(room.jid, recipients))
+
+
+def announce_codes(room: Room, *codes: int) -> None:
+    """Tell all who are in it that the room has changed (§10.2.1)."""
+    announce(room, E(USER, "x", None, *(E(USER, "status", {"code": str(code)}) for code in codes)))
 
 
 async def declare(room: Room, id: int, now: datetime, *children: Element) -> None:

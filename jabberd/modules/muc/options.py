@@ -166,6 +166,9 @@ def filled_in(
 ) -> tuple[Options, Submission]:
     """What holds once the form was filled in like that, and the whole submission.
 
+    A field of another module that was left as it was shown is not set by that: what holds where owners have
+    not said anything may become something else.
+
     :raises StanzaError: ``not-acceptable``: a password is to be asked for and is missing, or a number is out
         of its bounds; see also `Form.read`.
     """
@@ -178,7 +181,11 @@ def filled_in(
         raise StanzaError("not-acceptable", f"a password has at most {_LONGEST} characters")
     users = given.text(_MOST)
     known = {row.var for row in _ROWS} | {_PROTECTED, _SECRET, _MOST, _HISTORY, ADMINS, OWNERS}
-    extra = {each.var: given.texts(each.var) for each in form.fields if each.var not in known}
+    extra = {
+        each.var: given.texts(each.var)
+        for each in form.fields
+        if each.var not in known and (each.var in options.extra or given.texts(each.var) != each.values)
+    }
     new = replace(
         options,
         **values,

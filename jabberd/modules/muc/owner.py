@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from jabberd.api import JID, E, Element, StanzaError
 from jabberd.modules.muc.affiliations import Order, affiliate, settle
 from jabberd.modules.muc.events import RoomConfigured
-from jabberd.modules.muc.messages import announce
+from jabberd.modules.muc.messages import announce_codes
 from jabberd.modules.muc.names import OWNER, USER
 from jabberd.modules.muc.options import ADMINS, OWNERS, Options, config_form, filled_in
 from jabberd.modules.muc.presence import UNAVAILABLE, News, Telling, remove
@@ -117,9 +117,7 @@ def _settled(room: Room, before: Options) -> Iterable[Callable[[], None]]:
     standing = {each: room.affiliation(each.account) for each in room.occupants.values()}
     yield from settle(room, standing, {}, "", leaving=322)
     codes = _codes(before, room.options)
-    statuses = (E(USER, "status", {"code": str(code)}) for code in codes)
-    told = E(USER, "x", None, *statuses)
-    yield lambda: announce(room, told)
+    yield lambda: announce_codes(room, *codes)
 
 
 def _codes(before: Options, after: Options) -> list[int]:

@@ -278,15 +278,26 @@ class Room:
             await self.service.rooms.records.put(self.jid, "", new)
         self.record = new
 
-    async def keep(self, changes: Mapping[str, tuple[str, ...]]) -> None:
+    async def keep(
+        self,
+        changes: Mapping[str, tuple[str, ...]],
+        beside: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
         """Change `Record.kept`; what is empty is removed.  `changing` is held.
 
+        :param beside: of a room that is not locked: what changes with it, all or nothing, by the names of
+            stores that other modules have.
         :raises StanzaError: ``resource-constraint``: that is too much for one room.
         """
         kept = {name: values for name, values in {**self.record.kept, **changes}.items() if values}
         if _size(kept) > max(_LARGEST_KEPT, _size(self.record.kept)):
             raise StanzaError("resource-constraint", "there is too much of this in the room")
-        await self.store(kept=kept)
+        if beside is None or self.locked:
+            await self.store(kept=kept)
+            return
+        new = replace(self.record, kept=kept)
+        await self.service.rooms.save(self, {}, new, beside=beside)
+        self.record = new
 
     async def store_belongings(
         self, changes: Mapping[str, Belonging | None], options: Options | None = None

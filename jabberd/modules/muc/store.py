@@ -113,13 +113,16 @@ class Rooms:
         belongings: Mapping[str, Belonging | None],
         record: Record,
         *,
+        beside: Mapping[str, Mapping[str, object]] | None = None,
         anew: bool = False,
     ) -> Deferred[None]:
         """Change a room's record and who belongs to it: all or nothing.
 
+        :param beside: what changes with them, by the names of stores that other modules have.
         :param anew: everything else that is kept of it is removed.
         """
-        return self._storage.save(room.jid, {AFFILIATIONS: belongings, RECORDS: {"": record}}, anew=anew)
+        changes = {AFFILIATIONS: belongings, RECORDS: {"": record}, **(beside or {})}
+        return self._storage.save(room.jid, changes, anew=anew)
 
     # -- in and out of memory -----------------------------------------------------------------------
 

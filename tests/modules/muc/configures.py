@@ -1,4 +1,4 @@
-"""A process to kill: an owner names a room and an admin by one form, and it ends at a commit of that."""
+"""A process to kill: an owner configures a room by one form, or sets its avatar, and it ends at a commit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jabberd.storage.stores import SqlStorage
 from jabberd.testing import Network
 from tests.modules.muc.play import ROOM, ROOMS, ask, configure, create
 
+PHOTO = "<PHOTO><TYPE>image/png</TYPE><BINVAL>cm9zZQ==</BINVAL></PHOTO>"
 NAMED = {"roomname": "The orchard", "roomadmins": "juliet@capulet.lit"}
 
 
@@ -23,9 +24,10 @@ def main(url: str, what: str, number: int) -> None:
     assert isinstance(storage, SqlStorage)
     assert isinstance(storage._database, Direct)
     network = Network()
-    network.serve("montague.lit", services={ROOMS: {"disco": {}, "muc": {}}}, storage=storage)
+    modules: dict[str, dict[str, object]] = {"disco": {}, "muc": {}, "muc_avatars": {}}
+    network.serve("montague.lit", services={ROOMS: modules}, storage=storage)
     romeo = network.client("romeo@montague.lit/orchard")
-    if what == "configure":
+    if what != "create":
         create(romeo, "Romeo", persistentroom="1")
     else:
         ask(romeo, "", "get", "owner")
@@ -38,7 +40,10 @@ def main(url: str, what: str, number: int) -> None:
         if len(commits) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    configure(romeo, persistentroom="1", **NAMED)
+    if what == "avatar":
+        romeo.ask(f"<iq type='set' to='{ROOM}'><vCard xmlns='vcard-temp'>{PHOTO}</vCard></iq>")
+    else:
+        configure(romeo, persistentroom="1", **NAMED)
     os.write(1, b"%d" % len(commits))
 
 

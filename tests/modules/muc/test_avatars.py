@@ -98,6 +98,12 @@ def test_an_avatar_in_two_formats_has_two_hashes(romeo: Client) -> None:
     assert hashes(romeo) == [sha1(OTHER), sha1(PNG)]
 
 
+def test_a_media_type_is_the_same_in_capitals(romeo: Client) -> None:
+    create(romeo, "Romeo")
+    assert card(romeo, "set", photo(PNG, "IMAGE/PNG")).get("type") == "result"
+    assert hashes(romeo) == [sha1(PNG)]
+
+
 def test_only_owners_set_an_avatar(romeo: Client, juliet: Client) -> None:
     create(romeo, "Romeo")
     enter(juliet, "Juliet")

@@ -151,6 +151,24 @@ def test_the_list_is_for_those_who_may_enter_and_addresses_for_those_who_may_see
     assert status(run(nurse, "list", form=False)) == "forbidden"
 
 
+def test_who_is_named_as_an_occupant_is_the_account_behind_it(romeo: Client, juliet: Client) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    make(romeo)
+    assert status(run(romeo, "assign", jid=f"{ROOM}/Juliet", uri=TEACHER)) == "completed"
+    assert [row["hats#jid"] for row in rows(run(romeo, "list-assigned", form=False))] == [JULIET]
+    assert status(run(romeo, "unassign", jid=f"{ROOM}/Juliet", uri=TEACHER)) == "completed"
+    for nobody in (ROOM, f"{ROOM}/Tybalt"):
+        assert status(run(romeo, "assign", jid=nobody, uri=TEACHER)) == "bad-request"
+    assert rows(run(romeo, "list-assigned", form=False)) == []
+
+
+def test_a_title_is_one_line(romeo: Client) -> None:
+    create(romeo, "Romeo")
+    make(romeo, title="Master\nof  the&#9;house")
+    assert [row["hats#title"] for row in rows(run(romeo, "list", form=False))] == ["Master of the house"]
+
+
 def test_a_form_comes_first_and_is_filled_in_then(romeo: Client) -> None:
     create(romeo, "Romeo")
     make(romeo)

@@ -363,6 +363,7 @@ def test_who_does_not_take_a_private_message_stays_and_its_sender_learns_that(
     juliet.send(f"<message type='error' id='w' to='{ROOM}/Romeo'>{error}</message>")
     [told] = heard_by(romeo)
     assert (condition(told), told.get("from")) == (said, f"{ROOM}/Juliet")
+    assert len(texts(told, "id:occupant-id/@id")) == 1  # XEP-0421 §4
     juliet.send(f"<message type='error' id='other' to='{ROOM}/Romeo'>{error}</message>")
     left = [each for each in heard_by(romeo) if each.get("type") == "unavailable"]
     assert len(left) == (said == "service-unavailable")

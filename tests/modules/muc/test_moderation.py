@@ -172,6 +172,34 @@ def test_what_is_not_archived_is_taken_back_from_the_history(
     assert any(path(each, "r:retracted") for each in heard)
 
 
+@pytest.mark.parametrize("hint", ["no-store", "no-permanent-store"])
+def test_nobody_escapes_by_asking_that_a_message_be_kept_nowhere(
+    romeo: Client, juliet: Client, hint: str
+) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    say(juliet, "Buy magic potions!", inside=f"<{hint} xmlns='urn:xmpp:hints'/>")
+    id = path(heard_by(romeo)[-1], "string(sid:stanza-id/@id)")
+    juliet.forget()
+    assert moderate(romeo, id, "Not here") == "result"
+    [told] = heard_by(juliet)
+    assert path(told, "string(r:retract/@id)") == id
+    assert path(told, "string(r:retract/m:moderated/@by)") == f"{ROOM}/Romeo"
+
+
+def test_what_is_not_kept_any_more_is_taken_back_from_those_who_have_it(
+    romeo: Client, juliet: Client
+) -> None:
+    create(romeo, "Romeo", enablearchiving="0")
+    enter(juliet, "Juliet")
+    romeo.forget()
+    first = said(juliet, "Buy magic potions!", romeo)
+    for _ in range(60):
+        said(juliet, "Ay me!", romeo)
+    assert moderate(romeo, first) == "result"
+    assert path(juliet.next(), "string(r:retract/@id)") == first
+
+
 def test_nobody_feigns_a_tombstone_or_moderation(romeo: Client, juliet: Client) -> None:
     create(romeo, "Romeo")
     enter(juliet, "Juliet")

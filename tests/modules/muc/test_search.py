@@ -177,6 +177,12 @@ def test_searches_that_make_no_sense_are_told_why(
     assert why.find(f"{{{ERRORS}}}{name}") is not None
 
 
+def test_fields_that_conflict_are_named_by_their_labels(verona: Client) -> None:
+    [why] = texts(search(verona, q="roses", all="1"), "c:error/s:text/text()")
+    assert "Search for" in why
+    assert "Return all entries" in why
+
+
 def test_a_number_of_users_is_a_number(verona: Client) -> None:
     assert condition(search(verona, all="1", min_users="many")) == "not-acceptable"
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jabberd.modules.muc_slow import SlowMode
 from jabberd.testing.client import condition
 from tests.modules.muc.play import (
     ROOM,
+    ROOMS,
     affiliate,
     ask,
     codes,
@@ -111,6 +113,49 @@ def test_admins_and_owners_and_what_has_no_body_wait_for_nobody(romeo: Client, j
     juliet.send(f"<message to='{ROOM}' type='groupchat'>{typing}</message>")
     assert not [each for each in heard_by(juliet) if each.get("type") == "error"]
     assert said(romeo) == ["He jests", "at scars", "Ay me!", "O Romeo"]
+
+
+def become(network: Network, **settings: int) -> None:
+    """Follow other settings, as after a reload."""
+    module = network.server("montague.lit").hosts[ROOMS].manager.module("muc_slow")
+    assert isinstance(module, SlowMode)
+    before, module.config = module.config, SlowMode.Config(**settings)
+    module.reconfigured(before)
+
+
+def duration(who: Client) -> list[str]:
+    return texts(who.ask(INFO), ".//x:field[@var='muc#roominfo_slow_mode_duration']/x:value/text()")
+
+
+def test_an_owner_who_sends_the_field_back_as_it_was_has_not_said_anything(
+    network: Network, romeo: Client
+) -> None:
+    create(romeo, "Romeo", roomname="Orchard", slow_mode_duration="0")
+    configure(romeo, roomname="Garden")
+    become(network, usual=5)
+    assert duration(romeo) == ["5"]
+    configure(romeo, slow_mode_duration="0")
+    assert duration(romeo) == ["0"]
+    configure(romeo, roomname="Orchard")
+    become(network, usual=7)
+    assert duration(romeo) == ["0"]
+
+
+def test_where_an_operator_changes_the_duration_those_who_are_there_learn_it(
+    network: Network, romeo: Client
+) -> None:
+    other = f"cell@{ROOMS}"
+    create(romeo, "Romeo")
+    create(romeo, "Romeo", other, slow_mode_duration="20")
+    changes: tuple[tuple[dict[str, int], str], ...] = (
+        ({"usual": 5}, ROOM),
+        ({"usual": 5, "most": 10}, other),
+        ({"most": 10}, ROOM),
+    )
+    for settings, room in changes:
+        become(network, **settings)
+        [told] = heard_by(romeo)
+        assert (codes(told), told.get("from")) == (["104"], room)
 
 
 def test_another_room_of_the_name_has_forgotten_who_spoke(romeo: Client, juliet: Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 from jabberd.api import JID, Refused
 from jabberd.modules.muc_tokens import NS, Tokens
 from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 from tests.modules.muc.play import (
     ROOM,
     ROOMS,
@@ -16,6 +17,7 @@ from tests.modules.muc.play import (
     ask,
     configure,
     create,
+    enter,
     find,
     heard_by,
     join,
@@ -188,6 +190,15 @@ def test_tokens_go_with_their_room(romeo: Client, juliet: Client) -> None:
     ask(romeo, "<destroy/>", part="owner")
     create(romeo, "Romeo", membersonly="1")
     assert come(juliet, "Juliet", token) == "not-authorized"
+
+
+def test_a_room_without_configuration_has_no_tokens_yet(network: Network, romeo: Client) -> None:
+    enter(romeo, "Romeo")
+    assert condition(asked(romeo, f"<request xmlns='{NS}'/>")) == "unexpected-request"
+    leave(romeo, "Romeo")
+    storage = network.server("montague.lit").hosts[ROOMS].manager.module("muc_tokens")
+    assert isinstance(storage, Tokens)
+    assert done(storage.kept.all(JID.parse(ROOM))) == {}
 
 
 async def test_operators_list_and_revoke_tokens(network: Network, romeo: Client, juliet: Client) -> None:
