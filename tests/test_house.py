@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -174,6 +175,7 @@ def test_xmpp_itself_stands_on_the_standard_library_and_three_packages() -> None
     assert strange == []
 
 
+@cache
 def required(file: Path) -> set[str]:
     """The names in the ``requires`` of the module classes in a file, or in the package that it is in."""
     package = HOUSE / "modules" / file.relative_to(HOUSE / "modules").parts[0]

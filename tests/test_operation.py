@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 
 from jabberd.certificates import issue, make_ca
-from tests.running import TWISTD, running
+from tests.running import PATIENCE, TWISTD, running
 
 pytestmark = pytest.mark.process
 
@@ -71,13 +71,13 @@ def page(connection: HTTPConnection, path: str, host: str = "localhost") -> tupl
 
 def test_a_server_tells_over_http_that_it_is_well_and_how_it_is_doing(config: Path) -> None:
     with running(config) as server:
-        plain = HTTPConnection("127.0.0.1", server.port("http"), timeout=10)
+        plain = HTTPConnection("127.0.0.1", server.port("http"), timeout=PATIENCE)
         status, body = page(plain, "/healthz")
         assert (status, json.loads(body)) == (
             200,
             {"status": "ok", "domains": {"montague.lit": True}, "storage": True},
         )
-        with socket.create_connection(("127.0.0.1", server.port("c2s")), 5) as client:
+        with socket.create_connection(("127.0.0.1", server.port("c2s")), PATIENCE) as client:
             client.sendall(OPENING)
             assert client.recv(1)
             status, body = page(plain, "/metrics")
@@ -100,7 +100,7 @@ def test_the_pages_answer_to_the_names_of_the_domains_that_are_hosted_now(config
         subprocess.run(command, check=True, capture_output=True, timeout=30)
 
     with running(config) as server:
-        plain = HTTPConnection("127.0.0.1", server.port("http"), timeout=10)
+        plain = HTTPConnection("127.0.0.1", server.port("http"), timeout=PATIENCE)
         assert [page(plain, "/healthz", host)[0] for host in ("montague.lit", "capulet.lit")] == [200, 404]
         operate("domains", "add", "capulet.lit")
         assert page(plain, "/healthz", "Capulet.lit")[0] == 200
@@ -113,8 +113,8 @@ def test_the_pages_are_there_over_tls_too(config: Path) -> None:
     with running(config) as server:
         context = ssl.create_default_context(cafile=str(config.with_name("ca.crt")))
         context.set_alpn_protocols(["http/1.1"])
-        raw = socket.create_connection(("127.0.0.1", server.port("http-direct")), 10)
-        secure = HTTPSConnection("montague.lit", context=context, timeout=10)
+        raw = socket.create_connection(("127.0.0.1", server.port("http-direct")), PATIENCE)
+        secure = HTTPSConnection("montague.lit", context=context, timeout=PATIENCE)
         secure.sock = context.wrap_socket(raw, server_hostname="montague.lit")
         assert page(secure, "/healthz")[0] == 200
         assert secure.sock.selected_alpn_protocol() == "http/1.1"
@@ -172,7 +172,7 @@ def analyzed(*arguments: str | Path) -> tuple[int, str]:
 
 
 def eventually_exists(file: Path) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE
     while not file.exists():
         assert time.monotonic() < end, f"{file} is not there"
         time.sleep(0.02)

@@ -31,6 +31,7 @@ from tests.abuse.wire import (
     presented,
     shown,
 )
+from tests.running import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +163,8 @@ def prepare(folder: Path, evil: int) -> Path:
     issue(ca, "evil.example", "e*il.example").write(folder / "evil", "odd")
     (folder / "operators").write_text("")
     config = folder / "jabberd.toml"
-    config.write_text(CONFIG.format(evil=evil, s2s=_free_port(), secret=COMPONENT_SECRET))
+    [s2s] = free_ports(1)
+    config.write_text(CONFIG.format(evil=evil, s2s=s2s, secret=COMPONENT_SECRET))
     storage = open_storage(f"sqlite:///{folder / 'jabberd.db'}", None)
     records = storage.keyed(ACCOUNTS, AccountRecord)
     keys = tuple(derive(PASSWORD, name, b"salt of the test", MINIMUM_ITERATIONS) for name in HASHES)
@@ -170,13 +172,6 @@ def prepare(folder: Path, evil: int) -> Path:
         records.put(f"{name}@montague.lit", "", AccountRecord(keys, datetime.now(UTC)))
     storage.close()
     return config
-
-
-def _free_port() -> int:
-    """A port that nobody has just now: the configuration has to name it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Scene:

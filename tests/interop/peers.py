@@ -30,15 +30,6 @@ ERLANG = shutil.which("erl")
 EJABBERD = next(Path("/usr/lib").glob("*/ejabberd-*"), None)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody has."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @contextmanager
 def started(command: Sequence[str], log: Path, ports: Sequence[int], **options: Any) -> Iterator[None]:
     """Run a server until the block ends; it is ready when it listens on these ports.

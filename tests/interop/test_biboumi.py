@@ -14,8 +14,7 @@ from slixmpp.exceptions import IqError
 from tests.interop.actor import PATIENCE, Actor, entered
 from tests.interop.gateway import DOMAIN, SECRET, configured, served
 from tests.interop.irc import BIBOUMI, NGIRCD, Person, biboumi, ngircd
-from tests.interop.peers import free_ports
-from tests.running import running
+from tests.running import free_ports, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,9 @@ import pytest
 
 from jabberd.certificates import CLIENT_AUTH, SERVER_AUTH
 from tests.interop.ours import served
-from tests.interop.peers import EJABBERD, ERLANG, Authority, NameServer, ejabberd, free_ports
+from tests.interop.peers import EJABBERD, ERLANG, Authority, NameServer, ejabberd
 from tests.interop.story import play, play_in_vain
+from tests.running import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

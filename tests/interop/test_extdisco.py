@@ -13,9 +13,9 @@ from slixmpp.exceptions import IqError
 
 from jabberd.certificates import development_certificates
 from tests.interop.actor import entered
-from tests.interop.peers import COTURN, free_ports, started
+from tests.interop.peers import COTURN, started
 from tests.interop.test_pep import CONFIG, JABBERCTL, ROMEO, accounts, client, played
-from tests.running import running
+from tests.running import free_ports, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

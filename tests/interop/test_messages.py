@@ -9,7 +9,7 @@ import pytest
 import slixmpp
 from slixmpp.exceptions import IqError
 
-from tests.interop.actor import Actor, entered
+from tests.interop.actor import PATIENCE, Actor, entered
 from tests.interop.test_pep import JULIET, ROMEO, played
 from tests.interop.test_pep import config as config  # noqa: PLC0414  # the fixture
 from tests.interop.test_pep import server as server  # noqa: PLC0414  # the fixture
@@ -147,6 +147,7 @@ async def test_what_was_taken_back_is_buried(server: Running) -> None:
         retract.set("id", said["id"])
         back.send()
         await juliet.receives("message", body="/me took it back")
-        for actor in (romeo, juliet):
-            await asyncio.sleep(0.5)  # it is buried behind the scenes
-            assert await archived(actor) == ["", "/me took it back"]
+        async with asyncio.timeout(PATIENCE):
+            for actor in (romeo, juliet):
+                while await archived(actor) != ["", "/me took it back"]:  # noqa: ASYNC110  # behind the scenes
+                    await asyncio.sleep(0.05)

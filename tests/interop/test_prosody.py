@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.interop.ours import served
-from tests.interop.peers import PROSODY, Authority, NameServer, free_ports, prosody
+from tests.interop.peers import PROSODY, Authority, NameServer, prosody
 from tests.interop.story import answer, play, play_in_vain
 from tests.interop.thief import thief
+from tests.running import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,10 +13,9 @@ from slixmpp.exceptions import IqError, PresenceError
 from jabberd.certificates import development_certificates
 from tests.interop.actor import PASSWORD, Actor, entered
 from tests.interop.aio import Refusal, aioxmpp, needs_aioxmpp
-from tests.interop.peers import free_ports
 from tests.interop.test_pep import JABBERCTL, played
 from tests.interop.test_rooms import ROOM, ROOMS, configure, create, enter, equipped, hears, say, sees_leave
-from tests.running import running
+from tests.running import free_ports, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -21,9 +21,8 @@ from slixmpp.plugins.xep_0363.http_upload import FileTooBig
 
 from jabberd.certificates import development_certificates, issue, make_ca
 from tests.interop.actor import entered
-from tests.interop.peers import free_ports
 from tests.interop.test_pep import JABBERCTL, JULIET, ROMEO, accounts, client, played
-from tests.running import running
+from tests.running import PATIENCE, free_ports, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -330,7 +329,7 @@ async def test_a_connection_that_breaks_leaves_nothing_and_the_file_may_be_put_a
 
 async def _comes_to(server: Running, count: int) -> None:
     """Wait until so many files lie in the folder."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while len(kept(server)) != count:
         assert time.monotonic() < end, kept(server)
         await asyncio.sleep(0.01)

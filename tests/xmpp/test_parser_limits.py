@@ -373,23 +373,23 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_costs_the_square_of_its_length(text: bytes, content_ns: str) -> None:
     """A quarter of a megabyte of ``<`` in CDATA took nine minutes of a stream between servers."""
-    began = time.monotonic()
+    began = time.process_time()
     stream = odd.header(content_ns) + b"<message><body>" + text + b"</body></message>"
     parser = StreamParser(content_ns, Limits())
     _, stanza = parser.feed(stream)
     assert isinstance(stanza, Stanza)
     for namespace in (ns.CLIENT, ns.SERVER):
         assert stanza.to_scope(namespace).count(b"body") == 2
-    assert time.monotonic() - began < 5  # milliseconds, where it is linear
+    assert time.process_time() - began < 5  # milliseconds, where it is linear
 
 
 def test_sections_are_not_taken_for_tags_in_every_possible_way() -> None:
     """Where expat withholds the ends of tags: twenty sections before a ``>`` in quotes took a minute."""
-    began = time.monotonic()
+    began = time.process_time()
     assert boundaries._TOKENS.fullmatch(b"<a>" + b"<![CDATA[<x>]]>" * 5_000 + b"<b c='>") is None
     assert boundaries._TOKENS.fullmatch(b"<a b='>'>" + b"<![CDATA[<x>]]>y" * 5_000 + b"<b c='>'/></a>")
     assert boundaries._TOKENS.fullmatch(b"<a><![CDATA[x]>") is None
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_the_end_of_a_tag_in_quotes_ends_nothing_wherever_the_bytes_are_split(
