@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from jabberd.registry import Registry
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 __all__ = ["HostedDomain"]
+
+T = TypeVar("T")
 
 log = Logger()
 
@@ -76,6 +78,10 @@ class HostedDomain:
         """See `jabberd.api.Domain`."""
         return self.registry.modules.values()
 
+    def having(self, kind: Callable[..., T]) -> Sequence[T]:
+        """See `jabberd.api.Domain`."""
+        return self.registry.having(kind)
+
     def module(self, name: str) -> api.Module:
         """See `jabberd.api.Domain`."""
         return self.registry.modules[name]
@@ -92,7 +98,7 @@ class HostedDomain:
 
     def tell(self, stanza: Stanza) -> Deferred[None] | None:
         """See `jabberd.api.Domain`."""
-        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        filters = self.registry.filters.get((Stage.TELLING, stanza.name))
         if filters is not None and stanza.sender is not None:
             account = self.accounts.get(stanza.sender.bare)
             if account is not None and filters.run(stanza, account) is None:
@@ -110,7 +116,7 @@ class HostedDomain:
     def tell_all(self, account: Account, stanza: Stanza, recipients: Collection[JID]) -> None:
         """Send to each of these what a session of an account tells by itself: `tell`, for many."""
         assert stanza.sender is not None  # it was stamped
-        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        filters = self.registry.filters.get((Stage.TELLING, stanza.name))
         objecting = () if filters is None else filters.concerned(stanza)
 
         def passes(copy: Stanza) -> bool:
