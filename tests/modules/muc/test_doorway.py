@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -310,7 +310,7 @@ def rooms(network: Network) -> Rooms:
 
 def test_over_streams_between_servers_what_is_said_in_the_same_breath_is_heard(turns: Clock) -> None:
     network = Network()
-    service = {"disco": {}, "muc": {}}
+    service: dict[str, Any] = {"disco": {}, "muc": {}}
     network.serve("montague.lit", services={ROOMS: service}, federate=True)
     network.serve("capulet.lit", federate=True)
     rooms(network).service.doorway._clock = turns
