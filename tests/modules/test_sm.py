@@ -409,4 +409,17 @@ def test_a_session_is_given_up_when_its_client_said(network: Network, juliet: Cl
     juliet.drop()
     network.advance(31)
     back = resuming(network, juliet.jid, id, 0)
-    assert back.receives(FAILED.replace("unexpected-request", "item-not-found"))
+    assert back.receives(
+        FAILED.replace("unexpected-request", "item-not-found").replace(" xm", " h='0' xm", 1)
+    )
+
+
+def test_who_comes_too_late_to_resume_learns_what_had_arrived(network: Network, juliet: Client) -> None:
+    id = enabled(juliet, " resume='true' max='30'")
+    juliet.send(PING)
+    juliet.drop()
+    network.advance(31)
+    foreign = resuming(network, "romeo@montague.lit/tomb", id, 0).next()
+    assert foreign.get("h") is None
+    failed = resuming(network, juliet.jid, id, 0).next()
+    assert (failed.tag, failed.get("h")) == (f"{{{NS}}}failed", "1")

@@ -8,6 +8,7 @@ resource or waits for the account.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Final, Protocol, runtime_checkable
 
@@ -49,6 +50,7 @@ _BATCH: Final = 50  # rows of the spool that are read at a time
 _SWEEP: Final = 0.25
 _DELAY: Final = f"{{{ns.DELAY}}}delay"
 _DIGITS: Final = 20  # of a number that is looked at, with zeros before it
+_MOST_PAST: Final = 10_000  # sessions of which is remembered how much had arrived
 _ALL_HOME: Final = 5.0  # seconds that what was said before may take to find a home, while its client resumes
 
 
@@ -86,6 +88,9 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """Look after what is late."""
         self._kept: dict[str, Acknowledged] = {}
         self._all: set[Acknowledged] = set()
+        self._past: OrderedDict[str, tuple[str, int]] = (
+            OrderedDict()
+        )  # username and count of who came too late
         self._homeless: list[Sent] = []  # the storage could not take them where they belong
         self._rows: dict[int, Row] = {}  # by identity of the stanza
         self._needless: list[int] = []  # rows of the spool that could not be removed yet
@@ -164,7 +169,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         try:
             kept = await self._resumable(username, request)
         except StanzaError as why:
-            outlet.say(_failed(why.condition))
+            outlet.say(_failed(why.condition, self._past_count(username, request)))
             return None
         outlet.say(kept.resume(outlet, _count(request)))
         kept.resend()
@@ -176,7 +181,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         try:
             kept = await self._resumable(login.client.username, request)
         except StanzaError as why:
-            return _failed(why.condition)
+            return _failed(why.condition, self._past_count(login.client.username, request))
         login.session = kept.session
         resumed = kept.resume(login.outlet, _count(request))
         kept.resend()
@@ -211,6 +216,11 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
             raise StanzaError("item-not-found")
         return kept
 
+    def _past_count(self, username: str, request: Element) -> int | None:
+        """How much had arrived of a client that comes too late to resume (§5): it need not say that again."""
+        owner, count = self._past.get(request.get("previd", ""), ("", 0))
+        return count if owner == username else None
+
     @staticmethod
     def _of(session: Session) -> Acknowledged:
         if not isinstance(session.outlet, Acknowledged):
@@ -219,10 +229,17 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
 
     # -- what nobody acknowledged -------------------------------------------------------------------
 
-    def forget(self, kept: Acknowledged) -> None:
-        """The session has ended."""
+    def forget(self, kept: Acknowledged, *, handled: int | None) -> None:
+        """The session has ended.
+
+        :param handled: how much had arrived, if its client may still come and want to resume it.
+        """
         self._all.discard(kept)
         self._kept.pop(kept.id, None)
+        if handled is not None:
+            self._past[kept.id] = kept.session.jid.localpart, handled
+            if len(self._past) > _MOST_PAST:
+                self._past.popitem(last=False)
 
     def redeliver(self, sent: Sequence[Sent], owner: Session) -> None:
         """Treat what was never acknowledged as for an unavailable resource (§4)."""
@@ -328,5 +345,6 @@ def _number(text: str) -> int | None:
     return int(text)
 
 
-def _failed(condition: str) -> Element:
-    return E(NS, "failed", None, E(ns.STANZA_ERRORS, condition))
+def _failed(condition: str, handled: int | None = None) -> Element:
+    attrs = None if handled is None else {"h": str(handled)}
+    return E(NS, "failed", attrs, E(ns.STANZA_ERRORS, condition))

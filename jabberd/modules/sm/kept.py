@@ -255,11 +255,12 @@ class Acknowledged:
 
     def ended(self) -> None:
         """See `jabberd.interfaces.Keeper`: what was not acknowledged goes elsewhere."""
+        handled = self._handled if self.id and self._outlet is None else None
         self._outlet = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._module.forget(self)
+        self._module.forget(self, handled=handled)
         left, self._queue, self._size = list(self._queue), deque(), 0
         self._behind.clear()
         self._module.redeliver(left, self.session)
