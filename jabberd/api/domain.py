@@ -305,6 +305,9 @@ class Domain(Protocol):
     def fire(self, event: object) -> None:
         """Tell all listeners of this event's class."""
 
+    async def happened(self, event: object) -> None:
+        """The same, and wait until they have done their part, also those that are ``async``."""
+
     async def inlined(self, session: Session, request: Element) -> list[Element]:
         """Do what a client asks for while it binds a resource, and what its modules do then anyway.
 

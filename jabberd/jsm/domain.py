@@ -173,14 +173,25 @@ class HostedDomain:
         return self.storage.archive(store.name)
 
     def fire(self, event: object) -> None:
-        """See `jabberd.api.Domain`; one of the four places where errors are caught."""
+        """See `jabberd.api.Domain`."""
+        self._told(event)
+
+    async def happened(self, event: object) -> None:
+        """See `jabberd.api.Domain`."""
+        for each in self._told(event):
+            await each
+
+    def _told(self, event: object) -> list[Deferred[None]]:
+        """What is left to do for the listeners; one of the four places where errors are caught."""
+        going: list[Deferred[None]] = []
         for listener in self.registry.listeners.get(type(event), ()):
             try:
                 done = listener(event)
                 if done is not None:
-                    ensureDeferred(cast("Deferred[None]", done)).addErrback(_not_heard, event)
+                    going.append(ensureDeferred(cast("Deferred[None]", done)).addErrback(_not_heard, event))
             except Exception:  # noqa: BLE001  # its mistake is not that of the others
                 _not_heard(Failure(), event)
+        return going
 
     def fire_everywhere(self, event: object) -> None:
         """Tell the listeners at this domain and then at all others of this server."""

@@ -94,7 +94,7 @@ class VCards(Module, xep=54, version="1.3.0"):
 
     @answers.set(NS, "vCard", to=ACCOUNT)
     async def set(self, request: IQ) -> None:
-        """Keep it in place of the one before."""
+        """Keep it in place of the one before; what follows from that is done when this is answered."""
         account = request.account
         assert account is not None
         if account.anonymous:
@@ -104,4 +104,4 @@ class VCards(Module, xep=54, version="1.3.0"):
             raise self.limited("size", f"a vCard has at most {self.config.size} bytes")
         old = await self.of(account)
         await self.kept.put(account.jid, "", text)
-        self.domain.fire(VCardChanged(account, old, request.payload))
+        await self.domain.happened(VCardChanged(account, old, request.payload))

@@ -87,7 +87,7 @@ class Items:
         if gone and options.notify_retract and options.publish_node_full == "retract-oldest":
             about = items_element(name, *map(retracted, gone), namespace=EVENT)
             tell(store, venue, name, node, about, subids=True)
-        store.fire(Published(venue, name, id, payload, who))
+        await store.happened(Published(venue, name, id, payload, who))
         return id
 
     async def _auto_created(self, venue: Venue, who: JID, wanted: Element | None) -> Node:
@@ -247,7 +247,7 @@ class Items:
         if notify or options.notify_retract:
             about = items_element(name, retracted(id), namespace=EVENT)
             tell(store, venue, name, node, about, subids=True)
-        store.fire(Removed(venue, name, (id,)))
+        await store.happened(Removed(venue, name, (id,)))
 
     async def purge_of(self, venue: Venue, who: JID) -> None:
         """A publisher is not there any more: its items go where the node says so (``purge_offline``)."""
@@ -265,7 +265,7 @@ class Items:
                 about = items_element(name, *map(retracted, gone), namespace=EVENT)
                 tell(store, venue, name, node, about, subids=True)
             if gone:
-                store.fire(Removed(venue, name, tuple(gone)))
+                await store.happened(Removed(venue, name, tuple(gone)))
 
     async def purge(self, venue: Venue, name: str, who: JID) -> None:
         """Remove all items (§8.5)."""
@@ -278,7 +278,7 @@ class Items:
                 raise unsupported("persistent-items")
             await store.items.clear(venue.jid, name)
         tell(store, venue, name, node, E(EVENT, "purge", {"node": name}))
-        store.fire(Removed(venue, name))
+        await store.happened(Removed(venue, name))
 
 
 def _check_subid(node: Node, who: JID, subid: str | None) -> None:

@@ -127,7 +127,7 @@ class Nodes:
                 if each.state == "pending":
                     message = event(venue, store.options(node), about)
                     store.route(message.with_attrs(to=JID.parse(each.jid)))
-        store.fire(Removed(venue, name))
+        await store.happened(Removed(venue, name))
 
     # -- who belongs to it ----------------------------------------------------------------------------
 

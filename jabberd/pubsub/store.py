@@ -15,7 +15,7 @@ from jabberd.pubsub.options import Terms
 from jabberd.xmpp.errors import StanzaError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from jabberd import interfaces
     from jabberd.interfaces import Entry
@@ -43,7 +43,7 @@ class Store:
     :param auto_create: whether publishing to a node that is not there makes it (§7.1.4).
     :param index: what is known of all nodes of its only venue; None: it has many venues, each with few nodes.
     :param route: sends a stanza on its way.
-    :param fire: tells the listeners of an event.
+    :param happened: tells the listeners of an event, and waits until they have done their part.
     :param now: seconds since 1970.
     """
 
@@ -58,7 +58,7 @@ class Store:
         auto_create: bool,
         limits: Callable[[], Limits],
         route: Callable[[Stanza], object],
-        fire: Callable[[object], None],
+        happened: Callable[[object], Awaitable[None]],
         now: Callable[[], float],
         presence: bool = False,
         index: Index | None = None,
@@ -72,7 +72,7 @@ class Store:
         self.index = index
         self.auto_create = auto_create
         self.route = route
-        self.fire = fire
+        self.happened = happened
         self.now = now
         self._limits = limits
         self._changing: dict[tuple[str, str], DeferredLock] = {}

@@ -10,7 +10,7 @@ import pytest
 
 from jabberd.testing import Network
 from jabberd.testing.client import condition
-from tests.pubsub.play import JULIET, befriend, items, order, publish
+from tests.pubsub.play import JULIET, Held, befriend, items, order, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,6 +181,37 @@ def test_the_photo_of_a_vcard_is_published_for_everybody(juliet: Client, romeo: 
     assert romeo.ask(items(DATA, JULIET, f"<item id='{ID}'/>")).findtext(f".//{{{DATA}}}data") == BASE64
     juliet.ask(keep("<FN>Juliet</FN>"))
     assert romeo.ask(items(METADATA, JULIET)).xpath(".//@bytes") == []
+
+
+def test_who_has_set_a_photo_is_answered_when_it_is_published(
+    network: Network, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else others, or the next presence, might find the one before."""
+    pep = network.server("capulet.lit").hosts["capulet.lit"].manager.module("pep")
+    held = Held(monkeypatch, pep.items)  # type: ignore[attr-defined]
+    photo = f"<PHOTO><TYPE>image/png</TYPE><BINVAL>{BASE64}</BINVAL></PHOTO>"
+    juliet.send(keep(photo).replace("<iq", "<iq id='s1'"))
+    assert juliet.hears_nothing()
+    held.let_go()
+    assert juliet.next().get("type") == "result"
+    assert romeo.ask(items(DATA, JULIET, f"<item id='{ID}'/>")).findtext(f".//{{{DATA}}}data") == BASE64
+
+
+def test_who_has_published_an_avatar_is_answered_when_presence_tells_of_it(
+    network: Network, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XEP-0398 §4: the service says so in every presence from then on."""
+    befriend(juliet, romeo)
+    avatars = network.server("capulet.lit").hosts["capulet.lit"].manager.module("avatars")
+    held = Held(monkeypatch, avatars.hashes)  # type: ignore[attr-defined]
+    juliet.ask(publish(DATA, f"<data xmlns='{DATA}'>{BASE64}</data>", ID))
+    info = f"<info id='{ID}' type='image/png' bytes='{len(IMAGE)}'/>"
+    metadata = publish(METADATA, f"<metadata xmlns='{METADATA}'>{info}</metadata>", ID)
+    juliet.send(metadata.replace("<iq", "<iq id='m1'"))
+    juliet.send("<presence/>")
+    assert juliet.hears_nothing()
+    held.let_go()
+    assert romeo.next().findtext(f"{{{UPDATE}}}x/{{{UPDATE}}}photo") == ID
 
 
 @pytest.mark.parametrize("image", ["", "%%%", "rosé"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
 
 from jabberd.testing.client import condition
 from jabberd.xmpp import caps
 from jabberd.xmpp.element import E
 
 if TYPE_CHECKING:
+    import pytest
     from lxml.etree import _Element
 
     from jabberd.testing.client import Client, Hearer
@@ -122,6 +125,27 @@ def events(hearer: Hearer) -> list[_Element]:
 
 def titles(hearer: Hearer) -> list[str]:
     return [each.findtext(f".//{{{TUNE}}}title") or "" for each in events(hearer)]
+
+
+class Held:
+    """A method of a store that does what it has to when it is let go, and not before."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: object, name: str = "change") -> None:
+        self._real: Any = getattr(store, name)
+        self._gates: list[Deferred[None]] | None = []
+        monkeypatch.setattr(store, name, self._wait)
+
+    async def _wait(self, *arguments: object, **named: object) -> object:
+        if self._gates is not None:
+            self._gates.append(Deferred())
+            await self._gates[-1]
+        return await self._real(*arguments, **named)
+
+    def let_go(self) -> None:
+        """All that waits, and all that will be asked."""
+        gates, self._gates = self._gates or (), None
+        for each in gates:
+            each.callback(None)
 
 
 def refusal(answer: _Element) -> tuple[str, str]:

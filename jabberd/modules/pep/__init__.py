@@ -144,7 +144,7 @@ class Pep(Module, xep=163, version="1.2.2"):
             auto_create=True,
             limits=self._limits,
             route=self.domain.tell,
-            fire=self.domain.fire,
+            happened=self.domain.happened,
             now=self.domain.clock.seconds,
         )
         self.pubsub = PubSub(self._store)

@@ -131,7 +131,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             auto_create=False,
             limits=self._limits,
             route=self.domain.route,
-            fire=self.domain.fire,
+            happened=self.domain.happened,
             now=self.domain.clock.seconds,
             presence=True,
             index=self.index,
