@@ -65,7 +65,7 @@ class Items:
         async with store.changing(venue, name):
             known = await store.nodes.get(venue.jid, name)
             new = known is None
-            node = await self._auto_created(venue, who, wanted) if known is None else known.at(store.now())
+            node = self._auto_created(venue, who, wanted) if known is None else known.at(store.now())
             options = store.options(node)
             check_publisher(venue, node, options, who)
             if wanted is not None and not new:
@@ -77,8 +77,7 @@ class Items:
             kept = options.persist_items and options.items(store.limits.items) > 0
             gone = await self._room(venue, name, options, id, item) if kept else []
             if new:
-                await store.put(venue, name, node)
-                await store.came(venue, name)
+                await store.add(venue, name, node)
             if kept:
                 await store.items.change(venue.jid, name, {id: item}, gone)
         if options.purge_offline:
@@ -90,7 +89,7 @@ class Items:
         await store.happened(Published(venue, name, id, payload, who))
         return id
 
-    async def _auto_created(self, venue: Venue, who: JID, wanted: Element | None) -> Node:
+    def _auto_created(self, venue: Venue, who: JID, wanted: Element | None) -> Node:
         """A node that shall be there (§7.1.4), with the options that the publisher wants."""
         store = self._store
         if not (store.auto_create and venue.may_create(who)):
@@ -98,7 +97,7 @@ class Items:
         options = store.usual
         if wanted is not None:
             options, _ = settings.wanted(options, wanted, store.terms)
-        return await store.new_node(venue, who, options)
+        return store.new_node(venue, who, options)
 
     def _check_wanted(self, options: Options, wanted: Element) -> None:
         """See that the node is what the publisher wants (§7.1.5)."""
@@ -176,9 +175,8 @@ class Items:
         found = await self._page(venue, name, ids, page)
         fresh = [each for each in found.entries if not options.expired(each.value.stamp, store.now())]
         if len(fresh) < len(found.entries):
-            await self._forget(
-                venue, name, {each.key for each in found.entries} - {each.key for each in fresh}
-            )
+            kept = {each.key for each in fresh}
+            await self._forget(venue, name, [e.key for e in found.entries if e.key not in kept])
         some = _within(fresh, last=page.last)
         shown = [item_element(NS, each.key, each.value, options) for each in some]
         below = found.below + (len(fresh) - len(some) if page.last else 0)
@@ -205,10 +203,16 @@ class Items:
             raise StanzaError("item-not-found")
         return found
 
-    async def _forget(self, venue: Venue, name: str, ids: Iterable[str]) -> None:
-        """What is too old is removed when somebody looks (§16.4.4, ``item_expire``)."""
-        async with self._store.changing(venue, name):
-            await self._store.items.change(venue.jid, name, {}, ids)
+    async def _forget(self, venue: Venue, name: str, ids: Sequence[str]) -> None:
+        """What is too old is removed when somebody looks (§16.4.4, ``item_expire``), unless it is new by now."""
+        store = self._store
+        async with store.changing(venue, name):
+            node = await store.nodes.get(venue.jid, name)
+            if node is None:
+                return
+            options, entries = store.options(node), await store.items.get(venue.jid, name, ids)
+            old = [each.key for each in entries if options.expired(each.value.stamp, store.now())]
+            await store.items.change(venue.jid, name, {}, old)
 
     async def send_last(self, venue: Venue, names: Iterable[str], who: JID, when: Iterable[str]) -> None:
         """Send somebody the last item of each of these nodes that says so, and that they may read.
@@ -252,7 +256,7 @@ class Items:
     async def purge_of(self, venue: Venue, who: JID) -> None:
         """A publisher is not there any more: its items go where the node says so (``purge_offline``)."""
         store = self._store
-        for name, node in (await store.related(venue, who)).items():
+        for name, node in (await store.related(venue, who, purging=True)).items():
             options = store.options(node)
             if not (options.purge_offline and options.persist_items):
                 continue

@@ -65,8 +65,7 @@ class Nodes:
         async with store.changing(venue, name):
             if await store.nodes.get(venue.jid, name) is not None:
                 raise StanzaError("conflict")
-            await store.put(venue, name, await store.new_node(venue, who, options))
-            await store.came(venue, name)
+            await store.add(venue, name, store.new_node(venue, who, options))
         return name
 
     async def configuration(self, venue: Venue, name: str, who: JID) -> Element:

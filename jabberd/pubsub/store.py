@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 _MOVED: Final = "moved"  #: the only list of such a store
+_NEW: Final = ""  #: what stands for all nodes that are being made; none is called that
 _FEW: Final = 100  #: nodes that are read one by one, and not all at once
+_PART: Final = 10  #: where there are many, so is one of as many
 _REMEMBERED: Final = 2_000  #: newest items
 _SMALL: Final = 2_000  #: characters of a payload that is remembered
 
@@ -112,24 +114,20 @@ class Store:
         gone = [each.key for each in known.entries] if full and known is not None else []
         await self.moved.change(venue.jid, _MOVED, {name: uri}, gone)
 
-    async def came(self, venue: Venue, name: str) -> None:
-        """There is a node of that name, again or for the first time."""
-        await self.moved.change(venue.jid, _MOVED, {}, [name])
-
     async def every(self, venue: Venue) -> dict[str, Node]:
         """All nodes of a venue, by name."""
         now = self.now()
         return {name: node.at(now) for name, node in (await self.nodes.all(venue.jid)).items()}
 
-    async def related(self, venue: Venue, who: JID) -> dict[str, Node]:
+    async def related(self, venue: Venue, who: JID, *, purging: bool = False) -> dict[str, Node]:
         """All nodes, by name, that name somebody (`Node.people`), and perhaps others.
 
-        So are all from which the items of those go who go offline.
+        :param purging: as well all from which the items of those go who go offline.
         """
         if self.index is None or venue.owns(who):
             return await self.every(venue)
-        names = {*self.index.related(who.bare), *self.index.purging}
-        if len(names) > _FEW:
+        names = {*self.index.related(who.bare), *(self.index.purging if purging else ())}
+        if len(names) > max(_FEW, len(self.index) // _PART):
             return await self.every(venue)
         found = {name: await self.nodes.get(venue.jid, name) for name in sorted(names)}
         now = self.now()
@@ -182,21 +180,30 @@ class Store:
                 self._last.popitem(last=False)
         return found
 
-    async def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
-        """A node as it is when it is made; it is not kept yet.
+    def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
+        """A node as it is when it is made; it is not kept yet."""
+        node = Node(settings.written(options, self.usual), created=int(self.now()))
+        if venue.owns(venue.jid):
+            return node  # it goes without saying whose it is
+        return replace(node, creator=who.bare).affiliated(who.bare, "owner")
+
+    async def add(self, venue: Venue, name: str, node: Node) -> None:
+        """Keep a new node; its own `changing` is held.
 
         :raises StanzaError: ``resource-constraint``: there are enough of them.
         """
+        async with self.changing(venue, _NEW):  # whoever makes several at once makes one after the other
+            await self._check_room(venue, node.creator)
+            await self.put(venue, name, node)
+        await self.moved.change(venue.jid, _MOVED, {}, [name])  # it is here, again or for the first time
+
+    async def _check_room(self, venue: Venue, creator: str) -> None:
         limits = self.limits
         count = len(await self.nodes.all(venue.jid)) if self.index is None else len(self.index)
         if count >= limits.nodes:
             limits.met["nodes"] += 1
             raise StanzaError("resource-constraint", f"there are at most {limits.nodes} nodes")
         each = limits.nodes_each
-        if self.index is not None and each is not None and self.index.creators[who.bare] >= each:
+        if self.index is not None and each is not None and self.index.creators[creator] >= each:
             limits.met["nodes_each"] += 1
-            raise StanzaError("resource-constraint", f"{who.bare} has {each} nodes; that is enough")
-        node = Node(settings.written(options, self.usual), created=int(self.now()))
-        if venue.owns(venue.jid):
-            return node  # it goes without saying whose it is
-        return replace(node, creator=who.bare).affiliated(who.bare, "owner")
+            raise StanzaError("resource-constraint", f"{creator} has {each} nodes; that is enough")

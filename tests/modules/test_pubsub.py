@@ -180,6 +180,31 @@ def test_a_page_of_nodes_costs_no_more_than_the_page(escalus: Client, network: N
     assert read == [4, 3]
 
 
+def test_what_a_stranger_asks_reads_no_more_than_what_is_the_strangers(
+    escalus: Client, romeo: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: those that are read one by one are few, or a part of all."""
+    news = "news.verona.lit"
+    for number in (1, 2):
+        romeo.ask(order(f"<subscribe node='n{number}' jid='{ROMEO}'/>", news))
+    purging = f"<configure node='n4'>{form(purge_offline='1')}</configure>"
+    escalus.ask(order(purging, news, "#owner"))
+    service = network.server(news).hosts[news].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    read: list[str] = []
+    real = service.nodes.get
+
+    def get(owner: str, key: str = "") -> Deferred[Node | None]:
+        read.append(key)
+        return real(owner, key)
+
+    monkeypatch.setattr(service.nodes, "get", get)
+    monkeypatch.setattr("jabberd.pubsub.store._FEW", 1)
+    monkeypatch.setattr("jabberd.pubsub.store._PART", 5)
+    answer = romeo.ask(ask("<subscriptions/>", news))
+    assert sorted(map(str, answer.xpath(".//@node"))) == read == ["n1", "n2"]
+
+
 def test_where_it_cannot_be_kept_where_a_node_has_gone_the_node_stays(
     network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
 ) -> None:
