@@ -145,10 +145,10 @@ def takes_presence(options: Options, subscription: Subscription) -> bool:
 
 
 def _listeners(venue: Venue, name: str, node: Node, options: Options) -> Iterator[Recipient]:
+    audience = [*venue.audience(name)]
+    near = {each.bare for each in audience}  # these resources alone are notified (XEP-0163 §4.3.2)
     for each in node.subscriptions:
-        if wanted(venue, options, each):
-            who = JID.parse(each.jid)
-            if not (who.is_bare and venue.sees(who)):
-                yield Recipient(who, (each.subid,), each.body)
-    for who in venue.audience(name):
+        if each.jid not in near and wanted(venue, options, each):
+            yield Recipient(JID.parse(each.jid), (each.subid,), each.body)
+    for who in audience:
         yield Recipient(who)

@@ -204,7 +204,7 @@ class Items:
         return found
 
     async def _forget(self, venue: Venue, name: str, ids: Sequence[str]) -> None:
-        """What is too old is removed when somebody looks (§16.4.4, ``item_expire``), unless it is new by now."""
+        """What is too old is removed when somebody looks (§16.4.4, ``item_expire``), but not what is new."""
         store = self._store
         async with store.changing(venue, name):
             node = await store.nodes.get(venue.jid, name)

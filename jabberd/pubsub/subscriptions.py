@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from jabberd.pubsub import wishes
-from jabberd.pubsub.access import PUBLISHERS, affiliation, check_owner, check_subscriber
+from jabberd.pubsub.access import PUBLISHERS, affiliation, check_owner, check_subscriber, hears
 from jabberd.pubsub.events import last_item, needs_presence, subscription_told, wanted
 from jabberd.pubsub.names import NS, OWNER, SUBSCRIBE_AUTHORIZATION, refusal, unsupported
 from jabberd.pubsub.node import STATES, State, Subscription
@@ -144,6 +144,21 @@ class Subscriptions:
                     continue  # it was deleted meanwhile
                 gone = [each for each in node.subscriptions_at(who) if each.temporary or not temporary]
                 await store.put(venue, name, node.with_subscriptions(without=gone))
+
+    async def recalculate(self, venue: Venue, name: str) -> None:
+        """End the subscriptions of those who may not read a node any more, and tell them (XEP-0163 §7.1)."""
+        store = self._store
+        async with store.changing(venue, name):
+            node = await store.nodes.get(venue.jid, name)
+            if node is None:
+                return
+            options = store.options(node)
+            gone = [s for s in node.subscriptions if not hears(venue, node, options, JID.parse(s.jid))]
+            if not gone:
+                return
+            node = node.with_subscriptions(without=gone)
+            await store.put(venue, name, node)
+        await self.tell(venue, name, node, [replace(each, state="none") for each in gone])
 
     # -- options --------------------------------------------------------------------------------------
 

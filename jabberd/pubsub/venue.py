@@ -32,9 +32,6 @@ class Venue(Protocol):
     def groups(self, who: JID) -> tuple[str, ...]:
         """The groups of the owner's roster that somebody is in (access model ``roster``)."""
 
-    def sees(self, who: JID) -> bool:
-        """Whether it knows which resources of a bare JID are there; those alone are notified then."""
-
     def shows(self, who: JID) -> Collection[str]:
         """The presence states of who is there at an address: ``online`` or what their ``<show/>`` says."""
 

@@ -11,7 +11,9 @@ from jabberd.modules.pubsub import PubSubService
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
+from jabberd.xmpp.element import parse
 from jabberd.xmpp.jid import JID
+from jabberd.xmpp.stanza import Stanza
 from tests.modules.test_pubsub import JULIET, NEWS, ROMEO, about, create, publish, subscribe
 from tests.pubsub.play import EVENT, PUBSUB, ask, events, form, items, order, refusal, titles
 
@@ -332,6 +334,37 @@ def test_whose_account_is_gone_is_no_subscriber_any_more(juliet: Client, romeo: 
     assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == [romeo.jid]
     romeo.send(bounce.format(NEWS, "gone", stanzas))
     assert romeo.ask(ask("<subscriptions/>", NEWS)).xpath(".//@jid") == []
+
+
+@pytest.mark.parametrize(("lives", "left"), [(False, []), (True, [ROMEO])])
+def test_who_cannot_be_reached_for_a_week_is_no_subscriber_any_more(
+    network: Network,
+    juliet: Client,
+    romeo: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    lives: bool,
+    left: list[str],
+) -> None:
+    """§12.3; a sign of life makes it begin anew."""
+    monkeypatch.setattr("jabberd.pubsub.bounces._LONG", 7)  # seconds are soon over
+    create(juliet)
+    subscribe(romeo)
+    service = network.server(NEWS).hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    error = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+    bounce = f"<message xmlns='jabber:client' from='{ROMEO}' to='{NEWS}' type='error'>{error}</message>"
+
+    def bounced() -> list[str]:
+        done(service.take(Stanza.from_element(parse(bounce.encode(), ""))))
+        answer = juliet.ask(ask("<subscriptions node='n'/>", NEWS, "#owner"))
+        return [str(each) for each in answer.xpath(".//@jid")]
+
+    assert [bounced() for _ in range(25)] == [[ROMEO]] * 25
+    if lives:
+        romeo.ask(ask("<subscriptions/>", NEWS))
+    network.advance(7)
+    assert bounced() == left
 
 
 # -- several subscriptions --------------------------------------------------------------------------

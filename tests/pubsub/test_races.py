@@ -9,7 +9,7 @@ import pytest
 from jabberd.modules.pep import Pep
 from jabberd.modules.pubsub import PubSubService
 from jabberd.testing import Network
-from tests.pubsub.play import JULIET, TUNE, Held, form, items, order, publish, tune
+from tests.pubsub.play import TUNE, Held, form, items, order, publish, tune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

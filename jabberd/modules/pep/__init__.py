@@ -21,6 +21,7 @@ from jabberd.api import (
     Ordered,
     PresenceSent,
     Refused,
+    RosterChanged,
     Settings,
     Size,
     Stage,
@@ -35,6 +36,7 @@ from jabberd.modules.disco import ITEMS
 from jabberd.modules.pep.gone import Gone
 from jabberd.modules.pep.listeners import Listeners
 from jabberd.modules.pep.venue import AccountVenue
+from jabberd.pubsub.bounces import says_gone
 from jabberd.pubsub.names import FEATURES, NS, OWNER, SUBSCRIBE_AUTHORIZATION
 from jabberd.pubsub.node import Item, Node
 from jabberd.pubsub.options import Options, submitted
@@ -300,11 +302,22 @@ class Pep(Module, xep=163, version="1.2.2"):
     @filters(Stage.REFUSE, "message", children=[_ERROR])
     def bounced(self, stanza: Stanza, account: Account) -> Stanza:
         """A notification came back: who is not there any more, and did not say so, is forgotten (§4.3.1)."""
-        if stanza.type == "error" and stanza.to == account.jid:
+        who = stanza.sender
+        if stanza.type == "error" and stanza.to == account.jid and who is not None:
             error = stanza.child(_ERROR)
             if error is not None and any(each.tag in _GONE for each in error):
-                self._listeners.gone(account, stanza.sender)
+                self._listeners.gone(account, who)
+            if says_gone(stanza) and not account.anonymous:
+                forgotten = Deferred.fromCoroutine(self.pubsub.subscriptions.forget(self.venue(account), who))
+                forgotten.addErrback(lambda why: self.log.failure("cannot forget a subscriber", why))
         return stanza
+
+    @on(RosterChanged)
+    async def contact_changed(self, event: RosterChanged) -> None:
+        """Who may not read any more is no subscriber any more (§7.1)."""
+        for name, node in [*self.nodes.of(event.account).items()]:
+            if node.subscriptions and self.options(node).access_model in ("presence", "roster"):
+                await self.pubsub.subscriptions.recalculate(self.venue(event.account), name)
 
     def _is_news(self, stanza: Stanza, who: JID, account: Account) -> bool:
         if account.anonymous or not (account.sessions or self.nodes.of(account)):

@@ -31,9 +31,6 @@ class AccountVenue:
     def groups(self, who: JID) -> tuple[str, ...]:
         return self.account.groups(who) if self.account.trusts(who) else ()
 
-    def sees(self, who: JID) -> bool:
-        return any(each.bare == who for each in self._listeners)
-
     def shows(self, who: JID) -> Collection[str]:  # no option of a node there asks for it
         return ()
 

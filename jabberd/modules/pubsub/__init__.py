@@ -34,6 +34,7 @@ from jabberd.modules.disco import ITEMS, page_ends, page_of
 from jabberd.modules.pubsub.pending import GET_PENDING, get_pending
 from jabberd.modules.pubsub.presences import Presences
 from jabberd.pubsub.access import PUBLISHERS
+from jabberd.pubsub.bounces import Bounces, says_gone
 from jabberd.pubsub.events import SHIM, needs_presence, takes_presence, wanted
 from jabberd.pubsub.index import Index
 from jabberd.pubsub.names import FEATURES, NS, OWNER
@@ -42,7 +43,6 @@ from jabberd.pubsub.options import Options
 from jabberd.pubsub.requests import PubSub
 from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
-from jabberd.xmpp import ns
 from jabberd.xmpp.forms import X
 from jabberd.xmpp.rsm import PageWanted
 
@@ -60,7 +60,6 @@ _MODELS: Final = ("open", "whitelist", "authorize")
 _BEGIN: Final = 5.0  #: seconds after the start, when there are connections
 _PAGE: Final = 500  #: nodes in one list
 _PATIENCE: Final = 60.0  #: seconds in which whoever is there has said so
-_GONE: Final = frozenset(f"{{{ns.STANZA_ERRORS}}}{each}" for each in ("gone", "item-not-found"))
 _SEVERAL: Final = f"{NS}#multi-subscribe"
 
 Rows = list[dict[str, object]]
@@ -69,9 +68,9 @@ Rows = list[dict[str, object]]
 class PubSubService(Module, xep=60, version="1.30.0"):
     """Serves a domain with publish-subscribe; its admins own every node.
 
-    Nodes that wait for approval ask their owners.  Who cannot be reached stays subscribed, unless the
-    answer is that nobody of that name is there any more (§12.4).  Presence of those who cannot be notified as
-    they or the node want without it is asked for (§12.6), and they need not show it; who subscribes to a node
+    Nodes that wait for approval ask their owners.  Who cannot be reached for a week is no subscriber any more
+    (§12.3), nor is who is told to be there no more.  Presence of those who cannot be notified as
+    they or the node want without it is asked for (§12.5), and they need not show it; who subscribes to a node
     that sends the last item to whoever comes (§4.3) may show it.
 
     There are no access models ``presence`` and ``roster`` (§4.5: a service may support some of them): owners
@@ -140,6 +139,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
             await store.learn(self)
         self.pubsub = PubSub(store)
         self._presences = Presences(self.jid, self.domain.route)
+        self._bounces = Bounces(self.domain.clock.seconds)
         self._coming: dict[JID, Stanza] = {}  # presence of which it is not known yet whether it matters
         self.reconfigured(None)
 
@@ -181,6 +181,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     @answers.set(OWNER, "pubsub", to=DOMAIN, by=ANYONE)
     async def answer(self, request: IQ) -> Element | None:
         """Do what somebody asks."""
+        self._bounces.lives(request.sender)
         return await self.pubsub.answer(self, request.sender, request.type, request.payload)
 
     @serves
@@ -189,6 +190,8 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         who = stanza.sender
         if stanza.name == "presence":
             if who is not None and stanza.to == self.jid:
+                if stanza.type == "":
+                    self._bounces.lives(who)
                 await self._presence(who, stanza)
             return
         if stanza.type == "error":
@@ -201,8 +204,7 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         await self.pubsub.subscriptions.decided(self, who, form)
 
     async def _bounced(self, who: JID, stanza: Stanza) -> None:
-        error = stanza.child(f"{{{ns.CLIENT}}}error")
-        if error is not None and any(each.tag in _GONE for each in error):
+        if says_gone(stanza) or self._bounces.came(who):
             await self.pubsub.subscriptions.forget(self, who)
 
     # -- presence -------------------------------------------------------------------------------------
@@ -328,10 +330,6 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     def groups(self, who: JID) -> tuple[str, ...]:  # as above
         """There is no roster."""
         return ()
-
-    def sees(self, who: JID) -> bool:  # as above
-        """Nobody's presence is known."""
-        return False
 
     def shows(self, who: JID) -> Collection[str]:
         """What those have shown whose presence matters."""
