@@ -59,7 +59,7 @@ class AvatarConversion(Module, xep=398, version="1.0.0"):
             await self._show(event.venue.account, "")
 
     async def _show(self, account: Account, id: str) -> None:
-        if self.hashes.of(account).get("", "") != id:
+        if account.exists and self.hashes.of(account).get("", "") != id:
             await self.hashes.change(account.jid, {"": id or None})
 
     async def photo(self, account: Account, asker: JID) -> Element | None:

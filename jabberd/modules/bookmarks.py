@@ -122,6 +122,8 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
         wanted = _new(storage, known)
         others = [each for each in storage if each.tag != _CONFERENCE]
         text = serialize(E(OLD, "storage", None, *others), "").decode() if others else ""
+        if not account.exists:
+            raise StanzaError("service-unavailable")  # it was deleted meanwhile
         await self.pages.change(account.jid, {"": text or None})
         venue = self._pep.venue(account)
         for jid in known.keys() - wanted.keys():

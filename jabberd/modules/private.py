@@ -88,6 +88,8 @@ class PrivateStorage(Module, xep=49, version="1.2"):
             raise self.limited("elements", "there is no room for more")
         if sum(map(len, kept.values())) > self.config.size:
             raise self.limited("size", "there is no room for more")
+        if not account.exists:
+            raise StanzaError("service-unavailable")  # it was deleted meanwhile
         await self.kept.change(account.jid, own)
         for name in given.keys() - own.keys():
             await self._keepers[name].set_private(account, given[name])

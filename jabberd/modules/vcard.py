@@ -103,5 +103,7 @@ class VCards(Module, xep=54, version="1.3.0"):
         if len(text.encode()) > self.config.size:
             raise self.limited("size", f"a vCard has at most {self.config.size} bytes")
         old = await self.of(account)
+        if not account.exists:
+            raise StanzaError("service-unavailable")  # it was deleted meanwhile
         await self.kept.put(account.jid, "", text)
         await self.domain.happened(VCardChanged(account, old, request.payload))

@@ -79,7 +79,7 @@ class Items:
             if new:
                 await store.add(venue, name, node)
             if kept:
-                await store.items.change(venue.jid, name, {id: item}, gone)
+                await store.put_item(venue, name, id, item, gone)
         if options.purge_offline:
             venue.watch(who)
         self._tell(venue, name, node, options, id, payload, who)

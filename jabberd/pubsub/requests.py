@@ -111,7 +111,8 @@ class PubSub:
             request.venue, request.name, request.who, ids=ids, page=page, subid=subid
         )
         answer = [E(NS, "items", {"node": request.name}, *items)]
-        if not ids and (asked is not None or (not most and len(items) < found.count)):
+        wanted = min(found.count, int(most)) if most else found.count
+        if len(items) < wanted or (asked is not None and not ids):
             first, last = (items[0].get("id", ""), items[-1].get("id", "")) if items else ("", "")
             answer.append(rsm.told(first, last, found.below, found.count))
         return answer

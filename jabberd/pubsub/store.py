@@ -112,6 +112,7 @@ class Store:
         known = await self.moved.page(venue.jid, _MOVED, limit=1)
         full = known is not None and known.count >= self.limits.nodes
         gone = [each.key for each in known.entries] if full and known is not None else []
+        _check_there(venue)
         await self.moved.change(venue.jid, _MOVED, {name: uri}, gone)
 
     async def every(self, venue: Venue) -> dict[str, Node]:
@@ -134,7 +135,11 @@ class Store:
         return {name: node.at(now) for name, node in found.items() if node is not None}
 
     async def put(self, venue: Venue, name: str, node: Node | None) -> None:
-        """Keep a node as it is now; None: it is gone.  `changing` is held."""
+        """Keep a node as it is now; None: it is gone.  `changing` is held.
+
+        :raises StanzaError: ``service-unavailable``: the venue is gone.
+        """
+        _check_there(venue)
         await self.nodes.change(venue.jid, {name: node})
         self._saw(name, node)
 
@@ -180,6 +185,14 @@ class Store:
                 self._last.popitem(last=False)
         return found
 
+    async def put_item(self, venue: Venue, name: str, id: str, item: Item, gone: Iterable[str]) -> None:
+        """Keep an item in the place of others; `changing` is held.
+
+        :raises StanzaError: ``service-unavailable``: the venue is gone.
+        """
+        _check_there(venue)
+        await self.items.change(venue.jid, name, {id: item}, gone)
+
     def new_node(self, venue: Venue, who: JID, options: Options) -> Node:
         """A node as it is when it is made; it is not kept yet."""
         node = Node(settings.written(options, self.usual), created=int(self.now()))
@@ -207,3 +220,9 @@ class Store:
         if self.index is not None and each is not None and self.index.creators[creator] >= each:
             limits.met["nodes_each"] += 1
             raise StanzaError("resource-constraint", f"{creator} has {each} nodes; that is enough")
+
+
+def _check_there(venue: Venue) -> None:
+    """See that nothing is kept of who is deleted: somebody else may get that name."""
+    if not venue.exists:
+        raise StanzaError("service-unavailable")

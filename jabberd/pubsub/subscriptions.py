@@ -281,8 +281,8 @@ class Subscriptions:
                 beside = _unchanged(name, old, given)
                 raise refusal("policy-violation", "too-many-subscriptions", type="wait", beside=beside)
             await store.put(venue, name, node)
-        for each in changes:
-            store.route(subscription_told(venue, name, each))
+        self.watch(venue, store.options(node), *added)
+        await self.tell(venue, name, node, [each for each in changes if each not in old.subscriptions])
 
     async def decided(self, venue: Venue, who: JID, form: Element) -> None:
         """An owner has answered the question whether somebody may subscribe (§8.6).

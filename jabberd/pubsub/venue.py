@@ -20,6 +20,10 @@ class Venue(Protocol):
     def jid(self) -> JID:
         """The address."""
 
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there; nothing more is kept of one that is deleted."""
+
     def owns(self, who: JID) -> bool:
         """Whether somebody owns every node there, whatever the node says."""
 

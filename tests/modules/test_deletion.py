@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
+from tests.pubsub.play import Held
 
 if TYPE_CHECKING:
     from jabberd.testing import Client, Network
@@ -55,4 +58,28 @@ def test_an_account_that_is_deleted_leaves_nothing_to_whoever_gets_its_name(netw
     held = found(romeo)
     assert [what for what in ASKED if held[what] == before[what]] == []
     done(network.server("montague.lit").hosts["montague.lit"].manager.registrar.delete(romeo.jid.bare))
+    assert found(network.client("romeo@montague.lit/orchard")) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "store", "method", "kept"),
+    [
+        ("vcard", "kept", "get", KEPT[0]),
+        ("private", "kept", "all", KEPT[1]),
+        ("pep", "items", "sizes", KEPT[2]),
+        ("pep", "moved", "change", KEPT[2]),
+    ],
+)
+def test_what_is_still_being_kept_when_an_account_is_deleted_is_not_kept(
+    network: Network, monkeypatch: pytest.MonkeyPatch, module: str, store: str, method: str, kept: str
+) -> None:
+    network.serve("montague.lit", modules={name: {} for name in MODULES})
+    before = found(network.client("benvolio@montague.lit/street"))
+    romeo = network.client("romeo@montague.lit/orchard")
+    manager = network.server("montague.lit").hosts["montague.lit"].manager
+    held = Held(monkeypatch, getattr(manager.module(module), store), method)
+    romeo.send(f"<iq type='set' id='k1'>{kept}</iq>")
+    romeo.flush()
+    done(manager.registrar.delete(romeo.jid.bare))
+    held.let_go()
     assert found(network.client("romeo@montague.lit/orchard")) == before

@@ -202,6 +202,25 @@ def test_a_node_may_notify_those_alone_who_are_there(juliet: Client, romeo: Clie
     assert events(romeo) == []
 
 
+def test_whom_an_owner_subscribes_is_asked_for_presence_and_gets_the_last_item(
+    juliet: Client, romeo: Client
+) -> None:
+    """As if they had subscribed themselves; saying again what is so already tells nobody anything."""
+    given = (
+        f"<subscriptions node='{{}}'><subscription jid='{ROMEO}' subscription='subscribed'/></subscriptions>"
+    )
+    create(juliet, presence_based_delivery="1")
+    juliet.ask(order(given.format("n"), NEWS, "#owner"))
+    agree(romeo)
+    publish(juliet, "first")
+    assert titles(romeo) == ["first"]
+    create(juliet, "m")
+    publish(juliet, "second", node="m")
+    for told in (["", "second"], []):
+        juliet.ask(order(given.format("m"), NEWS, "#owner"))
+        assert titles(romeo) == told
+
+
 def test_who_agrees_late_is_notified_from_then_on(juliet: Client, romeo: Client) -> None:
     create(juliet, presence_based_delivery="1")
     subscribe(romeo)

@@ -245,6 +245,19 @@ def test_what_does_not_fit_into_one_answer_is_told(juliet: Client) -> None:
     assert first.get("index") == "3"
 
 
+def test_what_is_left_out_of_those_that_were_asked_for_is_told(juliet: Client) -> None:
+    """§6.5.4: a client would believe that there are no others."""
+    for number in range(4):
+        juliet.ask(publish("n", tune("x" * 200_000), str(number), max_items="max"))
+    some = "".join(f"<item id='{number}'/>" for number in range(4))
+    answer = juliet.ask(items("n", inside=some))
+    assert (ids(answer), answer.findtext(f".//{{{RSM}}}count")) == (["0", "1"], "4")
+    answer = juliet.ask(items("n", attributes=" max_items='3'"))
+    assert (ids(answer), answer.findtext(f".//{{{RSM}}}count")) == (["2", "3"], "4")
+    answer = juliet.ask(items("n", attributes=" max_items='1'"))
+    assert (ids(answer), answer.find(f".//{{{RSM}}}count")) == (["3"], None)
+
+
 def test_items_expire(network: Network, juliet: Client) -> None:
     fill(juliet, 1, item_expire="60")
     network.advance(59)
@@ -410,7 +423,7 @@ def test_an_owner_manages_subscriptions(juliet: Client, romeo: Client) -> None:
     fill(juliet, 1)
     change = "<subscriptions node='n'><subscription jid='{}' subscription='{}'/></subscriptions>"
     assert juliet.ask(order(change.format(ROMEO, "subscribed"), owner="#owner")).get("type") == "result"
-    [told] = events(romeo)
+    [told, _last_item] = events(romeo)
     assert told.xpath(".//@subscription") == ["subscribed"]
     answer = juliet.ask(ask("<subscriptions node='n'/>", owner="#owner"))
     assert answer.xpath(".//@jid") == [ROMEO]

@@ -19,6 +19,10 @@ class AccountVenue:
         self.jid = account.jid
         self._listeners = listeners
 
+    @property
+    def exists(self) -> bool:
+        return self.account.exists
+
     def owns(self, who: JID) -> bool:
         return who.bare == self.jid
 

@@ -314,6 +314,11 @@ class PubSubService(Module, xep=60, version="1.30.0"):
         """The domain."""
         return self.domain.jid
 
+    @property
+    def exists(self) -> bool:
+        """It is."""
+        return True
+
     def owns(self, who: JID) -> bool:
         """The admins of the domain do."""
         return who.bare in self.domain.operators.domain
