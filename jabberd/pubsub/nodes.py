@@ -115,9 +115,8 @@ class Nodes:
             check_owner(venue, node, who)
             if redirect is not None and store.options(node).access_model not in ("roster", "whitelist"):
                 await store.move(venue, name, redirect)  # first: else no subscriber might learn of the end
-            cleared = store.items.clear(venue.jid, name)
+            await store.items.clear(venue.jid, name)  # before: else whoever makes it anew would have them
             await store.put(venue, name, None)
-            await cleared
         if store.options(node).notify_delete:
             inside = [E(EVENT, "redirect", {"uri": redirect})] if redirect else []
             about = E(EVENT, "delete", {"node": name}, *inside)

@@ -215,7 +215,8 @@ def _check_choices(submitted: Element, terms: Terms) -> None:
     """What has an error of its own (§8.1.2; XEP-0248 §7.1.2)."""
     for each in submitted.iterfind(f"{{{DATA}}}field[@var='{_PREFIX}access_model']/{{{DATA}}}value"):
         if each.text and each.text not in terms.models:
-            raise refusal("not-acceptable", "unsupported-access-model")
+            known = ", ".join(sorted(terms.models))
+            raise refusal("not-acceptable", "unsupported-access-model", f"access models here are: {known}")
     for each in submitted.iterfind(f"{{{DATA}}}field[@var='{_PREFIX}node_type']/{{{DATA}}}value"):
         if each.text == "collection":
             raise unsupported("collections")

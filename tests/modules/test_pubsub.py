@@ -219,6 +219,25 @@ def test_where_it_cannot_be_kept_where_a_node_has_gone_the_node_stays(
     assert publish(juliet, "still here").get("type") == "result"
 
 
+def test_where_its_items_cannot_be_removed_a_node_stays(
+    network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    """§8.4: else whoever makes a node of that name would have them."""
+    create(juliet, access_model="whitelist")
+    publish(juliet, "secret")
+    service = network.server("capulet.lit").hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.items, "clear", lambda *_: fail(StorageError("the disk is full")))
+        assert juliet.ask(order("<delete node='n'/>", NEWS, "#owner")).get("type") == "error"
+    logged_errors.take(StorageError)
+    nurse = network.client("nurse@capulet.lit/chamber")
+    assert condition(create(nurse)) == "conflict"
+    assert juliet.ask(order("<delete node='n'/>", NEWS, "#owner")).get("type") == "result"
+    create(nurse)
+    assert nurse.ask(items("n", NEWS)).xpath(".//@id")[1:] == []
+
+
 @pytest.mark.parametrize("already", [False, True])
 def test_who_subscribes_while_the_code_is_loaded_again_is_known_behind_it(
     network: Network, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch, *, already: bool
