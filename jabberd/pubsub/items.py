@@ -101,7 +101,12 @@ class Items:
 
     def _check_wanted(self, options: Options, wanted: Element) -> None:
         """See that the node is what the publisher wants (§7.1.5)."""
-        asked, names = settings.wanted(options, wanted, self._store.terms)
+        try:
+            asked, names = settings.wanted(options, wanted, self._store.terms)
+        except StanzaError as why:
+            if why.condition == "not-acceptable":  # nothing here could be what is wanted
+                raise refusal("conflict", "precondition-not-met", why.text) from None
+            raise
         if any(getattr(asked, name) != getattr(options, name) for name in names):
             raise refusal("conflict", "precondition-not-met")
 

@@ -344,6 +344,27 @@ def test_presence_of_whom_nobody_waits_for_does_not_count(juliet: Client, romeo:
     assert titles(romeo) == ["heard"]
 
 
+def test_who_need_not_be_remembered_is_forgotten_where_there_are_too_many(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where many strangers publish once: the first of whom nothing is known goes."""
+    monkeypatch.setattr("jabberd.modules.pubsub.presences._MOST", 3)
+    service = network.server(NEWS).hosts[NEWS].manager.module("pubsub")
+    assert isinstance(service, PubSubService)
+    names = [JID.parse(f"{number}@montague.lit/a") for number in range(6)]
+    for who in names[:3]:
+        service.watch(who)
+    presences = service._presences
+    for who in names[:2]:
+        presences.came(who, Stanza.of("presence", sender=who, to=service.jid))
+    for who in names[3:5]:
+        service.watch(who)
+    assert [presences.knows(who) for who in names] == [True, True, False, False, True, False]
+    presences.came(names[4], Stanza.of("presence", sender=names[4], to=service.jid))
+    service.watch(names[5])
+    assert [presences.knows(who) for who in names] == [True, True, False, False, True, False]
+
+
 def test_whose_account_is_gone_is_no_subscriber_any_more(juliet: Client, romeo: Client) -> None:
     create(juliet)
     romeo.ask(order(f"<subscribe node='n' jid='{romeo.jid}'/>", NEWS))

@@ -121,7 +121,16 @@ def test_a_new_node_is_as_its_publisher_wants_it(juliet: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"access_model": "whitelist"}, {"max_items": "7"}, {"nonsense": "1"}, {"persist_items": "0"}]
+    "options",
+    [
+        {"access_model": "whitelist"},
+        {"access_model": "nobody"},
+        {"max_items": "7"},
+        {"max_items": "10000"},
+        {"nonsense": "1"},
+        {"persist_items": "0"},
+        {"persist_items": "perhaps"},
+    ],
 )
 def test_a_node_that_is_not_what_the_publisher_wants_is_not_published_to(
     juliet: Client, options: dict[str, str]

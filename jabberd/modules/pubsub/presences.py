@@ -10,6 +10,7 @@ from jabberd.xmpp import ns
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+_MOST: Final = 20_000  #: bare JIDs that are remembered
 _MOST_EACH: Final = 50  #: resources that are remembered of one bare JID
 _STATES: Final = frozenset({"away", "chat", "dnd", "xa"})
 
@@ -38,7 +39,8 @@ class Presences:
 
     def expect(self, who: JID) -> None:
         """Let presence of that bare JID count, which it has shown without having been asked."""
-        self._known.setdefault(who.bare, {})
+        if self._has_room(who):
+            self._known.setdefault(who.bare, {})
 
     def came(self, who: JID, presence: Stanza) -> bool:
         """Somebody is there; returns whether that is news.  Who is not watched does not count."""
@@ -77,9 +79,18 @@ class Presences:
 
     def _ask(self, type: str, who: JID) -> None:
         """Once, until the next start."""
-        if who.bare not in self._known:
+        if who.bare not in self._known and self._has_room(who):
             self._known[who.bare] = {}
             self._send(type, who)
+
+    def _has_room(self, who: JID) -> bool:
+        """Whether one more is remembered, in the place of one that has shown nothing if need be."""
+        if len(self._known) >= _MOST and who.bare not in self._known:
+            silent = next((each for each, there in self._known.items() if not there), None)
+            if silent is None:
+                return False
+            del self._known[silent]
+        return True
 
     def _send(self, type: str, who: JID) -> None:
         self._route(Stanza.of("presence", sender=self._jid, to=JID.parse(who.bare), type=type))
