@@ -231,8 +231,8 @@ class Items:
                 continue
             options = store.options(node)
             if options.send_last_published_item in when and hears(venue, node, options, who):
-                newest = await store.last(venue, name)
-                if newest is not None and not options.expired(newest.value.stamp, store.now()):
+                newest = await store.last(venue, name, options)
+                if newest is not None:
                     store.route(last_item(venue, name, newest.key, newest.value, options, who))
 
     # -- removing -----------------------------------------------------------------------------------

@@ -171,8 +171,13 @@ class Store:
                 self._changing.pop(key, None)
             lock.release()
 
-    async def last(self, venue: Venue, name: str) -> Entry[Item] | None:
-        """The newest item of a node; many ask for the same, so that it is remembered."""
+    async def last(self, venue: Venue, name: str, options: Options) -> Entry[Item] | None:
+        """The newest item of a node, if that keeps any and it is not too old."""
+        found = await self._newest(venue, name) if options.persist_items else None
+        return None if found is None or options.expired(found.value.stamp, self.now()) else found
+
+    async def _newest(self, venue: Venue, name: str) -> Entry[Item] | None:
+        """Many ask for the same, so that it is remembered."""
         key, changes = (venue.jid, name), self._changes
         if key in self._last:
             self._last.move_to_end(key)

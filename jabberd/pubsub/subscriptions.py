@@ -88,8 +88,8 @@ class Subscriptions:
                 store.route(_request(venue, name, new, owner))
             return
         if options.send_last_published_item != "never" and wanted(venue, options, new):
-            newest = await store.last(venue, name)
-            if newest is not None and not options.expired(newest.value.stamp, store.now()):
+            newest = await store.last(venue, name, options)
+            if newest is not None:
                 store.route(last_item(venue, name, newest.key, newest.value, options, JID.parse(new.jid)))
         self._tell_owners(venue, name, node, new)
 

@@ -174,6 +174,27 @@ async def test_who_logs_in_later_hears_the_last_of_each(server: Running) -> None
 
 
 @played
+async def test_who_has_subscribed_hears_it_unasked_as_long_as_it_may(server: Running) -> None:
+    """Juliet's client does not say that it listens: she has subscribed (XEP-0163 §4.3, §7.1)."""
+    romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
+    juliet.plugin["xep_0060"].map_node_event("urn:news", "news")
+    juliet.add_event_handler("news_publish", juliet.heard.put_nowait)
+    pubsub = romeo.plugin["xep_0060"]
+    async with entered(romeo, juliet):
+        await befriended(romeo, juliet)
+        await pubsub.publish(ROMEO, "urn:news", id="1", payload=element("<n xmlns='urn:n'/>"))
+        await juliet.plugin["xep_0060"].subscribe(ROMEO, "urn:news")
+        assert (await heard(juliet))["item"]["id"] == "1"
+        await pubsub.publish(ROMEO, "urn:news", id="2", payload=element("<n xmlns='urn:n'/>"))
+        assert (await heard(juliet))["item"]["id"] == "2"
+        found = await pubsub.get_node_subscriptions(ROMEO, "urn:news")
+        assert [each["jid"] for each in found["pubsub_owner"]["subscriptions"]] == [JULIET]
+        await romeo.del_roster_item(JULIET)
+        found = await pubsub.get_node_subscriptions(ROMEO, "urn:news")
+        assert [*found["pubsub_owner"]["subscriptions"]] == []
+
+
+@played
 async def test_a_device_list_is_open_and_its_bundles_can_be_fetched_by_strangers(server: Running) -> None:
     """OMEMO (XEP-0384) as Conversations and Dino publish it."""
     romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")

@@ -22,6 +22,7 @@ from tests.pubsub.play import (
     answer_caps,
     befriend,
     events,
+    form,
     info,
     items,
     listen,
@@ -96,6 +97,21 @@ def test_who_comes_later_gets_the_last_item_once(network: Network) -> None:
     assert events(romeo) == []
     listen(romeo, TUNE, MOOD)
     assert events(romeo) == []
+
+
+def test_who_comes_later_gets_nothing_that_is_not_kept_any_more(network: Network) -> None:
+    """Of a node that keeps nothing, what it kept before is not the last item."""
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    befriend(juliet, romeo)
+    juliet.ask(publish(TUNE, tune("kept")))
+    configured = f"<configure node='{TUNE}'>{form(persist_items='0')}</configure>"
+    assert juliet.ask(order(configured, owner="#owner")).get("type") == "result"
+    juliet.ask(publish(TUNE, tune("not kept")))
+    listen(romeo, TUNE)
+    assert titles(romeo) == []
+    romeo.ask(order(f"<subscribe node='{TUNE}' jid='{romeo.jid.bare}'/>", JULIET))
+    assert titles(romeo) == []
 
 
 def test_who_leaves_and_comes_back_gets_it_again(network: Network) -> None:
@@ -335,7 +351,7 @@ def test_an_account_has_limits(network: Network) -> None:
     assert juliet.ask(publish("node4", tune("x" * 1_600))).get("type") == "result"
     many = publish("node0", tune("x" * 1_500), "another", max_items="1")
     assert juliet.ask(many).get("type") == "result"
-    assert refusal(juliet.ask(publish("node0", tune("x"), max_items="11"))) == ("not-acceptable", "")
+    assert refusal(juliet.ask(publish("new", tune("x"), max_items="11"))) == ("not-acceptable", "")
 
 
 def test_all_items_of_an_account_together_have_a_limit(network: Network) -> None:
