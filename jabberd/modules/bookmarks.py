@@ -47,6 +47,7 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
     async def start(self) -> None:
         """Find the nodes."""
         self._pep = cast("Pep", self.domain.module("pep"))
+        self._replacing: set[str] = set()  # accounts whose clients are told when all is done
 
     # -- private XML (XEP-0049) ---------------------------------------------------------------------
 
@@ -82,10 +83,13 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
     @on(Published)
     @on(Removed)
     async def tell(self, event_: Published | Removed) -> None:
-        """Tell the account's clients that listen to the old node."""
+        """An item came or went."""
         venue = event_.venue
-        if event_.node != NS or not isinstance(venue, AccountVenue):
-            return
+        if event_.node == NS and isinstance(venue, AccountVenue) and venue.jid not in self._replacing:
+            await self._tell(venue)
+
+    async def _tell(self, venue: AccountVenue) -> None:
+        """Tell the account's clients that listen to the old node."""
         listening = [who for who in venue.audience(OLD) if venue.owns(who)]
         if listening:
             item = E(EVENT, "item", {"id": "current"}, await self.storage(venue.account))
@@ -117,21 +121,41 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
             after = items[-1].get("id", "")
 
     async def replace(self, account: Account, storage: Element) -> None:
-        """Make these the bookmarks: publish what is new or changed, retract what is missing (§6.3.2)."""
+        """Make these the bookmarks: publish what is new or changed, retract what is missing (§6.3.2).
+
+        :raises StanzaError: ``resource-constraint``: there are more than there may be items; or as
+            `Pep.publish`, and then some of them may be kept.
+        """
         known = await self._rooms(account)
         wanted = _new(storage, known)
+        if len(wanted) > self._pep.config.items:
+            raise StanzaError("resource-constraint", f"there are at most {self._pep.config.items} rooms")
         others = [each for each in storage if each.tag != _CONFERENCE]
         text = serialize(E(OLD, "storage", None, *others), "").decode() if others else ""
         if not account.exists:
             raise StanzaError("service-unavailable")  # it was deleted meanwhile
         await self.pages.change(account.jid, {"": text or None})
-        venue = self._pep.venue(account)
-        for jid in known.keys() - wanted.keys():
+        gone = known.keys() - wanted.keys()
+        new = {
+            jid: payload
+            for jid, payload in wanted.items()
+            if jid not in known or _told(known[jid]) != _told(payload)
+        }
+        self._replacing.add(account.jid)
+        try:
+            await self._change(account, gone, new)
+        finally:
+            self._replacing.discard(account.jid)
+            if gone or new:
+                await self._tell(self._pep.venue(account))
+
+    async def _change(self, account: Account, gone: Iterable[str], new: Mapping[str, Element]) -> None:
+        for jid in gone:
+            venue = self._pep.venue(account)
             await self._pep.pubsub.items.retract(venue, NS, account.jid, jid, notify=True)
-        for jid, payload in wanted.items():
-            if jid not in known or _told(known[jid]) != _told(payload):
-                options = {} if NS in self._pep.nodes.of(account) else _OPTIONS
-                await self._pep.publish(account, NS, jid, payload, **options)
+        for jid, payload in new.items():
+            options = {} if NS in self._pep.nodes.of(account) else _OPTIONS
+            await self._pep.publish(account, NS, jid, payload, **options)
 
 
 def _told(room: Element) -> tuple[object, ...]:

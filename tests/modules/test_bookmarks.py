@@ -124,6 +124,29 @@ def test_clients_that_listen_to_the_old_node_hear_of_changes(network: Network, j
     assert rooms(told) == []
 
 
+def test_a_list_that_is_kept_as_a_whole_is_told_once(network: Network, juliet: Client) -> None:
+    """Else each of many rooms would have all of them read and sent again."""
+    old = network.client(f"{JULIET}/garden", presence="")
+    listen(old, OLD)
+    juliet.ask(query("set", storage(ORCHARD)))
+    assert len(events(old)) == 1
+    juliet.ask(query("set", storage(STREET, "court@rooms.montague.lit")))
+    [told] = events(old)
+    assert len(rooms(told)) == 2
+    juliet.ask(query("set", storage(STREET, "court@rooms.montague.lit")))
+    assert events(old) == []
+
+
+def test_a_list_has_no_more_rooms_than_there_may_be_items(network: Network) -> None:
+    modules: dict[str, dict[str, int]] = {name: {} for name in MODULES}
+    network.serve("verona.lit", modules={**modules, "pep": {"items": 2}})
+    romeo = network.client("romeo@verona.lit/square")
+    few = [f"{name}@rooms.verona.lit" for name in "ab"]
+    assert condition(romeo.ask(query("set", storage(*few)))) == ""
+    assert condition(romeo.ask(query("set", storage(*few, STREET)))) == "resource-constraint"
+    assert [room[0] for room in rooms(private(romeo))] == few
+
+
 def test_what_makes_no_sense_in_the_old_format_is_passed_over(juliet: Client) -> None:
     odd = f"<storage xmlns='{OLD}'><conference/><conference jid='@'/><conference jid='{ORCHARD}'/></storage>"
     assert juliet.ask(query("set", odd)).get("type") == "result"
