@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 from jabberd.api import IQ, Account, E, Element, Keyed, Module, StanzaError, on
 from jabberd.modules.pep import AccountVenue, Pep
 from jabberd.pubsub.events import event, items_element
-from jabberd.pubsub.names import EVENT
+from jabberd.pubsub.names import EVENT, NODE_CONFIG
 from jabberd.pubsub.names import NS as PUBSUB
-from jabberd.pubsub.options import Options
+from jabberd.pubsub.options import MAX, Options, submitted
 from jabberd.pubsub.venue import Published, Removed
 from jabberd.xmpp.element import parse, serialize
 from jabberd.xmpp.jid import JID, InvalidJID
@@ -25,7 +25,7 @@ _CONFERENCE: Final = f"{{{OLD}}}conference"
 _EXTENSIONS: Final = f"{{{NS}}}extensions"
 _OPTIONS: Final = {
     "persist_items": "true",
-    "max_items": "max",
+    "max_items": MAX,
     "send_last_published_item": "never",
     "access_model": "whitelist",
 }
@@ -143,11 +143,20 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
         }
         self._replacing.add(account.jid)
         try:
+            await self._configure(account)
             await self._change(account, gone, new)
         finally:
             self._replacing.discard(account.jid)
             if gone or new:
                 await self._tell(self._pep.venue(account))
+
+    async def _configure(self, account: Account) -> None:
+        """Let the node be private and hold all, whatever a client has made of it (§5.2)."""
+        node = self._pep.nodes.of(account).get(NS)
+        options = None if node is None else self._pep.options(node)
+        if options is not None and (options.access_model, options.max_items) != ("whitelist", MAX):
+            wanted = submitted(_OPTIONS, NODE_CONFIG)
+            await self._pep.pubsub.nodes.configure(self._pep.venue(account), NS, account.jid, wanted)
 
     async def _change(self, account: Account, gone: Iterable[str], new: Mapping[str, Element]) -> None:
         for jid in gone:

@@ -113,6 +113,19 @@ def test_a_node_that_old_clients_made_is_the_owners_alone(network: Network, juli
     assert condition(paris.ask(items(OLD, JULIET))) == "service-unavailable"
 
 
+def test_what_is_kept_in_private_is_not_shown_to_contacts_by_a_node_that_was_made_carelessly(
+    network: Network, juliet: Client
+) -> None:
+    """§5.2: it is private data, whatever a client without publish-options made of the node."""
+    nurse = network.client("nurse@capulet.lit/chamber")
+    befriend(juliet, nurse)
+    juliet.ask(publish(NEW, f"<conference xmlns='{NEW}'/>", ORCHARD))
+    assert nurse.ask(items(NEW, JULIET)).get("type") == "result"
+    juliet.ask(query("set", storage(ORCHARD, STREET)))
+    assert refusal(nurse.ask(items(NEW, JULIET))) == ("not-allowed", "closed-node")
+    assert juliet.ask(items(NEW)).xpath(".//@id")[1:] == [ORCHARD, STREET]
+
+
 def test_clients_that_listen_to_the_old_node_hear_of_changes(network: Network, juliet: Client) -> None:
     old = network.client(f"{JULIET}/garden", presence="")
     listen(old, OLD)
