@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 from jabberd.api import IQ, Account, E, Element, Keyed, Module, StanzaError, on
 from jabberd.modules.pep import AccountVenue, Pep
 from jabberd.pubsub.events import event, items_element
-from jabberd.pubsub.names import EVENT
+from jabberd.pubsub.names import EVENT, NODE_CONFIG
 from jabberd.pubsub.names import NS as PUBSUB
-from jabberd.pubsub.options import Options
+from jabberd.pubsub.options import MAX, Options, submitted
 from jabberd.pubsub.venue import Published, Removed
 from jabberd.xmpp.element import parse, serialize
 from jabberd.xmpp.jid import JID, InvalidJID
@@ -25,7 +25,7 @@ _CONFERENCE: Final = f"{{{OLD}}}conference"
 _EXTENSIONS: Final = f"{{{NS}}}extensions"
 _OPTIONS: Final = {
     "persist_items": "true",
-    "max_items": "max",
+    "max_items": MAX,
     "send_last_published_item": "never",
     "access_model": "whitelist",
 }
@@ -47,6 +47,7 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
     async def start(self) -> None:
         """Find the nodes."""
         self._pep = cast("Pep", self.domain.module("pep"))
+        self._replacing: set[str] = set()  # accounts whose clients are told when all is done
 
     # -- private XML (XEP-0049) ---------------------------------------------------------------------
 
@@ -82,10 +83,13 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
     @on(Published)
     @on(Removed)
     async def tell(self, event_: Published | Removed) -> None:
-        """Tell the account's clients that listen to the old node."""
+        """An item came or went."""
         venue = event_.venue
-        if event_.node != NS or not isinstance(venue, AccountVenue):
-            return
+        if event_.node == NS and isinstance(venue, AccountVenue) and venue.jid not in self._replacing:
+            await self._tell(venue)
+
+    async def _tell(self, venue: AccountVenue) -> None:
+        """Tell the account's clients that listen to the old node."""
         listening = [who for who in venue.audience(OLD) if venue.owns(who)]
         if listening:
             item = E(EVENT, "item", {"id": "current"}, await self.storage(venue.account))
@@ -117,21 +121,50 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
             after = items[-1].get("id", "")
 
     async def replace(self, account: Account, storage: Element) -> None:
-        """Make these the bookmarks: publish what is new or changed, retract what is missing (§6.3.2)."""
+        """Make these the bookmarks: publish what is new or changed, retract what is missing (§6.3.2).
+
+        :raises StanzaError: ``resource-constraint``: there are more than there may be items; or as
+            `Pep.publish`, and then some of them may be kept.
+        """
         known = await self._rooms(account)
         wanted = _new(storage, known)
+        if len(wanted) > self._pep.config.items:
+            raise StanzaError("resource-constraint", f"there are at most {self._pep.config.items} rooms")
         others = [each for each in storage if each.tag != _CONFERENCE]
         text = serialize(E(OLD, "storage", None, *others), "").decode() if others else ""
         if not account.exists:
             raise StanzaError("service-unavailable")  # it was deleted meanwhile
         await self.pages.change(account.jid, {"": text or None})
-        venue = self._pep.venue(account)
-        for jid in known.keys() - wanted.keys():
+        gone = known.keys() - wanted.keys()
+        new = {
+            jid: payload
+            for jid, payload in wanted.items()
+            if jid not in known or _told(known[jid]) != _told(payload)
+        }
+        self._replacing.add(account.jid)
+        try:
+            await self._configure(account)
+            await self._change(account, gone, new)
+        finally:
+            self._replacing.discard(account.jid)
+            if gone or new:
+                await self._tell(self._pep.venue(account))
+
+    async def _configure(self, account: Account) -> None:
+        """Let the node be private and hold all, whatever a client has made of it (§5.2)."""
+        node = self._pep.nodes.of(account).get(NS)
+        options = None if node is None else self._pep.options(node)
+        if options is not None and (options.access_model, options.max_items) != ("whitelist", MAX):
+            wanted = submitted(_OPTIONS, NODE_CONFIG)
+            await self._pep.pubsub.nodes.configure(self._pep.venue(account), NS, account.jid, wanted)
+
+    async def _change(self, account: Account, gone: Iterable[str], new: Mapping[str, Element]) -> None:
+        for jid in gone:
+            venue = self._pep.venue(account)
             await self._pep.pubsub.items.retract(venue, NS, account.jid, jid, notify=True)
-        for jid, payload in wanted.items():
-            if jid not in known or _told(known[jid]) != _told(payload):
-                options = {} if NS in self._pep.nodes.of(account) else _OPTIONS
-                await self._pep.publish(account, NS, jid, payload, **options)
+        for jid, payload in new.items():
+            options = {} if NS in self._pep.nodes.of(account) else _OPTIONS
+            await self._pep.publish(account, NS, jid, payload, **options)
 
 
 def _told(room: Element) -> tuple[object, ...]:

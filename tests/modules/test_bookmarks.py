@@ -113,6 +113,19 @@ def test_a_node_that_old_clients_made_is_the_owners_alone(network: Network, juli
     assert condition(paris.ask(items(OLD, JULIET))) == "service-unavailable"
 
 
+def test_what_is_kept_in_private_is_not_shown_to_contacts_by_a_node_that_was_made_carelessly(
+    network: Network, juliet: Client
+) -> None:
+    """§5.2: it is private data, whatever a client without publish-options made of the node."""
+    nurse = network.client("nurse@capulet.lit/chamber")
+    befriend(juliet, nurse)
+    juliet.ask(publish(NEW, f"<conference xmlns='{NEW}'/>", ORCHARD))
+    assert nurse.ask(items(NEW, JULIET)).get("type") == "result"
+    juliet.ask(query("set", storage(ORCHARD, STREET)))
+    assert refusal(nurse.ask(items(NEW, JULIET))) == ("not-allowed", "closed-node")
+    assert juliet.ask(items(NEW)).xpath(".//@id")[1:] == [ORCHARD, STREET]
+
+
 def test_clients_that_listen_to_the_old_node_hear_of_changes(network: Network, juliet: Client) -> None:
     old = network.client(f"{JULIET}/garden", presence="")
     listen(old, OLD)
@@ -122,6 +135,29 @@ def test_clients_that_listen_to_the_old_node_hear_of_changes(network: Network, j
     juliet.ask(order(f"<retract node='{NEW}'><item id='{ORCHARD}'/></retract>"))
     [told] = events(old)
     assert rooms(told) == []
+
+
+def test_a_list_that_is_kept_as_a_whole_is_told_once(network: Network, juliet: Client) -> None:
+    """Else each of many rooms would have all of them read and sent again."""
+    old = network.client(f"{JULIET}/garden", presence="")
+    listen(old, OLD)
+    juliet.ask(query("set", storage(ORCHARD)))
+    assert len(events(old)) == 1
+    juliet.ask(query("set", storage(STREET, "court@rooms.montague.lit")))
+    [told] = events(old)
+    assert len(rooms(told)) == 2
+    juliet.ask(query("set", storage(STREET, "court@rooms.montague.lit")))
+    assert events(old) == []
+
+
+def test_a_list_has_no_more_rooms_than_there_may_be_items(network: Network) -> None:
+    modules: dict[str, dict[str, int]] = {name: {} for name in MODULES}
+    network.serve("verona.lit", modules={**modules, "pep": {"items": 2}})
+    romeo = network.client("romeo@verona.lit/square")
+    few = [f"{name}@rooms.verona.lit" for name in "ab"]
+    assert condition(romeo.ask(query("set", storage(*few)))) == ""
+    assert condition(romeo.ask(query("set", storage(*few, STREET)))) == "resource-constraint"
+    assert [room[0] for room in rooms(private(romeo))] == few
 
 
 def test_what_makes_no_sense_in_the_old_format_is_passed_over(juliet: Client) -> None:

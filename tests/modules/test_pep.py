@@ -114,6 +114,25 @@ def test_who_comes_later_gets_nothing_that_is_not_kept_any_more(network: Network
     assert titles(romeo) == []
 
 
+def test_who_may_read_from_now_on_gets_the_last_item_once(network: Network) -> None:
+    """XEP-0060 §12.1: Romeo was seen before he might see, and is not heard anew."""
+    juliet = network.client(f"{JULIET}/balcony")
+    romeo = network.client("romeo@montague.lit/orchard")
+    juliet.ask(publish(TUNE, tune("for contacts")))
+    juliet.ask(publish("lovers", tune("for lovers"), access_model="roster", roster_groups_allowed="Lovers"))
+    juliet.send("<presence to='romeo@montague.lit' type='subscribe'/>")
+    romeo.send(f"<presence to='{JULIET}' type='subscribed'/>")
+    listen(romeo, TUNE, "lovers")
+    assert titles(romeo) == []
+    romeo.send(f"<presence to='{JULIET}' type='subscribe'/>")
+    juliet.send("<presence to='romeo@montague.lit' type='subscribed'/>")
+    assert titles(romeo) == ["for contacts"]
+    for group, told in (("Friends", []), ("Lovers", ["for lovers"]), ("Lovers", [])):
+        item = f"<item jid='romeo@montague.lit'><group>{group}</group></item>"
+        juliet.ask(f"<iq type='set'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
+        assert titles(romeo) == told
+
+
 def test_who_leaves_and_comes_back_gets_it_again(network: Network) -> None:
     juliet = network.client(f"{JULIET}/balcony")
     juliet.ask(publish(TUNE, tune("first")))

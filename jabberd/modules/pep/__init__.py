@@ -34,7 +34,7 @@ from jabberd.api import (
 )
 from jabberd.modules.disco import ITEMS
 from jabberd.modules.pep.gone import Gone
-from jabberd.modules.pep.listeners import Listeners
+from jabberd.modules.pep.listeners import Listener, Listeners
 from jabberd.modules.pep.venue import AccountVenue
 from jabberd.pubsub.bounces import says_gone
 from jabberd.pubsub.names import FEATURES, NS, OWNER, SUBSCRIBE_AUTHORIZATION
@@ -44,7 +44,7 @@ from jabberd.pubsub.requests import PubSub
 from jabberd.pubsub.store import Store
 from jabberd.pubsub.venue import Limits
 from jabberd.xmpp import ns
-from jabberd.xmpp.element import E
+from jabberd.xmpp.element import E, parse
 from jabberd.xmpp.forms import NS as DATA
 from jabberd.xmpp.forms import X
 
@@ -314,10 +314,28 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     @on(RosterChanged)
     async def contact_changed(self, event: RosterChanged) -> None:
-        """Who may not read any more is no subscriber any more (§7.1)."""
-        for name, node in [*self.nodes.of(event.account).items()]:
+        """Who may not read any more is no subscriber any more (§7.1); who may now, learns the news."""
+        account, nodes = event.account, self.nodes.of(event.account)
+        if account.anonymous or not nodes:
+            return
+        venue = self.venue(account)
+        for name, node in [*nodes.items()]:
             if node.subscriptions and self.options(node).access_model in ("presence", "roster"):
-                await self.pubsub.subscriptions.recalculate(self.venue(event.account), name)
+                await self.pubsub.subscriptions.recalculate(venue, name)
+        for item in parse(event.query.data, ns.CLIENT):
+            for who, listener in self._listeners.moved(account, item.get("jid", "")).items():
+                new = (name for name, node in nodes.items() if not self._heard(node, listener))
+                names = [name for name in new if name in listener.wanted]
+                await self.pubsub.items.send_last(venue, names, who, ["on_sub_and_presence"])
+
+    def _heard(self, node: Node, before: Listener) -> bool:
+        """Whether somebody heard a node's news anyway, as they stood with its owner."""
+        options = self.options(node)
+        if options.access_model == "presence":
+            return before.standing is not None
+        return options.access_model != "roster" or not {*options.roster_groups_allowed}.isdisjoint(
+            before.standing or ()
+        )
 
     def _is_news(self, stanza: Stanza, who: JID, account: Account) -> bool:
         if account.anonymous or not (account.sessions or self.nodes.of(account)):

@@ -19,11 +19,21 @@ _MOST_STRANGERS: Final = 100  #: as many may there be before strangers, who hear
 _NOTHING: Final = frozenset[str]()
 
 
+#: The groups of the owner's roster that somebody is in who may see the owner's presence; None: they may not.
+Standing = tuple[str, ...] | None
+
+
 class Listener(NamedTuple):
     """Somebody who is there: what their presence said last, and the nodes that they listen to for it."""
 
     said: Caps
     wanted: frozenset[str]
+    standing: Standing
+
+
+def standing(account: Account, who: JID) -> Standing:
+    """How somebody stands with an account."""
+    return account.groups(who) if account.trusts(who) else None
 
 
 class Listeners:
@@ -59,7 +69,7 @@ class Listeners:
         if who not in listeners and not self._has_room(account, who):
             return _NOTHING
         before = listeners[who].wanted if who in listeners else _NOTHING
-        listeners[who] = Listener(said, before)
+        listeners[who] = Listener(said, before, standing(account, who))
         wanted = self._caps.known(said)
         if wanted is None:
             wanted = await self._caps.learn(said, who, account.jid)
@@ -70,8 +80,16 @@ class Listeners:
                 del listeners[who]
                 return _NOTHING
             before = now.wanted
-        listeners[who] = Listener(said, wanted)
+        listeners[who] = Listener(said, wanted, standing(account, who))
         return wanted - before
+
+    def moved(self, account: Account, contact: str) -> dict[JID, Listener]:
+        """Those at a bare JID, as they were known, if they stand otherwise with the account now."""
+        listeners = self._known.get(account, {})
+        found = {who: each for who, each in listeners.items() if who.bare == contact}
+        for who, each in found.items():
+            listeners[who] = each._replace(standing=standing(account, who))
+        return {who: each for who, each in found.items() if each.standing != listeners[who].standing}
 
     def _has_room(self, account: Account, who: JID) -> bool:
         near = who.bare == account.jid or account.trusts(who)
