@@ -81,14 +81,19 @@ class Voucher(Protocol):
 
 
 @runtime_checkable
+class Reserves(Protocol):
+    """A module that knows for whom some names are."""
+
+    def reserves(self, jid: JID) -> bool:
+        """Whether nobody gets that name without a voucher for it."""
+
+
+@runtime_checkable
 class Vouches(Protocol):
     """A module that lets newcomers in."""
 
     def voucher(self, newcomer: Newcomer) -> Voucher | None:
         """What the newcomer has shown to this module; None: nothing."""
-
-    def reserves(self, jid: JID) -> bool:
-        """Whether nobody gets that name without a voucher for it."""
 
 
 class Registration(Module, xep=77, version="2.4"):
@@ -104,7 +109,7 @@ class Registration(Module, xep=77, version="2.4"):
 
         :ivar open: whether newcomers may make an account; ``limits.registrations`` holds them to a rate.
         :ivar changes: whether owners may change their password and remove their account.
-        :ivar reserved: localparts that no newcomer gets, beside those of the domain's admins.
+        :ivar reserved: localparts that no newcomer gets, beside those of admins of any domain here.
         :ivar instructions: what newcomers are told.
         :ivar questions: each newcomer answers one of them (XEP-0158); none: nothing is asked.
         :ivar answering: how long there is for the answer.
@@ -200,9 +205,9 @@ class Registration(Module, xep=77, version="2.4"):
             if jid.localpart != reserved:
                 raise StanzaError("not-acceptable", f"the invitation is for {reserved}")
             return jid
-        if any(each.reserves(jid) for each in self._vouching):
+        if any(each.reserves(jid) for each in self.domain.modules if isinstance(each, Reserves)):
             raise StanzaError("conflict", _TAKEN)
-        if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
+        if jid.localpart in self.config.reserved or jid in self.domain.operators.anywhere:
             raise StanzaError("conflict", _TAKEN)
         return jid
 
