@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jabberd.jsm.limits import Limits
+from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -222,6 +224,19 @@ def test_a_resumed_session_gets_what_it_missed_and_nobody_saw_it_leave(
     assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>", heard("two"), f"<r xmlns='{NS}'/>")
     back.send("<message to='romeo@montague.lit/orchard' type='chat' id='m'><body>here</body></message>")
     assert romeo.next().findtext("{jabber:client}body") == "here"
+
+
+def test_nobody_resumes_a_session_of_an_account_that_was_deleted(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    previd = enabled(juliet, " resume='true'")
+    juliet.drop()
+    romeo.send(message("one"))
+    registrar = network.server("montague.lit").hosts["montague.lit"].manager.registrar
+    done(registrar.delete(juliet.jid.bare))
+    assert condition(romeo.next()) == "service-unavailable"  # nobody has got what waited for her
+    client = resuming(network, "juliet@montague.lit/balcony", previd, 0)  # of the next of that name
+    assert client.receives(FAILED.replace("unexpected-request", "item-not-found"))
 
 
 def test_resuming_while_the_old_stream_still_seems_alive_ends_that_one(
