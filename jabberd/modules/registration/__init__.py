@@ -16,6 +16,7 @@ from jabberd.api import (
     Element,
     Module,
     Newcomer,
+    PasswordChanged,
     Refused,
     Session,
     Settings,
@@ -289,6 +290,7 @@ class Registration(Module, xep=77, version="2.4"):
             await self.domain.registrar.set_password(session.jid.bare, password)
         except Refused as why:
             raise StanzaError(why.condition, str(why)) from None
+        self.domain.fire(PasswordChanged(session.account, session))
 
     async def _remove(self, session: Session, request: IQ) -> None:
         """Remove the account, tell its client, and end its session."""
