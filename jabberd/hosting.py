@@ -165,8 +165,9 @@ def let_operate(hosts: Mapping[str, Host], admin: Admin, admins: Mapping[str, fr
     :param admins: by domain.
     """
     everywhere = frozenset.intersection(*admins.values())
+    anywhere = frozenset().union(*admins.values())
     for name, host in hosts.items():
-        host.manager.operators = Operators(admin.call, admins[name], everywhere)
+        host.manager.operators = Operators(admin.call, admins[name], everywhere, anywhere)
 
 
 def admins(settings: ServerSettings) -> dict[str, frozenset[JID]]:

@@ -131,11 +131,13 @@ class Operators:
         JID.  It raises `Refused`, and KeyError if there is no such verb.
     :ivar domain: the accounts that may operate this domain.
     :ivar server: those of them who may operate all domains of this server, and thereby the server.
+    :ivar anywhere: all who may operate some domain of this server.
     """
 
     call: Callable[[str, str, Mapping[str, object]], Awaitable[Any]]
     domain: frozenset[JID] = frozenset()
     server: frozenset[JID] = frozenset()
+    anywhere: frozenset[JID] = frozenset()
 
 
 class Contacts(Protocol):

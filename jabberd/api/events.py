@@ -80,6 +80,13 @@ class ComponentConnected(Struct, frozen=True):
     jid: JID
 
 
+class PasswordChanged(Struct, frozen=True):
+    """The owner of an account has set another password, with the client of that session (XEP-0077 §3.3)."""
+
+    account: Account
+    session: Session
+
+
 class AccountCreated(Struct, frozen=True):
     """An account was made."""
 

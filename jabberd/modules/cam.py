@@ -19,6 +19,7 @@ from jabberd.api import (
     Element,
     Keyed,
     Module,
+    PasswordChanged,
     Session,
     SessionClosed,
     SessionOpened,
@@ -91,6 +92,14 @@ class ClientAccess(Module, xep=494, version="0.1.0"):
         if not event.account.exists:
             return None
         return self._write(event.account.jid, event.session.client, now=False)
+
+    @on(PasswordChanged)
+    async def knows(self, event: PasswordChanged) -> None:
+        """Who has set the password knows it, with whatever it had logged in."""
+        owner, name = event.account.jid, client_of(event.session.client.agent)
+        known = await self.seen.get(owner, name)
+        if known is not None:
+            await self.seen.put(owner, name, replace(known, password=fingerprint(await self._keys(owner))))
 
     def _write(self, owner: JID, client: Identity, *, now: bool) -> Awaitable[None] | None:
         name = client_of(client.agent)

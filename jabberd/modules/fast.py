@@ -72,6 +72,11 @@ class Tokens:
     current: Token | None = None
     new: Token | None = None
 
+    def let_in(self, keys: ScramKeys, now: datetime) -> bool:
+        """Whether one of them does, with these keys of the account."""
+        there = (each for each in (self.current, self.new) if each is not None)
+        return any(each.expires > now and is_of(each.password, keys) for each in there)
+
     @property
     def expires(self) -> datetime:
         """When the last of them does."""
@@ -215,9 +220,10 @@ class Fast(Module, xep=484, version="0.2.0"):
     # -- for others ---------------------------------------------------------------------------------
 
     async def holders(self, owner: JID) -> set[str]:
-        """The clients that have a token that is valid."""
+        """The clients that have a token with which they can log in."""
         known = await self.tokens.all(owner)
-        return {each for each, tokens in known.items() if tokens.expires > self.now()}
+        keys = await self.domain.credentials.keys(owner.localpart, _HASH) if known else None
+        return {each for each, tokens in known.items() if keys and tokens.let_in(keys, self.now())}
 
     async def withdraw(self, owner: JID, client: str) -> None:
         """Make the tokens of a client invalid."""

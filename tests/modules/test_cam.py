@@ -181,6 +181,20 @@ def test_who_stays_while_the_password_is_changed_does_not_know_the_new_one(netwo
     assert [each["auth"] for each in listed(client)] == [[], []]
 
 
+def test_who_has_changed_the_password_knows_it_also_if_it_came_with_a_token(network: Network) -> None:
+    network.serve("montague.lit", tls=True, modules={**MODULES, "registration": {}})
+    client, token = entered(network, inside=wants())
+    client.drop()
+    client, _ = coming(network, token, inside=BIND)
+    client.next()
+    other, _ = entered(network, OTHER_AGENT)
+    fields = "<username>romeo</username><password>rosaline</password>"
+    changed = client.ask(f"<iq type='set'><query xmlns='jabber:iq:register'>{fields}</query></iq>")
+    assert condition(changed) == ""
+    assert [each["auth"] for each in listed(other)] == [["password"], []]  # and no token holds any more
+    assert revoked(other, 0) == "service-unavailable"  # it may come again
+
+
 def test_a_client_that_cannot_be_named_is_not_found(network: Network) -> None:
     serve(network)
     client, _ = entered(network)

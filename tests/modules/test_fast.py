@@ -104,6 +104,23 @@ def module(network: Network) -> Fast:
     return found
 
 
+def test_a_token_of_a_deleted_account_lets_nobody_in_also_not_to_the_next_of_that_name(
+    network: Network,
+) -> None:
+    network.serve("montague.lit", tls=True)
+    token = issued(network)
+    host = network.server("montague.lit").hosts["montague.lit"]
+    done(AccountVerbs(host.manager, host.accounts).delete(ROMEO))
+    done(host.accounts.names.release(ROMEO))
+    for account in (False, True):
+        if account:
+            done(host.manager.registrar.create(ROMEO, "secret"))
+        client = secured(network, "montague.lit")
+        proof = b"romeo\0" + message(client, token, NONE)
+        client.send(authenticate(NONE, proof, f"{AGENT}<fast xmlns='{NS}'/>"))
+        assert condition(client.next()) == "not-authorized"
+
+
 # --- as it should go ------------------------------------------------------------------------------
 
 

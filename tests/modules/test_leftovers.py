@@ -47,7 +47,7 @@ LEFT = {
 }
 #: Stores in which no row ever names an account, and of the name itself, which is there afterwards alone.
 NAMELESS = {
-    *("deleted-names", "motd", "muc-activity", "muc-moved", "muc-vcard", "pubsub-moved", "spool", "welcome"),
+    *("deleted-names", "motd", "muc-activity", "muc-moved", "muc-vcard", "pubsub-moved", "welcome"),
     "pep-gone",  # for as long as it takes to have him forgotten
 }
 
@@ -193,12 +193,17 @@ class Stage:
         romeo.ask(f"<iq type='set' to='{rooms.ROOM}'>{card}</iq>")
 
     def goes(self, romeo: Client) -> None:
-        """So that something waits for him, and it is known when he went."""
+        """So that it is known when, and something waits for him, and for a phone of his that was lost."""
         romeo.close()
         self.network.advance(90)
         mercutio = self.network.client("mercutio@montague.lit/street")
         mercutio.send(f"<message to='{ROMEO}' type='chat'><body>Where art thou</body></message>")
-        self.network.flush()
+        self.naming()  # with what waits
+        phone = self.network.client(f"{ROMEO}/phone")
+        phone.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        phone.drop()
+        mercutio.send(f"<message to='{ROMEO}/phone' type='chat'><body>Nay, gentle Romeo</body></message>")
+        self.network.advance(5)
 
 
 @pytest.fixture

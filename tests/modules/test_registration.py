@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from lxml import etree
 from twisted.internet.defer import fail
 
 from jabberd import settings
+from jabberd.admin import Admin
 from jabberd.api import JID, Keyed, Module, StorageError
+from jabberd.hosting import let_operate, verb_groups
 from jabberd.interfaces import LoginPolicy
 from jabberd.rates import Rate
 from jabberd.testing.client import condition
@@ -19,6 +21,7 @@ from jabberd.testing.server import trusting
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+    from jabberd.modules.administration import Administration
     from jabberd.testing import Client, Network
     from tests.conftest import LoggedErrors
 
@@ -192,6 +195,25 @@ def test_a_storage_that_is_away_makes_no_account_and_says_so(
     client, _ = newcomer(network)
     assert refused(client, said(fields())) == "resource-constraint"
     assert len(logged_errors.take(StorageError)) == 1
+
+
+def test_nobody_gets_the_name_of_an_admin_who_has_no_account_yet(network: Network) -> None:
+    """Whoever the operator trusts with another domain of the server, or has added by a verb."""
+    modules: dict[str, Any] = {name: {} for name in ("commands", "last", "disco", "administration")}
+    modules["registration"] = {"open": True}
+    server = network.serve("montague.lit", "capulet.lit", tls=True, modules=modules)
+    trusted = {
+        "montague.lit": frozenset[JID](),
+        "capulet.lit": frozenset([JID.parse("escalus@montague.lit")]),
+    }
+    let_operate(server.hosts, Admin(lambda: verb_groups(server.hosts)), trusted)
+    manager = server.hosts["montague.lit"].manager
+    administration = cast("Administration", manager.module("administration"))
+    done(administration.add(manager.jid, JID.parse("friar@montague.lit")))
+    client, _ = newcomer(network)
+    for name in ("escalus", "Friar"):
+        assert refused(client, said(fields(name))) == "conflict", name
+    assert refused(client, said(fields("benvolio"))) == ""
 
 
 # --- owners ---------------------------------------------------------------------------------------

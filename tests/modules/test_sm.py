@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jabberd.jsm.limits import Limits
+from jabberd.testing.client import condition
+from jabberd.testing.outcome import done
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -276,6 +278,19 @@ def test_who_is_lost_again_while_it_gets_what_it_missed_goes_on_where_it_was(
     again = resuming(network, "juliet@montague.lit/balcony", id, 3)
     assert again.next().tag == f"{{{NS}}}resumed"
     assert [each.findtext("{jabber:client}body") for each in again.heard[:-1]] == [*said[3:], "meanwhile"]
+
+
+def test_nobody_resumes_a_session_of_an_account_that_was_deleted(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    previd = enabled(juliet, " resume='true'")
+    juliet.drop()
+    romeo.send(message("one"))
+    registrar = network.server("montague.lit").hosts["montague.lit"].manager.registrar
+    done(registrar.delete(juliet.jid.bare))
+    assert condition(romeo.next()) == "service-unavailable"  # nobody has got what waited for her
+    client = resuming(network, "juliet@montague.lit/balcony", previd, 0)  # of the next of that name
+    assert client.receives(FAILED.replace("unexpected-request", "item-not-found"))
 
 
 def test_resuming_while_the_old_stream_still_seems_alive_ends_that_one(

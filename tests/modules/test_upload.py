@@ -180,6 +180,18 @@ def test_guests_get_no_slot(network: Network, tmp_path: Path) -> None:
     assert condition(ask(guest, to="verona.lit")) == "forbidden"
 
 
+def test_who_is_deleted_while_a_place_for_a_file_is_looked_for_gets_none(
+    network: Network, romeo: Client, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def quota(_owner: str) -> None:
+        await upload.domain.registrar.delete(romeo.jid.bare)
+
+    monkeypatch.setattr(upload.quotas, "get", quota)
+    with pytest.raises(AssertionError, match="no answer"):
+        ask(romeo)
+    assert upload.slots.promised(ROMEO, network.clock.seconds()) == []
+
+
 def test_f11_a_file_over_the_limit_gets_no_slot_and_the_limit(romeo: Client) -> None:
     for size in (10 * KIB + 1, 10**30):
         refused = ask(romeo, size=size)

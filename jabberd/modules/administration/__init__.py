@@ -61,6 +61,10 @@ class Administration(Module, xep=133, version="1.3.0"):
             self._added.discard(event.jid)
             await self.added.change(self.domain.jid, {event.jid: None})
 
+    def reserves(self, jid: JID) -> bool:
+        """See `jabberd.modules.registration.Reserves`: one may be named here before there is an account."""
+        return self.operates(jid)
+
     def operates(self, who: JID) -> bool:
         """Whether somebody may administer the domain."""
         return who.bare in self.domain.operators.domain or who.bare in self._added

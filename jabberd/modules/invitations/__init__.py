@@ -182,7 +182,7 @@ class Invitations(Module, xep=401, version="0.6.0"):
         return Voucher(self._uses, key, known.username if known else "")
 
     def reserves(self, jid: JID) -> bool:
-        """See `jabberd.modules.registration.Vouches`."""
+        """See `jabberd.modules.registration.Reserves`."""
         return self._ledger.reserves(jid.localpart, self.now())
 
     # -- who comes as a contact (XEP-0379) ----------------------------------------------------------

@@ -16,6 +16,7 @@ from jabberd.api import (
     Element,
     Module,
     Newcomer,
+    PasswordChanged,
     Refused,
     Session,
     Settings,
@@ -81,14 +82,19 @@ class Voucher(Protocol):
 
 
 @runtime_checkable
+class Reserves(Protocol):
+    """A module that knows for whom some names are."""
+
+    def reserves(self, jid: JID) -> bool:
+        """Whether nobody gets that name without a voucher for it."""
+
+
+@runtime_checkable
 class Vouches(Protocol):
     """A module that lets newcomers in."""
 
     def voucher(self, newcomer: Newcomer) -> Voucher | None:
         """What the newcomer has shown to this module; None: nothing."""
-
-    def reserves(self, jid: JID) -> bool:
-        """Whether nobody gets that name without a voucher for it."""
 
 
 class Registration(Module, xep=77, version="2.4"):
@@ -104,7 +110,7 @@ class Registration(Module, xep=77, version="2.4"):
 
         :ivar open: whether newcomers may make an account; ``limits.registrations`` holds them to a rate.
         :ivar changes: whether owners may change their password and remove their account.
-        :ivar reserved: localparts that no newcomer gets, beside those of the domain's admins.
+        :ivar reserved: localparts that no newcomer gets, beside those of admins of any domain here.
         :ivar instructions: what newcomers are told.
         :ivar questions: each newcomer answers one of them (XEP-0158); none: nothing is asked.
         :ivar answering: how long there is for the answer.
@@ -200,9 +206,9 @@ class Registration(Module, xep=77, version="2.4"):
             if jid.localpart != reserved:
                 raise StanzaError("not-acceptable", f"the invitation is for {reserved}")
             return jid
-        if any(each.reserves(jid) for each in self._vouching):
+        if any(each.reserves(jid) for each in self.domain.modules if isinstance(each, Reserves)):
             raise StanzaError("conflict", _TAKEN)
-        if jid.localpart in self.config.reserved or jid in self.domain.operators.domain:
+        if jid.localpart in self.config.reserved or jid in self.domain.operators.anywhere:
             raise StanzaError("conflict", _TAKEN)
         return jid
 
@@ -284,6 +290,7 @@ class Registration(Module, xep=77, version="2.4"):
             await self.domain.registrar.set_password(session.jid.bare, password)
         except Refused as why:
             raise StanzaError(why.condition, str(why)) from None
+        self.domain.fire(PasswordChanged(session.account, session))
 
     async def _remove(self, session: Session, request: IQ) -> None:
         """Remove the account, tell its client, and end its session."""

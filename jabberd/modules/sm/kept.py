@@ -255,7 +255,8 @@ class Acknowledged:
 
     def ended(self) -> None:
         """See `jabberd.interfaces.Keeper`: what was not acknowledged goes elsewhere."""
-        handled = self._handled if self.id and self._outlet is None else None
+        returning = self.id and self._outlet is None and self.session.account.exists
+        handled = self._handled if returning else None
         self._outlet = None
         if self._timer is not None:
             self._timer.cancel()
