@@ -7,6 +7,7 @@ package offers one by an entry point of the group ``jabberd.modules``.
 from __future__ import annotations
 
 import pkgutil
+import sys
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -119,7 +120,7 @@ def module_class(name: str) -> type[Module]:
     :raises LoadError: there is none, there are several, or it cannot be imported.
     """
     try:
-        found = _ours(name) if name in _in_tree() else _theirs(name)
+        found = _ours(name) if _is_ours(name) else _theirs(name)
     except LoadError:
         raise
     except Exception as error:
@@ -127,6 +128,11 @@ def module_class(name: str) -> type[Module]:
     if len(found) != 1:
         raise LoadError(name, f"there are {len(found)} modules of this name; there must be one")
     return found[0]
+
+
+def _is_ours(name: str) -> bool:
+    """Whether the folder has it; it is not read for what has been imported, as domains are many."""
+    return ("." not in name and f"{modules.__name__}.{name}" in sys.modules) or name in _in_tree()
 
 
 def _in_tree() -> set[str]:

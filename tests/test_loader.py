@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,12 @@ def test_a_domain_has_the_usual_modules_and_those_switched_on_less_those_switche
     assert wanted == [name for name in DEFAULT if name != "version"] + ["strangers"]
     rooms = chosen({"muc_hats": False}, "muc")
     assert rooms == [name for name in (*SERVICE_DEFAULT, "muc", *BESIDE["muc"]) if name != "muc_hats"]
+
+
+def test_the_folder_is_not_read_for_a_module_that_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    module_class("ping")
+    monkeypatch.setattr(pkgutil, "iter_modules", lambda _: pytest.fail("it was read"))
+    assert module_class("ping").__module__ == "jabberd.modules.ping"
 
 
 def test_a_name_that_nobody_has_is_told_with_the_nearest_one() -> None:
