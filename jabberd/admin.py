@@ -76,11 +76,18 @@ class Admin:
 
     :param groups: for each noun the objects whose verbs it has; each is asked for with the domain that
         it serves, or an empty text for the whole server.
+    :param lacking: why there may be no verb of a noun, such as ``while no server answers``; said of one
+        that is missed.
     :ivar seconds: that each verb took.
     """
 
-    def __init__(self, groups: Callable[[], Iterable[tuple[str, str, object]]]) -> None:
+    def __init__(
+        self,
+        groups: Callable[[], Iterable[tuple[str, str, object]]],
+        lacking: Callable[[str], str] = lambda _noun: "",
+    ) -> None:
         self._groups = groups
+        self._lacking = lacking
         self.seconds = Histogram()
 
     def verbs(self) -> dict[tuple[str, str], dict[str, Verb]]:
@@ -110,7 +117,7 @@ class Admin:
         if named is None:
             named, left = verbs.get(("", words[0])), words[1:]
         if named is None:
-            raise UsageError(_not_known(words, verbs))
+            raise UsageError(_not_known(words, verbs, self._lacking(words[0])))
         verb = _any(named)
         read = _read(verb, left)
         return await self._done(_meant(named, read), {**read, **_secrets(verb, secrets)})
@@ -219,7 +226,7 @@ def _value(name: str, type: type, word: str, verb: Verb) -> Any:
     return value
 
 
-def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str:
+def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object], lacking: str) -> str:
     """Say which verbs come near: all of a noun that stands alone, all there are for what nobody knows."""
     import difflib  # noqa: PLC0415 - only where there is a mistake
 
@@ -227,4 +234,4 @@ def _not_known(words: list[str], verbs: Mapping[tuple[str, str], object]) -> str
     said = " ".join(words[:2])
     of_noun = [each for each in known if each.startswith(f"{words[0]} ")]
     near = of_noun if len(words) == 1 and of_noun else difflib.get_close_matches(said, known, n=3) or of_noun
-    return f"{said!r} is not a verb; there are: {', '.join(near or known)}"
+    return f"{said!r} is not a verb{lacking and f' {lacking}'}; there are: {', '.join(near or known)}"

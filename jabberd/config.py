@@ -13,7 +13,7 @@ import tomllib
 from copy import copy, deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jabberd.settings import ServerSettings, Settings
 from jabberd.toml import index
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Settings)
 
 __all__ = ["Config", "ConfigError"]
+
+#: What to do, by how the standard library's parser begins its complaint.
+_REMEDIES: Final = {
+    "Invalid value": "write a text in quotes, true and false in small letters",
+    "Cannot overwrite": "it stands here for the second time: keep one, or write [[NAME]] over each of many",
+    "Cannot declare": "put both tables into one",
+    "Illegal character": "end a text with the quote that it began with",
+}
 
 
 class ConfigError(Exception):
@@ -150,8 +158,9 @@ def _parsed(name: str, source: str) -> dict[str, Any]:
         said, _, where = str(error).partition(" (at ")
         found = re.match(r"line (\d+), column (\d+)", where)
         line, column = (found[1], found[2]) if found else (str(source.count("\n") + 1), "1")
+        remedy = next((f"; {remedy}" for begin, remedy in _REMEDIES.items() if said.startswith(begin)), "")
         raise ConfigError(
-            f"{name}:{line}: is not TOML at column {column}; {said[:1].lower()}{said[1:]}"
+            f"{name}:{line}: is not TOML at column {column}; {said[:1].lower()}{said[1:]}{remedy}"
         ) from None
 
 

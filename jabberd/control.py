@@ -17,6 +17,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from jabberd.admin import Admin, SecretNeededError, UsageError
 from jabberd.api import Live, Refused
+from jabberd.interfaces import StorageError
 from jabberd.local import LocalSocket
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ async def answer(
         return {"refused": str(why)}
     except CancelledError:
         raise  # whoever asked does not wait for the answer any more
+    except StorageError as why:
+        log.warn("an operator's verb failed: {words!r}: {why}", words=words[:2], why=why)
+        return {"refused": f"the storage failed: {why}"}
     except Exception:  # noqa: BLE001  # the operator learns that it failed, the log why
         log.failure("an operator's verb failed: {words!r}", words=words[:2])
         return {"refused": "it failed; the server's log says why"}

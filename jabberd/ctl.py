@@ -98,7 +98,9 @@ def _ask(options: argparse.Namespace, secrets: dict[str, str]) -> _Answer:
     try:
         answer = _from_server(path, request, as_json=options.json) if path else None
     except OSError as why:
-        return {"refused": f"the server cannot be reached: {why.strerror}"}
+        if why.errno is not None:
+            return {"refused": f"the server cannot be reached: {why.strerror}"}
+        answer = None  # no socket can be called so, as is told with the line when the file is read
     return answer or _from_storage(config, words, secrets)
 
 

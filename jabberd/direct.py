@@ -16,7 +16,7 @@ from jabberd.control import answer
 from jabberd.operating import terms
 from jabberd.operating.backup import Backup, Restore
 from jabberd.operating.check import Check
-from jabberd.operating.examine import NoOne
+from jabberd.operating.examine import Examination, NoOne
 from jabberd.operating.shown import Shown
 from jabberd.router import Router
 from jabberd.storage import open_storage
@@ -36,9 +36,11 @@ def run(path: Path, words: list[str], secrets: dict[str, str]) -> dict[str, Any]
     :raises ConfigError: the file cannot be used.
     :raises StorageError: nor can the storage: a server may run that its socket does not lead to.
     """
+    if words[:2] == ["config", "check"]:  # it needs no storage, and may be about a mistake in the file
+        return _at_once(Admin(lambda: [("config", "", Examination(path.absolute()))]), words)
     config = Config.read(path)
     url = config.settings.storage.url
-    if url == "memory":
+    if url == "memory" and words[:1] != ["check"]:
         return {"refused": "the server does not run, and what it keeps in memory is gone with it"}
     ours = ownership(url)
     try:
@@ -95,8 +97,15 @@ def _on_storage(config: Config, url: str, words: list[str], secrets: dict[str, s
     listening = [(each.full_kind, each.address, each.port) for each in config.settings.listeners]
     for host in hosts.values():
         host.manager.url = hosting.public_url(config.settings, host.manager.jid, listening)
-    groups = [*hosting.verb_groups(hosts), ("", "", Backup(url, execute)), ("", "", Restore(url))]
-    admin = Admin(lambda: groups)
+    groups = [
+        *hosting.verb_groups(hosts),
+        ("config", "", Examination(config.path)),
+        ("", "", Backup(url, execute)),
+        ("", "", Restore(url)),
+    ]
+    where = config.settings.control.socket
+    lacking = f"while no server answers on {where}" if where else "without a control.socket"
+    admin = Admin(lambda: groups, lambda noun: hosting.lacking(hosts, noun) or lacking)
     answers: list[dict[str, Any]] = []
     Deferred.fromCoroutine(_run(admin, hosts.values(), words, secrets)).addCallback(answers.append)
     storage.close()

@@ -148,6 +148,12 @@ def verb_groups(
     yield "", "", Explanation(managers, abroad)
 
 
+def lacking(hosts: Mapping[str, Host], noun: str) -> str:
+    """Why nobody has verbs of that noun, if it is a module that no domain has; else nothing."""
+    had = any(noun in host.modules.registry.modules for host in hosts.values())
+    return "" if had or noun not in loader.available() else f"while no domain has the module {noun}"
+
+
 def open_hosts(hosts: Mapping[str, Host]) -> dict[str, manager.SessionManager]:
     """The domains that clients may log in to."""
     return {name: host.manager for name, host in hosts.items() if host.manager.has_accounts}
@@ -306,7 +312,7 @@ def module_settings(
             cls = loader.module_class(module)
             settings = config.validate(keys, cls.Config)
         except loader.LoadError as error:
-            config.problem(keys, error.said)
+            config.problem(_wanted_by(config, name, module, service), error.said)
             continue
         if settings is not None:
             chosen[module] = settings
@@ -314,6 +320,12 @@ def module_settings(
                 if remedy:
                     config.problem(keys, f"{what} {said}; {remedy}")
     return chosen
+
+
+def _wanted_by(config: Config, domain: str, module: str, service: str) -> tuple[str, ...]:
+    """Where the file says that a domain has the module: among its modules, or as its service."""
+    among = module != service or module in config.modules().get(domain, {})
+    return ("domains", domain, "modules", module) if among else ("domains", domain, "service")
 
 
 def _loaded(
@@ -327,7 +339,7 @@ def _loaded(
         loaded = loader.Modules(jsm, modules)
         loader.check_service(loaded, service)
     except loader.LoadError as error:
-        config.problem(("domains", jsm.jid, "modules", error.module), error.said)
+        config.problem(_wanted_by(config, jsm.jid, error.module, service), error.said)
         config.check()
         raise
     return loaded

@@ -17,6 +17,7 @@ from jabberd.control import Control
 from jabberd.holdings import Holdings
 from jabberd.jsm.threads import BoundedThreads
 from jabberd.logs import LogVerbs
+from jabberd.manhole import examine as examine_manhole
 from jabberd.manhole import manhole
 from jabberd.measure import Traffic
 from jabberd.operating import terms
@@ -29,7 +30,7 @@ from jabberd.router import Router
 from jabberd.services import Hosts, InOrder, Links, Listeners, StorageService, Streams
 from jabberd.storage import open_storage
 from jabberd.storage.migrate import migrate
-from jabberd.storage.ownership import ownership
+from jabberd.storage.ownership import ownership, take
 from jabberd.streams.addresses import Addresses, ip, most_connections
 from jabberd.streams.clients import ClientFactory
 from jabberd.streams.components import ComponentFactory, ComponentVerbs
@@ -171,7 +172,9 @@ def _admin(reload: Reload) -> Admin:
         ("", "", Holdings(parts.hosts, parts.clients, servers, federation, parts.storage)),
     ]
     abroad = partial(outlook, federation)
-    return Admin(lambda: [*hosting.verb_groups(parts.hosts, abroad), *verbs])
+    return Admin(
+        lambda: [*hosting.verb_groups(parts.hosts, abroad), *verbs], partial(hosting.lacking, parts.hosts)
+    )
 
 
 def _services(
@@ -230,6 +233,7 @@ def _examined(config: Config) -> tuple[Shown, Trust, dict[str, Trust]]:
     for name, domain in settings.domains.items():
         hosting.module_settings(config, name, domain.modules, domain.service)
     hosting.check_pages(config, settings)
+    examine_manhole(config)
     config.check()
     return shown, trust, client_trust
 
@@ -237,7 +241,7 @@ def _examined(config: Config) -> tuple[Shown, Trust, dict[str, Trust]]:
 def _opened(url: str, reactor: Any) -> tuple[Ownership, bytes, dict[tuple[str, str], bool], Storage]:
     """The storage, with its lock and what the server itself keeps there: its secret and operators' rules."""
     ours = ownership(url)
-    ours.acquire()  # nobody else's schema is changed
+    take(ours)  # nobody else's schema is changed
     migrate(url)
     secret, rules = hosting.secret_of(url), hosting.kept_rules(url)
     storage = open_storage(url, reactor)

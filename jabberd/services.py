@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from jabberd import hosting, notify
-from jabberd.storage.ownership import InUseError
+from jabberd.storage.ownership import InUseError, take
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.jid import JID
 
@@ -242,7 +242,7 @@ class StorageService(Service):
 
         :raises StorageError: another process has the storage.
         """
-        self._ours.acquire()
+        take(self._ours)
 
     def startService(self) -> None:
         Service.startService(self)

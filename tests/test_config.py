@@ -389,8 +389,11 @@ def test_listeners_whose_ports_the_system_chooses_are_not_at_the_same_one() -> N
 
 
 def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:
-    assert mistakes("a = 1\nb = = 2\n") == ["2: is not TOML at column 5; invalid value"]
+    remedy = "write a text in quotes, true and false in small letters"
+    assert mistakes("a = 1\nb = True\n") == [f"2: is not TOML at column 5; invalid value; {remedy}"]
     assert mistakes("a = 1\na = 2\n")[0].startswith("2: is not TOML")
+    assert "; it stands here for the second time: keep one" in mistakes("a = 1\na = 2\n")[0]
+    assert mistakes("[a]\n[a]\n")[0].endswith("; put both tables into one")
     assert mistakes("a = 1\n[b")[0].startswith("2: is not TOML")
     assert mistakes('a = """\n\n')[0].startswith("3: is not TOML")
     file = tmp_path / "montague.toml"

@@ -15,6 +15,7 @@ from jabberd.admin import Admin
 from jabberd.api import JID, Live, Refused, Secret, operator
 from jabberd.control import ControlFactory
 from jabberd.control import answer as answered
+from jabberd.interfaces import StorageError
 from jabberd.testing.outcome import done
 
 if TYPE_CHECKING:
@@ -108,6 +109,16 @@ def test_a_verb_that_fails_tells_the_operator_so_and_the_log_why(
     }
     [told] = logged_errors.take(ZeroDivisionError)
     assert "an operator's verb failed: ['door', 'force']" in told
+
+
+def test_a_storage_that_fails_is_told_to_the_operator(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise StorageError("database or disk is full")
+
+    monkeypatch.setattr(admin, "run", fail)
+    assert done(answered(admin, ["door", "open"], {})) == {
+        "refused": "the storage failed: database or disk is full"
+    }
 
 
 def test_no_secret_is_logged_whatever_becomes_of_it(admin: Admin) -> None:

@@ -105,8 +105,41 @@ def test_accounts_are_operated_on_a_server_that_runs_and_on_one_that_does_not(ei
 def test_words_that_are_not_understood_end_with_status_two_and_a_suggestion(either: Path) -> None:
     said = jabberctl("--config", either, "accounts", "craete", ROMEO)
     assert said.status == 2
-    assert said.error.startswith("jabberctl: 'accounts craete' is not a verb; there are: accounts create")
+    assert re.match(
+        r"jabberctl: 'accounts craete' is not a verb( while no server answers on \S+)?; there are: ",
+        said.error,
+    )
     assert jabberctl("--config", either, "accounts", "list").status == 2
+
+
+def test_a_verb_that_needs_a_server_is_told_so_without_one(config: Path) -> None:
+    said = jabberctl("--config", config, "links", "list")
+    socket = config.resolve().parent / "jabberd.sock"
+    assert said.status == 2
+    assert f"'links list' is not a verb while no server answers on {socket}; there are: " in said.error
+
+
+def test_a_configuration_is_examined_with_a_server_and_without(either: Path) -> None:
+    right = jabberctl("--config", either, "config", "check")
+    assert right == Said(0, f"{either} is right\n", "")
+    other = either.with_name("other.toml")
+    manhole = '[manhole]\nauthorized_keys = "nobody"\nhost_key = "key"\n'
+    other.write_text(f'{CONFIG}{manhole}[log]\nfile = "no/log"\n')
+    wrong = jabberctl("--config", either, "config", "check", other)
+    assert wrong.status == 1
+    where = f"jabberctl: {other}:15: manhole.authorized_keys: {either.resolve().parent / 'nobody'}"
+    assert wrong.error.splitlines() == [
+        f"{where} cannot be read: No such file or directory; put public keys there",
+        f"{other}:18: log.file: cannot be written: No such file or directory; choose another",
+    ]
+    assert not other.with_name("key").exists()
+
+
+def test_a_socket_that_cannot_be_is_told_with_its_line(config: Path) -> None:
+    config.write_text(CONFIG.replace("jabberd.sock", f"{'s' * 120}.sock"))
+    said = jabberctl("--config", config, "accounts", "list", "montague.lit")
+    assert said.status == 1
+    assert f"{config}:14: control.socket: is too long for a Unix socket" in said.error
 
 
 def test_json_answers_every_verb_and_every_refusal(either: Path) -> None:

@@ -93,8 +93,8 @@ def test_a_domain_may_be_served_by_a_module_and_then_has_no_accounts() -> None:
 @pytest.mark.parametrize(
     ("service", "told"),
     [
-        ("service = 'posts'", "there is no such module"),
-        ("service = 'ping'", "serves no domain; it is no service"),
+        ("service = 'posts'", r'domains\."post\.montague\.lit"\.service: there is no such module'),
+        ("service = 'ping'", r'domains\."post\.montague\.lit"\.service: serves no domain; it is no service'),
         (
             "modules = {pubsub = true}",
             'serves a whole domain; write service = "pubsub" for a domain of its own',
@@ -104,3 +104,10 @@ def test_a_domain_may_be_served_by_a_module_and_then_has_no_accounts() -> None:
 def test_what_serves_a_domain_has_to_be_a_service(service: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         hosted(service)
+
+
+def test_who_misses_the_verbs_of_a_module_learns_that_nobody_has_it() -> None:
+    hosts = hosted("modules = {pubsub = false}")
+    assert hosting.lacking(hosts, "upload") == "while no domain has the module upload"
+    assert hosting.lacking(hosts, "ping") == ""
+    assert hosting.lacking(hosts, "links") == ""

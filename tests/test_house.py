@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pages": {"web"},
     # these put the parts together, and alone know more than one of them
     "hosting": _SEAMS | _PARTS,
-    "operating": _SEAMS | _PARTS | {"hosting", "logs", "typed"},
+    "operating": _SEAMS | _PARTS | {"hosting", "logs", "manhole", "typed"},
     "services": _SEAMS | _PARTS | {"hosting"},
     "service": _SEAMS
     | _PARTS

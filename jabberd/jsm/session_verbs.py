@@ -86,6 +86,8 @@ class Announcement:
     @operator("say something to everybody who is online, or to those of a domain")
     def announce(self, text: str, domain: JID | None = None) -> str:
         """Send a headline (RFC 6121 §5.2.2) to each available session; nothing is kept for the others."""
+        if not text:
+            raise Refused("an empty message tells nobody anything")
         told = 0
         for manager in managers_of(self._managers, domain):
             body = E(ns.CLIENT, "body", None, text)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jabberd.manhole.ssh import Doorway
     from jabberd.settings import Manhole as Settings
 
-__all__ = ["manhole"]
+__all__ = ["examine", "manhole"]
 
 log = Logger()
 
@@ -43,24 +43,35 @@ def manhole(config: Config, reactor: Any, admin: Admin, namespace: Mapping[str, 
     settings = config.settings.manhole
     if settings is None:
         return []
-    try:
-        from jabberd.manhole import keys, ssh  # noqa: PLC0415  # not before it is wanted: it is large
-    except ImportError as missing:
-        config.problem(("manhole",), f"{missing}; {sys.executable} -m pip install 'twisted[conch]'")
-        config.check()
-        raise
+    examine(config)
+    config.check()
+    from jabberd.manhole import keys, ssh  # noqa: PLC0415  # not before it is wanted: it is large
+
     made: list[Service] = []
-    setting = "authorized_keys"
     try:
-        keys.authorized(settings.authorized_keys)
-        setting = "host_key"
         key = keys.host_key(settings.host_key)
         doorway = ssh.Doorway(reactor, settings.authorized_keys, key, admin, namespace)
         made.append(Manhole(reactor, settings, doorway, keys.fingerprint(key.blob())))
     except keys.KeyFileError as why:
-        config.problem(("manhole", setting), str(why))
+        config.problem(("manhole", "host_key"), str(why))
     config.check()
     return made
+
+
+def examine(config: Config) -> None:
+    """Note in the config why it cannot be had, as far as that shows before the server's own key is made."""
+    settings = config.settings.manhole
+    if settings is None:
+        return
+    try:
+        from jabberd.manhole import keys  # noqa: PLC0415  # as above
+    except ImportError as missing:
+        config.problem(("manhole",), f"{missing}; {sys.executable} -m pip install 'twisted[conch]'")
+        return
+    try:
+        keys.authorized(settings.authorized_keys)
+    except keys.KeyFileError as why:
+        config.problem(("manhole", "authorized_keys"), str(why))
 
 
 class Manhole(Service):

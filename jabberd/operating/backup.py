@@ -100,7 +100,8 @@ def _copied(source: Path, target: Path) -> dict[str, object]:
         _synced(target.parent)
     except (OSError, sqlite3.Error) as error:
         part.unlink(missing_ok=True)
-        raise Refused(f"{target} cannot be made: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Refused(f"{target} cannot be made: {why}; name a file in a folder with room for it") from None
     seconds = round(time.monotonic() - began, 2)
     return {"file": str(target), "bytes": target.stat().st_size, "seconds": seconds, "integrity": "ok"}
 

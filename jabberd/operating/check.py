@@ -83,8 +83,8 @@ class Check:
         try:
             examine(config)
         except ConfigError as error:
-            lines = str(error).splitlines()
-            return reported(Finding("configuration", line, "correct it") for line in lines)
+            said = (line.rpartition("; ") for line in str(error).splitlines())
+            return reported(Finding("configuration", wrong, remedy) for wrong, _, remedy in said)
         bound = self._running.bound() if self._running else ()
         return reported(
             [

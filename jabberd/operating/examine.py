@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import execute
 from twisted.internet.task import Clock
 
-from jabberd import hosting
-from jabberd.api import Refused
+from jabberd import hosting, manhole
+from jabberd.api import Refused, operator
 from jabberd.config import Config, ConfigError
 from jabberd.operating import terms
 from jabberd.router import Router
 from jabberd.storage import open_storage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["NoOne", "examine", "examined"]
+__all__ = ["Examination", "NoOne", "examine", "examined"]
 
 
 class NoOne:
@@ -39,8 +40,26 @@ def examine(config: Config) -> None:
     hosting.check_pages(config, hosting.settings_of(config))
     terms.trust(config)
     terms.client_trust(config)
+    manhole.examine(config)
+    _examine_log(config)
     memory = open_storage("memory", None)
     hosting.host_domains(config, memory, Router(NoOne()), Clock(), execute, token_bytes(32))
+
+
+def _examine_log(config: Config) -> None:
+    """As `jabberd.tap.open_log`, which makes the file."""
+    path = config.settings.log.file
+    if path is None:
+        return
+    error = 0
+    if not path.parent.is_dir():
+        error = errno.ENOENT
+    elif path.is_dir():
+        error = errno.EISDIR
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        error = errno.EACCES
+    if error:
+        config.problem(("log", "file"), f"cannot be written: {os.strerror(error)}; choose another")
 
 
 def examined(path: Path | None) -> str:
@@ -55,3 +74,18 @@ def examined(path: Path | None) -> str:
     except ConfigError as error:
         raise Refused(str(error)) from None
     return f"{path} is right"
+
+
+class Examination:
+    """``config check``: the verb of ``config`` that needs no server.
+
+    :param path: the file that is examined where none is named.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    @operator("examine a configuration file (the server's own if none is named)")
+    def check(self, file: str | None = None) -> str:
+        """Every mistake that would stop a start is found, in modules and certificates too."""
+        return examined(Path(file) if file else self._path)

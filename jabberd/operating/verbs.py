@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jabberd import loader
@@ -14,7 +13,7 @@ from jabberd.operating.backup import Backup
 from jabberd.operating.certificates import listed
 from jabberd.operating.check import Check, Running
 from jabberd.operating.ending import Ending, Rebirth
-from jabberd.operating.examine import examined
+from jabberd.operating.examine import Examination, examined
 from jabberd.operating.limits import LimitVerbs
 
 if TYPE_CHECKING:
@@ -54,16 +53,12 @@ def _ending(reload: Reload) -> Ending:
     )
 
 
-class ConfigVerbs:
+class ConfigVerbs(Examination):
     """``config ...``."""
 
     def __init__(self, reload: Reload) -> None:
+        super().__init__(reload.config.path)
         self._reload = reload
-
-    @operator("examine a configuration file (the server's own if none is named)")
-    def check(self, file: str | None = None) -> str:
-        """Every mistake that would stop a start is found, in modules and certificates too."""
-        return examined(Path(file) if file else self._reload.read().path)
 
     @operator("show what differs between the running server and its configuration file")
     def diff(self) -> Rows:
@@ -218,7 +213,8 @@ class ModuleVerbs:
     def _known(self, domain: JID, module: str) -> Any:
         known = self._of(domain)
         if module not in known:
-            loaded, others = ", ".join(known), ", ".join(set(loader.available()) - known.keys())
+            loaded = ", ".join(known)
+            others = ", ".join(each for each in loader.available() if each not in known)
             raise Refused(f"{module} is not loaded; loaded are {loaded}; there are also {others or 'none'}")
         return known[module]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from socket import gethostname
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jabberd.interfaces import StorageError
@@ -13,10 +14,12 @@ from jabberd.lock import FileLock, HeldError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-__all__ = ["InUseError", "Ownership", "ownership"]
+__all__ = ["InUseError", "Ownership", "ownership", "take"]
 
 _KEY: Final = 0x6A61_6262_6572_6400  # "jabberd" in ASCII: PostgreSQL's locks have numbers for names
 _PREFIX: Final = "jabberd "
+_MOMENT: Final = 3.0  # seconds that `jabberctl` works on a storage without a server, and more
+_PAUSE: Final = 0.1
 
 _HOLDER: Final = """
     SELECT activity.application_name FROM pg_locks AS held
@@ -69,6 +72,26 @@ def ownership(url: str) -> Ownership:
     if parsed.drivername == "sqlite":
         return _OfFile(Path(parsed.database or "").absolute())
     return _OfDatabase(url)
+
+
+def take(ours: Ownership) -> None:
+    """Acquire it for a server, which ends otherwise: who has it for a moment only is waited for.
+
+    Whoever types ``jabberctl`` while a server is started anew would keep it from starting.
+
+    :raises InUseError: another process has it for longer.
+    :raises StorageError: nobody can tell.
+    """
+    until = monotonic() + _MOMENT
+    while True:
+        try:
+            ours.acquire()
+        except InUseError:
+            if monotonic() > until:
+                raise
+            sleep(_PAUSE)
+        else:
+            return
 
 
 class _Unshared:

@@ -9,6 +9,7 @@ of another server.  Common names are never looked at (RFC 9525 §2).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -26,7 +27,6 @@ from jabberd.xmpp.jid import JID
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     from service_identity.hazmat import CertificatePattern
 
@@ -129,9 +129,13 @@ class Trust:
     def _load(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)  # only a context can find the platform's authorities
         for source in self._sources:
+            if source == SYSTEM:
+                continue
             try:
-                if source != SYSTEM:
-                    context.load_verify_locations(str(source))
+                Path(source).open("rb").close()  # OpenSSL says of any reason that there is no such file
+                context.load_verify_locations(str(source))
+            except OSError as error:
+                raise TrustError(f"{source}: {error.strerror}") from error
             except SSL.Error as error:
                 raise TrustError(f"{source}: {openssl_reason(error)}") from error
         return context

@@ -253,5 +253,7 @@ def test_an_announcement_may_be_for_one_domain(network: Network) -> None:
     assert juliet.next().findtext("{jabber:client}body") == "To bed!"
     with pytest.raises(Refused, match="is not hosted here"):
         operate(network, "announce", "To bed!", "evil.example")
+    with pytest.raises(Refused, match=r"^an empty message tells nobody anything$"):
+        operate(network, "announce", "")
     with pytest.raises(UsageError, match=r"^TEXT is missing; usage: announce TEXT \[DOMAIN\]$"):
         operate(network, "announce")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jabberd.interfaces import StorageError
-from jabberd.storage.ownership import InUseError, ownership
+from jabberd.storage import ownership as ownerships
+from jabberd.storage.ownership import InUseError, ownership, take
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,20 @@ def test_a_second_owner_is_refused_and_told_the_first_ones_process(sql_url: str)
     first.release()
     second.acquire()
     second.release()
+
+
+def test_a_server_waits_for_who_has_the_storage_only_for_a_moment(
+    sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jabberctl, server, late = ownership(sql_url), ownership(sql_url), ownership(sql_url)
+    jabberctl.acquire()
+    monkeypatch.setattr(ownerships, "sleep", lambda _: jabberctl.release())
+    take(server)
+    monkeypatch.setattr(ownerships, "_MOMENT", 0.0)
+    monkeypatch.setattr(ownerships, "sleep", lambda _: None)
+    with pytest.raises(InUseError):
+        take(late)
+    server.release()
 
 
 def test_what_is_held_is_still_held_when_it_is_renewed(sql_url: str) -> None:

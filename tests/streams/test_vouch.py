@@ -252,5 +252,5 @@ def test_reloading_takes_new_authorities_and_a_broken_file_changes_nothing(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrustError, match=r"nowhere.pem: no such file"):
+    with pytest.raises(TrustError, match=r"nowhere.pem: No such file or directory$"):
         Trust([tmp_path / "nowhere.pem"])
