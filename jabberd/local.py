@@ -46,7 +46,8 @@ class LocalSocket:
             said = f"the server with process id {held.pid} listens there; end it first, or name another"
             raise self._error(OSError(said)) from None
         except OSError as error:
-            raise self._error(error) from None
+            remedy = "give its folder to the user that jabberd runs as, or name another place"
+            raise self._error(OSError(f"{error.strerror or error}; {remedy}")) from None
         except CannotListenError as why:
             raise self._error(why.socketError) from None
 

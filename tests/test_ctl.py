@@ -139,7 +139,7 @@ def test_a_socket_that_cannot_be_is_told_with_its_line(config: Path) -> None:
     config.write_text(CONFIG.replace("jabberd.sock", f"{'s' * 120}.sock"))
     said = jabberctl("--config", config, "accounts", "list", "montague.lit")
     assert said.status == 1
-    assert f"{config}:14: control.socket: is too long for a Unix socket" in said.error
+    assert f"{config}:13: control.socket: is too long for a Unix socket" in said.error
 
 
 def test_json_answers_every_verb_and_every_refusal(either: Path) -> None:
