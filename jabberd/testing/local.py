@@ -38,6 +38,8 @@ url = "memory"
 socket = "control"
 """
 
+_NOTED: Final = 30  # lines
+
 
 @dataclass(frozen=True)
 class LocalServer:
@@ -65,7 +67,7 @@ class LocalServer:
     def operate(self, *words: str, **secrets: str) -> Any:
         """Run an operator's verb, as ``jabberctl --json`` does; what it answers.
 
-        :raises ValueError: it was refused or not understood; with the reason.
+        :raises ValueError: it was refused or not understood; the reason, with the end of the log as a note.
         """
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(PATIENCE)
@@ -73,7 +75,11 @@ class LocalServer:
             control.sendall(json.dumps({"words": words, "secrets": secrets}).encode() + b"\n")
             answer = json.loads(b"".join(iter(lambda: control.recv(65536), b"")))
         if "done" not in answer:
-            raise ValueError(next(iter(answer.values())))
+            error = ValueError(next(iter(answer.values())))
+            error.add_note(
+                "".join(["its log ends with\n", *self.log.read_text().splitlines(keepends=True)[-_NOTED:]])
+            )
+            raise error
         return answer["done"]
 
 

@@ -86,7 +86,8 @@ class Network(Internet):
     def client(self, jid: str, presence: str = "<presence/>", **how: Any) -> Client:
         """Log a client in, whose account is made if there is none, and let it send its presence.
 
-        What it hears meanwhile is forgotten.
+        What it hears meanwhile is forgotten.  No module hears of the account (``AccountCreated``): it could
+        have been there before.
 
         :param how: see `connected`.
         """

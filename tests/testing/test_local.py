@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import ssl
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from jabberd.testing.local import local_server as started
+from jabberd.testing.process import PATIENCE
 from tests.interop.actor import PASSWORD, Actor, entered
 
 if TYPE_CHECKING:
@@ -44,8 +49,38 @@ def test_direct_tls_shows_a_certificate_of_its_authority(local_server: LocalServ
 
 def test_what_is_refused_says_why(local_server: LocalServer) -> None:
     local_server.account("romeo")
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="exists already") as refused:
         local_server.account("romeo")
+    assert "operator: accounts create" in refused.value.__notes__[0]
+
+
+@pytest.mark.parametrize("end", ["input", "signal"])
+def test_a_test_in_another_language_starts_one_and_ends_it(end: str) -> None:
+    command = [sys.executable, "-m", "jabberd.testing", "romeo:art thou: romeo"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        listed = [
+            sys.executable,
+            "-m",
+            "jabberd.ctl",
+            "--config",
+            told["config"],
+            "accounts",
+            "list",
+            told["domain"],
+        ]
+        assert subprocess.check_output(listed) == b"romeo@montague.lit\n"
+        with socket.create_connection((told["host"], told["direct_port"])):
+            if end == "input":
+                process.stdin.close()
+            else:
+                process.terminate()
+            assert process.wait(PATIENCE) == 0
+    assert not os.path.lexists(Path(told["log"]).parent)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((told["host"], told["port"]))
 
 
 def test_its_domain_and_settings_may_be_others_and_it_leaves_nothing() -> None:
