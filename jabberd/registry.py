@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from jabberd.api import Module
 from jabberd.api.declarations import (
@@ -30,7 +30,7 @@ from jabberd.api.declarations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from jabberd.api.declarations import Declared
     from jabberd.xmpp.element import Element
     from jabberd.xmpp.stanza import Stanza
+
+T = TypeVar("T")
 
 
 class LoadError(Exception):
@@ -128,6 +130,7 @@ class Registry:
         self._offering = [each for kind, each in kinds if kind.stream_features]
         self._answers: dict[tuple[str, str, Target], BoundAnswer] = {}
         self._owner: dict[str, str] = {}
+        self._having: dict[Callable[..., Any], Sequence[Any]] = {}
         self._listeners: dict[type, list[Callable[[Any], Awaitable[None] | None]]] = defaultdict(list)
         self._found: dict[tuple[Stage, str], list[Any]] = defaultdict(list)
         for module in self.modules.values():
@@ -169,6 +172,14 @@ class Registry:
         elif isinstance(declared, UndeliveredDeclared):
             self._claim("undelivered messages", module)
             self.undelivered = method
+
+    def having(self, kind: Callable[..., T]) -> Sequence[T]:
+        """See `jabberd.api.Domain`; found out once."""
+        found = self._having.get(kind)
+        if found is None:
+            found = [each for each in self.modules.values() if isinstance(each, cast("type[Any]", kind))]
+            self._having[kind] = found
+        return found
 
     def filters(self, stage: Stage, name: str) -> Filters | None:
         """The filters for stanzas of that name; None when there are none, so that nobody pays."""

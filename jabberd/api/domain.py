@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from jabberd.xmpp.element import Element, Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from twisted.internet.defer import Deferred
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from jabberd.xmpp.errors import StreamError
     from jabberd.xmpp.jid import JID
     from jabberd.xmpp.stanza import Stanza
+
+T = TypeVar("T")
 
 
 class Session(Protocol):
@@ -323,6 +325,13 @@ class Domain(Protocol):
     @property
     def modules(self) -> Iterable[Module]:
         """All modules of this domain, in the order in which they were started."""
+
+    def having(self, kind: Callable[..., T]) -> Sequence[T]:
+        """Those of them that are of a kind, a runtime-checkable protocol.
+
+        It is found out once, until the domain has other modules: `isinstance` of such a protocol takes some
+        10 µs for each.
+        """
 
 
 @dataclass(frozen=True, slots=True)

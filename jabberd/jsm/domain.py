@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from jabberd.registry import Registry
 from jabberd.xmpp.jid import JID
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
 __all__ = ["HostedDomain"]
+
+T = TypeVar("T")
 
 log = Logger()
 
@@ -75,6 +77,10 @@ class HostedDomain:
     def modules(self) -> Iterable[api.Module]:
         """See `jabberd.api.Domain`."""
         return self.registry.modules.values()
+
+    def having(self, kind: Callable[..., T]) -> Sequence[T]:
+        """See `jabberd.api.Domain`."""
+        return self.registry.having(kind)
 
     def module(self, name: str) -> api.Module:
         """See `jabberd.api.Domain`."""

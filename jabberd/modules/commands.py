@@ -271,9 +271,8 @@ class Commands(Module, xep=50, version="1.3.0"):
         return any(each.node == node for each in self._offered())
 
     def _offered(self) -> Iterator[Command]:
-        for module in self.domain.modules:
-            if isinstance(module, Offers):
-                yield from module.commands
+        for module in self.domain.having(Offers):
+            yield from module.commands
 
 
 def _filled(form: Form, asked: Element) -> Submission:

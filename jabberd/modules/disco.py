@@ -154,7 +154,9 @@ class Disco(Module, xep=30, version="2.5.0"):
         own = [module for module in self.domain.modules if not _within(module.features, gone)]
         server = [("server", "im")] if self.domain.has_accounts else []
         identities = [*server, *(each for module in own for each in module.identities)]
-        forms = _merged(form for each in own if isinstance(each, Extends) for form in each.extensions())
+        shown = frozenset[object](own)
+        extending = (each for each in self.domain.having(Extends) if each in shown)
+        forms = _merged(form for each in extending for form in each.extensions())
         features = (feature for module in self.domain.modules for feature in module.features)
         nested = [each for module in self._delegates() for each in module.nested(account=False)]
         return [
@@ -174,9 +176,8 @@ class Disco(Module, xep=30, version="2.5.0"):
         more = [item for items in found for item in items or ()]
         paging = request.payload.find(SET)
         page = None if paging is None else wanted(paging)
-        for each in self.domain.modules:
-            if isinstance(each, Pages):
-                more += await each.domain_page(request.sender, page)
+        for each in self.domain.having(Pages):
+            more += await each.domain_page(request.sender, page)
         return _described(request, ITEMS, *(_item(jid, name) for jid, name in services.items()), *more)
 
     @answers.get(INFO, "query", to=ACCOUNT, by=SUBSCRIBER)
@@ -230,8 +231,8 @@ class Disco(Module, xep=30, version="2.5.0"):
 
     # -- what others tell in our place --------------------------------------------------------------
 
-    def _delegates(self) -> list[Delegates]:
-        return [module for module in self.domain.modules if isinstance(module, Delegates)]
+    def _delegates(self) -> Sequence[Delegates]:
+        return self.domain.having(Delegates)
 
     def _gone(self) -> frozenset[str]:
         return frozenset(each for module in self._delegates() for each in module.delegated)
@@ -251,10 +252,10 @@ class Disco(Module, xep=30, version="2.5.0"):
         return None
 
     def _nodes(self) -> Iterable[Nodes]:
-        return (module for module in self.domain.modules if isinstance(module, Nodes))
+        return self.domain.having(Nodes)
 
     def _account_nodes(self) -> Iterable[AccountNodes]:
-        return (module for module in self.domain.modules if isinstance(module, AccountNodes))
+        return self.domain.having(AccountNodes)
 
 
 async def page_of(
