@@ -152,15 +152,15 @@ class Blocking(Module, xep=191, version="1.3"):
     @filters(Stage.SAID)
     def refuse_said(self, stanza: Stanza, session: Session) -> Stanza:
         """Nothing goes to those who are blocked (§3.3)."""
-        if self._blocks(session.account, stanza.to):
+        if self.blocked.of(session.account) and self._blocks(session.account, stanza.to):
             raise StanzaError("not-acceptable", type="cancel", application=_BLOCKED)
         return stanza
 
     @filters(Stage.REFUSE)
     def refuse(self, stanza: Stanza, account: Account) -> Stanza | None:
         """Nothing comes from them: they learn what they would of an account that is offline (§3.3)."""
-        if not self._blocks(account, stanza.sender):
-            return stanza
+        if not self.blocked.of(account) or not self._blocks(account, stanza.sender):
+            return stanza  # nearly always by the first question
         if stanza.name == "presence" or self._blocks_in_room(account, stanza):
             return None
         raise StanzaError("service-unavailable")
@@ -175,7 +175,7 @@ class Blocking(Module, xep=191, version="1.3"):
     @filters(Stage.TELLING)
     def keep_from(self, stanza: Stanza, account: Account) -> Stanza | None:
         """They are told nothing, such as presence."""
-        return None if self._blocks(account, stanza.to) else stanza
+        return None if self.blocked.of(account) and self._blocks(account, stanza.to) else stanza
 
     @operator("list whom an account blocks")
     async def list(self, jid: JID) -> list[dict[str, str]]:
