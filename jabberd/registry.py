@@ -137,7 +137,8 @@ class Registry:
             for attribute, declared in module.declarations:
                 self._bind(module, declared, getattr(module, attribute))
         self.listeners = {event: tuple(methods) for event, methods in self._listeners.items()}
-        self._filters = {key: Filters(pairs) for key, pairs in self._found.items()}
+        #: By stage and name of stanzas; where there are none is nothing, so that nobody pays.
+        self.filters = {key: Filters(pairs) for key, pairs in self._found.items()}
 
     def _bind(self, module: Module, declared: Declared, method: Any) -> None:
         if isinstance(declared, AnswerDeclared | NewcomerDeclared):
@@ -180,10 +181,6 @@ class Registry:
             found = [each for each in self.modules.values() if isinstance(each, cast("type[Any]", kind))]
             self._having[kind] = found
         return found
-
-    def filters(self, stage: Stage, name: str) -> Filters | None:
-        """The filters for stanzas of that name; None when there are none, so that nobody pays."""
-        return self._filters.get((stage, name))
 
     def answer(self, type: str, payload: str, to: Target) -> BoundAnswer | None:
         """Who answers an iq of that type with that child, asked of a domain or of an account."""

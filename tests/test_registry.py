@@ -275,8 +275,8 @@ def test_filters_run_in_the_order_of_their_modules_and_only_where_their_children
 
 def test_where_nobody_filters_nobody_pays() -> None:
     with staged(Always) as stage:
-        assert stage.domain.registry.filters(Stage.REFUSE, "iq") is None
-        assert stage.domain.registry.filters(Stage.COPY, "message") is None
+        assert stage.domain.registry.filters.get((Stage.REFUSE, "iq")) is None
+        assert stage.domain.registry.filters.get((Stage.COPY, "message")) is None
 
 
 # -- listeners, features ------------------------------------------------------------------------------

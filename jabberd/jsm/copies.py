@@ -56,7 +56,7 @@ class Road:
         self._leaves = pattern.name == "presence" and pattern.type in ("unavailable", "error")
 
     def _concerned(self, stage: Stage, stanza: Stanza) -> Sequence[Callable[..., Any]]:
-        filters = self._manager.registry.filters(stage, stanza.name)
+        filters = self._manager.registry.filters.get((stage, stanza.name))
         return () if filters is None else filters.concerned(stanza)
 
     def deliver(self, copy: Stanza) -> None:

@@ -98,7 +98,7 @@ class HostedDomain:
 
     def tell(self, stanza: Stanza) -> Deferred[None] | None:
         """See `jabberd.api.Domain`."""
-        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        filters = self.registry.filters.get((Stage.TELLING, stanza.name))
         if filters is not None and stanza.sender is not None:
             account = self.accounts.get(stanza.sender.bare)
             if account is not None and filters.run(stanza, account) is None:
@@ -116,7 +116,7 @@ class HostedDomain:
     def tell_all(self, account: Account, stanza: Stanza, recipients: Collection[JID]) -> None:
         """Send to each of these what a session of an account tells by itself: `tell`, for many."""
         assert stanza.sender is not None  # it was stamped
-        filters = self.registry.filters(Stage.TELLING, stanza.name)
+        filters = self.registry.filters.get((Stage.TELLING, stanza.name))
         objecting = () if filters is None else filters.concerned(stanza)
 
         def passes(copy: Stanza) -> bool:

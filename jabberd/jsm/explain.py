@@ -135,7 +135,7 @@ def _whose(account: Account) -> str:
 
 def _filters(manager: SessionManager, stage: Stage, stanza: Stanza) -> list[tuple[str, str]]:
     """The filters of that stage; those that want a child may see it, if it has one of these."""
-    filters = manager.registry.filters(stage, stanza.name)
+    filters = manager.registry.filters.get((stage, stanza.name))
     return [(f"filter {stage.name}", _named(name, children)) for name, children in filters or ()]
 
 

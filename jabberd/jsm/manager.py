@@ -276,7 +276,7 @@ class SessionManager(HostedDomain):
     def _accept(
         self, account: Account, stanza: Stanza, to: JID, since: datetime | None
     ) -> Deferred[None] | None:
-        filters = self.registry.filters(Stage.REFUSE, stanza.name)
+        filters = self.registry.filters.get((Stage.REFUSE, stanza.name))
         if filters is not None:
             passed = filters.run(stanza, account)
             if passed is None:
@@ -305,10 +305,10 @@ class SessionManager(HostedDomain):
 
     def _send(self, account: Account, stanza: Stanza, recipients: list[Session]) -> Deferred[None] | None:
         passed: Stanza | None = stanza
-        rewrite = self.registry.filters(Stage.REWRITE, stanza.name)
+        rewrite = self.registry.filters.get((Stage.REWRITE, stanza.name))
         if rewrite is not None:
             passed = rewrite.run(stanza, account)
-        copy = self.registry.filters(Stage.COPY, stanza.name)
+        copy = self.registry.filters.get((Stage.COPY, stanza.name))
         if copy is not None and passed is not None:
             passed = copy.run(passed, account, recipients)
         if passed is None:

@@ -114,7 +114,7 @@ class Session:
         stanza = said.stamped(self.jid, to)
         if manager.watch is not None:
             manager.watch(self.account.jid, "said", stanza, f"by {self.jid.resourcepart}")
-        filters = manager.registry.filters(Stage.SAID, name)
+        filters = manager.registry.filters.get((Stage.SAID, name))
         if filters is not None:
             passed = filters.run(stanza, self)
             if passed is None:
@@ -180,7 +180,7 @@ class Session:
 
     def send(self, stanza: Stanza) -> Deferred[None] | None:
         """Put a stanza on the client's stream; see *Home* in `jabberd.interfaces`."""
-        filters = self.manager.registry.filters(Stage.SENDING, stanza.name)
+        filters = self.manager.registry.filters.get((Stage.SENDING, stanza.name))
         if filters is not None:
             passed = filters.run(stanza, self)
             if passed is None:
