@@ -2,6 +2,7 @@
 
     python benchmarks/bench.py                    # ours alone, two minutes
     python benchmarks/bench.py --peers            # beside Prosody, ejabberd and jabberd2 where installed
+    python benchmarks/bench.py --floor            # beside what sockets, TLS and the reactor take alone
     python benchmarks/bench.py --only "chat"      # the workloads whose names begin so
 
 Server CPU (user and system, of all the server's processes) per operation comes from their clocks.  Rounds are
@@ -63,6 +64,7 @@ def main() -> None:
     cpu = cpus[0] if len(cpus) > 1 else None
     os.sched_setaffinity(0, cpus[1:] or cpus)
     kinds = [each for each in servers.installed() if args.peers or each is servers.Jabberd]
+    kinds += [servers.Floor] if args.floor else []
     with tempfile.TemporaryDirectory(prefix="jabberd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -86,6 +88,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--peers", action="store_true", help="measure the servers of others, too")
+    parser.add_argument("--floor", action="store_true", help="measure a server that does nothing, too")
     parser.add_argument("--only", default="", help="workloads whose names begin so")
     parser.add_argument("--seconds", type=float, default=1.5, help="that a round takes")
     parser.add_argument("--rounds", type=int, default=3)
@@ -228,7 +231,8 @@ def row(workload: type[workloads.Workload], found: dict[str, Result], names: lis
 
 def compared(found: dict[str, Result]) -> tuple[float, ...]:
     """Our cost as a share of the cheapest other's, and our rate of the fastest other's; empty if alone."""
-    others = [result for name, result in found.items() if name != servers.Jabberd.name]
+    ours_alone = (servers.Jabberd.name, servers.Floor.name)
+    others = [result for name, result in found.items() if name not in ours_alone]
     ours = found.get(servers.Jabberd.name)
     if not ours or not others:
         return ()

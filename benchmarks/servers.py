@@ -216,6 +216,21 @@ class Jabberd(Server):
         storage.close()
 
 
+class Floor(Server):
+    """What is left of ours without XMPP: sockets, TLS and the reactor (see ``floor.py``)."""
+
+    name = "floor"
+    does = frozenset({"sm", "carbons", "csi", "scram", "fast", "federation"})
+
+    def commands(self) -> list[list[str]]:
+        others = [str(each) for pair in self.hosts.items() for each in pair]
+        where = [str(self.port), "certs", self.domain, str(self.s2s)]
+        return [[sys.executable, str(HERE / "floor.py"), *where, *others]]
+
+    def accounts(self, names: list[str]) -> None:
+        """Everybody has one."""
+
+
 class Prosody(Server):
     name = "prosody"
     does = frozenset({"sm", "carbons", "csi", "scram", "archive", "rooms", "federation"})

@@ -32,6 +32,7 @@ def test_the_table_puts_us_beside_the_cheapest_and_beside_the_fastest(bench: Any
     assert line.removeprefix("chat, window 4").split() == ["20", "(30,000)", "-", "0.50", "2.50"]
     assert bench.compared({"jabberd": found["jabberd"]}) == ()
     assert bench.compared({"prosody": found["prosody"]}) == ()
+    assert bench.compared({"jabberd": found["jabberd"], "floor": bench.Result([10], [50_000])}) == ()
 
 
 def test_what_was_measured_is_drawn_in_letters(bench: Any) -> None:
@@ -68,6 +69,19 @@ def test_a_short_run_writes_a_table(tmp_path: Path) -> None:
     assert "KiB more per idle session of 5" in table
     assert "KiB more per idle session of 10" in table
     assert "roster of 500" in (tmp_path / "bench-bars.txt").read_text()
+
+
+@pytest.mark.process
+def test_a_server_that_does_nothing_is_the_floor_of_two_that_talk() -> None:
+    options = ["--only", "chat between", "--floor", "--seconds", "0.2", "--rounds", "1", "--idle", "0"]
+    ran = subprocess.run(
+        [sys.executable, BENCH, *options], check=False, timeout=120, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    heads, row = (line.split() for line in ran.stdout.splitlines() if "floor" in line or "between" in line)
+    ours, floor = (int(cost) for cost in row[4::2][:2])
+    assert heads[:2] == ["jabberd", "floor"]
+    assert 0 < floor < ours
 
 
 @pytest.mark.process
