@@ -116,7 +116,7 @@ class Reading(Protocol):
         for at, event in enumerate(events):
             if self._parser is not parser:
                 break  # restarted: what came ahead of the new header is thrown away
-            if self._held or self.ended or at == _MOST_A_TURN:
+            if at and (self._held or self.ended or at == _MOST_A_TURN):
                 self._inbox.extend(events[at:])
                 break
             self._handle(event)
