@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from jabberd.interfaces import neighbours
-from jabberd.loader import LoadError
+from jabberd.loader import LoadError, module_class
 from jabberd.modules.disco import page_of
+from jabberd.operating.change import Change
 from jabberd.testing.outcome import done
 from jabberd.xmpp.rsm import PageWanted
 from tests.rehearsal import Player, Rehearsal
+
+if TYPE_CHECKING:
+    from jabberd.testing import Network
 
 INFO = "http://jabber.org/protocol/disco#info"
 ITEMS = "http://jabber.org/protocol/disco#items"
@@ -125,6 +131,27 @@ def test_a_node_that_nobody_knows_is_not_found(namespace: str, to: str) -> None:
     with Rehearsal({"disco": {}}) as stage:
         romeo = stage.login("romeo@montague.lit/orchard")
         assert b"<item-not-found" in ask(romeo, to, namespace, "urn:example:nowhere")
+
+
+def test_modules_that_come_and_go_are_asked_for_their_nodes_while_they_are_there(network: Network) -> None:
+    def knows_commands() -> bool:
+        node = "http://jabber.org/protocol/commands"
+        told = romeo.ask(f"<iq type='get' to='montague.lit'><query xmlns='{INFO}' node='{node}'/></iq>")
+        return told.get("type") == "result"
+
+    def change(*names: str) -> None:
+        change = Change(host, {name: module_class(name).Config() for name in names})
+        done(change.start())
+        change.commit()
+        done(change.finish())
+
+    host = network.serve("montague.lit", modules={"disco": {}}).hosts["montague.lit"]
+    romeo = network.client("romeo@montague.lit/orchard")
+    assert not knows_commands()
+    change("disco", "commands")
+    assert knows_commands()
+    change("disco")
+    assert not knows_commands()
 
 
 def test_a_node_without_a_name_is_none_and_is_mirrored() -> None:
