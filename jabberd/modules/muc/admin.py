@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from jabberd.api import JID, E, Element, StanzaError
-from jabberd.modules.muc.affiliations import Order, affiliate, together
+from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.entering import check_nick
 from jabberd.modules.muc.names import ADMIN
-from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, remove
+from jabberd.modules.muc.presence import UNAVAILABLE, News, Telling, remove, telling
 from jabberd.modules.muc.privileges import Affiliation, Role, check_role
 from jabberd.modules.muc.seam import RoomAnswer
 from jabberd.xmpp.jid import InvalidJID
@@ -169,7 +169,7 @@ def _reason(each: Element) -> str:
     return (each.findtext(_REASON) or "")[:_LONGEST_REASON]
 
 
-def _change_roles(request: RoomRequest, items: list[Element]) -> Callable[[], None]:
+def _change_roles(request: RoomRequest, items: list[Element]) -> Telling:
     room, sender = request.room, request.sender
     actor = room.visits.get(sender)
     affiliation = room.affiliation(sender.bare)
@@ -195,7 +195,7 @@ def _change_roles(request: RoomRequest, items: list[Element]) -> Callable[[], No
             _check_role((role, affiliation), room, target, wanted)
         changes.append((target, wanted, _reason(each)))
     told = [set_role(room, *each, actor="" if actor is None else actor.nick) for each in changes]
-    return together(told)
+    return Telling(room, told)
 
 
 def _check_role(actor: tuple[Role, Affiliation], room: Room, target: Occupant, wanted: Role) -> None:
@@ -216,12 +216,7 @@ def set_role(room: Room, occupant: Occupant, role: Role, reason: str, actor: str
     if role is occupant.role:
         return _nothing
     occupant.role = role
-
-    def tell() -> None:
-        if occupant.visits:
-            broadcast(room, occupant, occupant.main, News(reason=reason, actor=actor, changed=True))
-
-    return tell
+    return telling(room, occupant, News(reason=reason, actor=actor, changed=True))
 
 
 def _nothing() -> None:

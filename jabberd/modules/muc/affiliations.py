@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, E, Sealed, Stanza, StanzaError
@@ -10,7 +11,7 @@ from jabberd.modules.muc.events import AffiliationChanged
 from jabberd.modules.muc.messages import announce, invitation
 from jabberd.modules.muc.names import USER, X_USER
 from jabberd.modules.muc.occupant import Occupant, fold
-from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, item, remove
+from jabberd.modules.muc.presence import UNAVAILABLE, News, Telling, item, remove, telling
 from jabberd.modules.muc.privileges import Affiliation, Role, check_affiliation, role_after
 from jabberd.modules.muc.room import Belonging
 from jabberd.modules.muc.seam import Change
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from jabberd.modules.muc.options import Options
     from jabberd.modules.muc.room import Room
 
-__all__ = ["Order", "affiliate", "settle", "together"]
+__all__ = ["Order", "affiliate", "settle"]
 
 
 _MOST_TOLD: Final = 25_000  # stanzas in which occupants learn of one order
@@ -51,7 +52,7 @@ async def affiliate(
     by: JID,
     nick: str,
     options: Options | None = None,
-) -> Callable[[], None]:
+) -> Telling:
     """Change affiliations, all or none; `Room.changing` is held.  Those who have to leave do at once.
 
     :param actor: the affiliation of who orders it, ``by``: its bare JID, and ``nick``: its nickname if it is
@@ -84,15 +85,13 @@ async def affiliate(
     absent = [jid for jid in changed if not room.is_in(jid) and not any(o.account == jid for o in standing)]
     quiet = {each.jid for each in orders if each.invited or each.deleted}
 
-    def tell() -> None:
-        told()
+    def of_absent(jid: JID) -> None:
         service, creator = room.service, room.record.creator
-        for jid in absent:
-            _tell_others(room, jid, inside.get(jid))
-            if jid not in quiet and service.courtesies.take(creator, 1, service.now().timestamp()):
-                _tell_absent(room, jid, before[jid], by)
+        _tell_others(room, jid, inside.get(jid))
+        if jid not in quiet and service.courtesies.take(creator, 1, service.now().timestamp()):
+            _tell_absent(room, jid, before[jid], by)
 
-    return tell
+    return Telling(room, [*told, *(partial(of_absent, jid) for jid in absent)])
 
 
 def _followed(
@@ -150,7 +149,7 @@ def settle(
     actor: str,
     leaving: int = 321,
     inside: Mapping[JID, Callable[[Occupant], bytes]] | None = None,
-) -> Callable[[], None]:
+) -> list[Callable[[], None]]:
     """Bring roles in line with affiliations; who may not be in the room any more is out at once.
 
     :param standing: what the affiliations were.
@@ -173,26 +172,8 @@ def settle(
             told.append(remove(room, occupant, replace(news, type=UNAVAILABLE, codes=(code,))))
             continue
         occupant.role = role_after(before, occupant.role, default)
-        told.append(_telling(room, occupant, news))
-    return together(told)
-
-
-def together(told: Iterable[Callable[[], None]]) -> Callable[[], None]:
-    """Tell all of these, one after the other."""
-
-    def tell() -> None:
-        for each in told:
-            each()
-
-    return tell
-
-
-def _telling(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
-    def tell() -> None:
-        if occupant.visits:
-            broadcast(room, occupant, occupant.main, news)
-
-    return tell
+        told.append(telling(room, occupant, news))
+    return told
 
 
 def _tell_others(room: Room, jid: JID, inside_of: Callable[[Occupant], bytes] | None) -> None:

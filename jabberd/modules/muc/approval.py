@@ -9,6 +9,7 @@ from jabberd.modules.muc.admin import set_role
 from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.messages import announce_forms
 from jabberd.modules.muc.names import REGISTER_FORM, REQUEST
+from jabberd.modules.muc.presence import Telling
 from jabberd.modules.muc.privileges import Affiliation, Role
 from jabberd.xmpp.forms import NS as FORMS
 from jabberd.xmpp.forms import Field, Form, X
@@ -87,7 +88,7 @@ def _voice(room: Room, occupant: Occupant, submitted: Element) -> None:
     if target is None or given.text(_JID) not in target.visits:
         raise StanzaError("item-not-found")
     if given.flag(_ALLOW) and target.role is Role.visitor:
-        set_role(room, target, Role.participant, "")()
+        Telling(room, [set_role(room, target, Role.participant, "")])()
 
 
 # -- membership -----------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from jabberd.api import JID, E, Stanza, StanzaError
 from jabberd.archive.pages import NS as MAM
 from jabberd.modules.disco import INFO, ITEMS
 from jabberd.modules.muc import admin, approval, discovery, owner, reading, registration
-from jabberd.modules.muc.entering import enter, made, not_in_room, present
+from jabberd.modules.muc.doorway import is_goodbye, stand_behind
+from jabberd.modules.muc.entering import arrive, made, not_in_room, present
 from jabberd.modules.muc.invitations import decline, invite, not_invited
 from jabberd.modules.muc.messages import change_subject, is_subject, say, say_privately, without_forged
 from jabberd.modules.muc.names import ADMIN, JOIN, MUC, OWNER, PING, REGISTER, USER, X_USER
@@ -28,6 +29,7 @@ from jabberd.xmpp.stanza import check_iq
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from jabberd.modules.muc.doorway import Behind
     from jabberd.modules.muc.relay import Relay
     from jabberd.modules.muc.room import Room
     from jabberd.modules.muc.service import Service
@@ -190,6 +192,11 @@ class Dispatch:
     # -- what a stanza means ------------------------------------------------------------------------
 
     def _do(self, room: Room, stanza: Stanza, to: JID) -> Awaitable[Any] | None:
+        behind = room.coming.get(stanza.sender)  # type: ignore[arg-type]  # the router's business
+        if behind is not None:
+            if behind or not is_goodbye(stanza):
+                return stand_behind(behind, stanza)
+            del room.coming[stanza.sender]  # type: ignore[arg-type]  # it is gone before its turn
         if stanza.name == "message":
             return self._message(room, stanza, to)
         if stanza.name == "presence":
@@ -233,15 +240,31 @@ class Dispatch:
             self._failed(room, stanza, to)
         elif stanza.type not in ("", UNAVAILABLE):
             return None  # §18.3: neither a probe nor a subscription comes or goes
+        elif not stanza.type and _moves(room, stanza, to):
+            return self._arrived(room, stanza, to)
         elif stanza.sender in room.visits:
             present(room, stanza, to)
-        elif stanza.type == UNAVAILABLE:
-            room.coming.pop(stanza.sender, None)  # type: ignore[arg-type]
-        elif JOIN in stanza.children:
-            return enter(room, stanza, to)
-        elif to.resourcepart:
+        elif not stanza.type and to.resourcepart:
             not_in_room(self._service, stanza)
         return None
+
+    async def _arrived(self, room: Room, stanza: Stanza, to: JID) -> None:
+        """Have somebody enter, or take another nickname; what they say meanwhile is heard afterwards."""
+        sender = stanza.sender
+        assert sender is not None
+        behind: Behind = []
+        room.coming[sender] = behind
+        try:
+            await arrive(room, stanza, to, lambda: room.coming.get(sender) is behind)
+        except StanzaError as error:
+            self._refuse(stanza, error)
+        finally:
+            if room.coming.get(sender) is behind:
+                del room.coming[sender]
+            for said, home in behind:
+                work = self.take(said) or succeed(None)
+                taken = Deferred.fromCoroutine(work) if inspect.iscoroutine(work) else work
+                cast("Deferred[Any]", taken).chainDeferred(home)
 
     def _failed(self, room: Room, stanza: Stanza, to: JID) -> None:
         """Somebody did not get what the room has sent: a ghost is put out (§11.1, §19.1.2)."""
@@ -294,5 +317,12 @@ class Dispatch:
             raise StanzaError("item-not-found")
         given = await answer(RoomRequest(room, stanza, sender, stanza.element()[0]))
         self._service.route(stanza.reply() if given.payload is None else stanza.reply(given.payload))
-        if given.then is not None:
-            given.then()
+        told = None if given.then is None else given.then()
+        if told is not None:
+            await told
+
+
+def _moves(room: Room, stanza: Stanza, to: JID) -> bool:
+    """Whether somebody enters, says so again (§7.2.1) or takes another nickname."""
+    occupant = room.visits.get(stanza.sender)  # type: ignore[arg-type]  # the router's business
+    return JOIN in stanza.children or (occupant is not None and to.resourcepart != occupant.nick)

@@ -19,9 +19,11 @@ from jabberd.modules.muc.seam import Admission
 from jabberd.xmpp.stanza import LANG
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jabberd.modules.muc.service import Service
 
-__all__ = ["enter", "knows_password", "made", "not_in_room", "password_of", "present"]
+__all__ = ["arrive", "knows_password", "made", "not_in_room", "password_of", "present"]
 
 _FORGED: Final = frozenset({JOIN, X_USER, OCCUPANT_ID, STANZA_ID})
 _LARGEST: Final = 16 << 10  # bytes of a presence: it goes to everybody who ever enters
@@ -41,44 +43,49 @@ def made(service: Service, jid: JID, creator: JID) -> Room:
     return room
 
 
-async def enter(room: Room, stanza: Stanza, to: JID) -> None:
-    """Let somebody in who is not in the room yet (§7.2).
+async def arrive(room: Room, stanza: Stanza, to: JID, waits: Callable[[], bool]) -> None:
+    """Let somebody in, or have another nickname, when it is its turn (§7.2, §7.6).
 
+    :param waits: whether it still does.
     :raises StanzaError: that one may not enter; §7.2.16 has the reasons.
     """
     sender = stanza.sender
     assert sender is not None  # the router's business
     check_nick(to)
-    room.coming[sender] = stanza
-    try:
-        turn = room.service.doorway.turn(room)
-        if turn is not None:
-            await turn
-        admission = await _admission(room, stanza, sender.bare)
-        if room.coming.get(sender) is not stanza:
-            return  # it is gone by now, and has perhaps come again
-    finally:
-        if room.coming.get(sender) is stanza:
-            del room.coming[sender]
-    _check(room, stanza, admission)
-    _check_nick_free(room, to, sender.bare)
-    if sender not in room.visits:  # it may have come in meanwhile
-        _let_in(room, stanza, to, admission.affiliation)
+    admission = await _admission(room, stanza, sender.bare) if JOIN in stanza.children else None
+    turn = room.service.doorway.turn(room)
+    if turn is not None:
+        await turn
+    if not waits():
+        return  # it is gone by now, and has perhaps come again
+    if sender in room.visits:
+        present(room, stanza, to)
+    elif admission is None:
+        not_in_room(room.service, stanza)
+    else:
+        _let_in(room, stanza, to, admission())
 
 
-async def _admission(room: Room, stanza: Stanza, account: JID) -> Admission:
-    """How somebody is looked at; other modules may know another way in."""
-    before = room.affiliation(account)
-    found = Admission(before, password=knows_password(room, stanza))
-    for each in room.service.seam.admitting:
+async def _admission(room: Room, stanza: Stanza, account: JID) -> Callable[[], Admission]:
+    """How somebody is looked at when its turn has come; other modules may know another way in."""
+    before, knew = room.affiliation(account), knows_password(room, stanza)
+    found = Admission(before, password=knew)
+    for each in room.service.seam.admitting if stanza.sender not in room.visits else ():
         if found.affiliation is Affiliation.outcast:
             break
         if found.affiliation < Affiliation.member or not found.password:
             admitted = await each.admits(room, stanza, found.affiliation)
             if admitted is not None:
                 found = replace(admitted, password=found.password or admitted.password)
-    now = room.affiliation(account)  # others may have changed it while somebody was asked
-    return found if now is before else replace(found, affiliation=now)
+    known = room.affiliation(account)  # others may have changed it while somebody was asked
+    affiliation = found.affiliation if known is before else known
+    let_in = found.password and not knew
+
+    def in_turn() -> Admission:
+        now = room.affiliation(account)
+        return Admission(affiliation if now is known else now, let_in or knows_password(room, stanza))
+
+    return in_turn
 
 
 def knows_password(room: Room, stanza: Stanza) -> bool:
@@ -139,10 +146,12 @@ def _check_nick_free(room: Room, jid: JID, account: JID) -> None:
         raise StanzaError("conflict")
 
 
-def _let_in(room: Room, stanza: Stanza, to: JID, affiliation: Affiliation) -> None:
+def _let_in(room: Room, stanza: Stanza, to: JID, admission: Admission) -> None:
     sender = stanza.sender
     assert sender is not None
-    default = room.default_role(affiliation)
+    _check(room, stanza, admission)
+    _check_nick_free(room, to, sender.bare)
+    default = room.default_role(admission.affiliation)
     visits = room.is_in(sender.bare)
     occupant = room.add(
         to, visit_of(room, stanza), default if visits else room.voice_of(sender.bare, default)

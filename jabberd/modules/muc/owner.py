@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from jabberd.api import JID, E, Element, StanzaError
-from jabberd.modules.muc.affiliations import Order, affiliate, settle, together
+from jabberd.modules.muc.affiliations import Order, affiliate, settle
 from jabberd.modules.muc.events import RoomConfigured
 from jabberd.modules.muc.messages import announce
 from jabberd.modules.muc.names import OWNER, USER
 from jabberd.modules.muc.options import ADMINS, OWNERS, Options, config_form, filled_in
-from jabberd.modules.muc.presence import UNAVAILABLE, News, remove
+from jabberd.modules.muc.presence import UNAVAILABLE, News, Telling, remove
 from jabberd.modules.muc.privileges import Affiliation
 from jabberd.modules.muc.seam import RoomAnswer
 from jabberd.xmpp.element import serialize
@@ -73,7 +73,7 @@ async def order(request: RoomRequest) -> RoomAnswer:
 # -- configuration --------------------------------------------------------------------------------------
 
 
-async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], None]:
+async def _configure(request: RoomRequest, submitted: Element) -> Telling:
     room, limits = request.room, request.room.service.limits
     before = room.options
     form = form_of(room)
@@ -85,7 +85,7 @@ async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], N
         nick = "" if actor is None else actor.nick
         by = request.sender.bare
         # one transaction: nobody shall find half of what an owner has said
-        told.append(await affiliate(room, orders, Affiliation.owner, by, nick, options))
+        told += (await affiliate(room, orders, Affiliation.owner, by, nick, options)).steps
     if room.locked:
         await _unlock(room, options)
     elif options != before:
@@ -96,7 +96,7 @@ async def _configure(request: RoomRequest, submitted: Element) -> Callable[[], N
             room.voices.clear()
         told += _settled(room, before)
     room.service.fire(RoomConfigured(room, before))
-    return together(told)
+    return Telling(room, told)
 
 
 async def _unlock(room: Room, options: Options) -> None:
@@ -120,7 +120,7 @@ def _orders(room: Room, given: Submission) -> list[Order]:
 def _settled(room: Room, before: Options) -> Iterable[Callable[[], None]]:
     """Put out who may not be here any more, and tell what has changed."""
     standing = {each: room.affiliation(each.account) for each in room.occupants.values()}
-    yield settle(room, standing, {}, "", leaving=322)
+    yield from settle(room, standing, {}, "", leaving=322)
     codes = _codes(before, room.options)
     statuses = (E(USER, "status", {"code": str(code)}) for code in codes)
     told = E(USER, "x", None, *statuses)

@@ -13,13 +13,15 @@ from jabberd.xmpp.element import escape_attribute, escape_text
 from jabberd.xmpp.stanza import LANG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from twisted.internet.defer import Deferred
 
     from jabberd.api import JID
     from jabberd.modules.muc.occupant import Occupant, Visit
     from jabberd.modules.muc.room import Room
 
-__all__ = ["GONE", "News", "broadcast", "depart", "introduce", "item", "remove", "tell"]
+__all__ = ["GONE", "News", "Telling", "broadcast", "depart", "introduce", "item", "remove", "tell", "telling"]
 
 UNAVAILABLE: Final = "unavailable"
 
@@ -56,6 +58,24 @@ class News:
 
 
 GONE: Final = News(UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What tells those who are in a room of what was done, in turns (see `jabberd.modules.muc.doorway`).
+
+    :ivar steps: each tells all of them of one thing.
+    """
+
+    room: Room
+    steps: Sequence[Callable[[], None]]
+
+    def __call__(self) -> Deferred[None] | None:
+        """Tell them.
+
+        :returns: what fires when they were told; None: they were.
+        """
+        return self.room.service.doorway.tell(self.room, self.steps)
 
 
 def item(
@@ -153,11 +173,21 @@ def depart(room: Room, occupant: Occupant, visit: Visit, news: News = GONE) -> N
     room.drop(occupant, visit)
     if not occupant.visits:
         room.remember_voice(occupant)
-        _say_goodbye(room, occupant, [visit], news)()
+        Telling(room, [_say_goodbye(room, occupant, [visit], news)])()
         return
     _say_own(room, occupant, visit, news)
-    if was_main and occupant.visits:
-        broadcast(room, occupant, occupant.main, News())
+    if was_main:
+        Telling(room, [telling(room, occupant, News())])()
+
+
+def telling(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:
+    """What tells everybody of an occupant, if it is in the room still."""
+
+    def tell_all() -> None:
+        if occupant.visits:
+            broadcast(room, occupant, occupant.main, news)
+
+    return tell_all
 
 
 def remove(room: Room, occupant: Occupant, news: News) -> Callable[[], None]:

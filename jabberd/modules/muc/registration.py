@@ -15,7 +15,7 @@ from jabberd.xmpp.forms import Field, Form, X
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from jabberd.api import JID
     from jabberd.modules.muc.room import Room
@@ -83,7 +83,7 @@ def _check_free(room: Room, account: JID, nick: str) -> None:
         raise StanzaError("conflict")
 
 
-async def _belong(room: Room, account: JID, nick: str) -> Callable[[], None]:
+async def _belong(room: Room, account: JID, nick: str) -> Callable[[], Awaitable[None] | None]:
     async with room.changing():
         if account not in room.belongings and not nick:
             return lambda: None

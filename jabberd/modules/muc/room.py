@@ -20,7 +20,7 @@ from jabberd.modules.muc.privileges import Affiliation, Role, default_role
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from jabberd.api import Stanza
+    from jabberd.modules.muc.doorway import Behind
     from jabberd.modules.muc.service import Service
 
 __all__ = ["Belonging", "Record", "Room"]
@@ -74,7 +74,7 @@ class Room:
     :ivar belongings: by bare JID or domain.
     :ivar occupants: by folded nickname (`fold`).
     :ivar visits: who is behind each full JID.
-    :ivar coming: what those said last who are just let in, by full JID, until they are in or gone.
+    :ivar coming: what those have said since who wait to enter, or for another nickname, by full JID.
     :ivar locked: it has no configuration yet (§10.1), and is not stored.
     :ivar gone: it was destroyed.
     :ivar users: how many requests work on it just now.
@@ -121,7 +121,7 @@ class Room:
         self.users = 0
         self.occupants: dict[str, Occupant] = {}
         self.visits: dict[JID, Occupant] = {}
-        self.coming: dict[JID, Stanza] = {}
+        self.coming: dict[JID, Behind] = {}
         self.history = History(jid, service.limits.history)
         self.wanted: dict[JID, str] = {}
         self.voices: dict[str, Role] = {}

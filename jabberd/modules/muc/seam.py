@@ -72,10 +72,10 @@ class RoomRequest:
 
 @dataclass(frozen=True, slots=True)
 class RoomAnswer:
-    """An answer, and what happens once it is on its way."""
+    """An answer, and what happens once it is on its way; what the asker says next waits for that."""
 
     payload: Element | None = None
-    then: Callable[[], None] | None = None
+    then: Callable[[], Awaitable[None] | None] | None = None
 
 
 @runtime_checkable

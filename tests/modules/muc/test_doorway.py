@@ -10,12 +10,28 @@ from twisted.internet.task import Clock
 from jabberd.api import JID
 from jabberd.modules.muc import doorway
 from jabberd.testing.client import condition
-from tests.modules.muc.play import ROOM, ROOMS, codes, create, heard_by, join, nick, say
+from tests.modules.muc.play import (
+    ROOM,
+    ROOMS,
+    affiliate,
+    ask,
+    codes,
+    configure,
+    create,
+    heard_by,
+    join,
+    nick,
+    say,
+    send,
+    texts,
+)
 
 if TYPE_CHECKING:
+    from lxml.etree import _Element
+
     from jabberd.modules.muc import Rooms
     from jabberd.testing import Network
-    from jabberd.testing.client import Client
+    from jabberd.testing.client import Client, Hearer
 
 GUESTS = [f"guest{number}" for number in range(8)]
 
@@ -129,6 +145,162 @@ def test_who_says_goodbye_before_its_turn_enters_and_leaves(
 def test_who_waits_when_the_service_stops_is_turned_away(network: Network, ball: list[Client]) -> None:
     rooms(network).service.doorway.close()
     assert [condition(each) for each in heard_by(ball[-1])] == ["service-unavailable"]
+
+
+# -- who waits, and says more ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(network: Network, ball: list[Client]) -> Hearer:
+    """One more, of another server, whose stream does not wait."""
+    stranger: Hearer = network.stranger("mercutio@verona.lit/street")
+    join(stranger, "Mercutio")
+    return stranger
+
+
+def bodies(heard: list[_Element]) -> list[str]:
+    return [text for each in heard for text in texts(each, "c:body/text()")]
+
+
+def goodbye(who: Hearer) -> None:
+    send(who, f"<presence xmlns='jabber:client' type='unavailable' to='{ROOM}/Mercutio' id='out'/>")
+
+
+def test_who_comes_from_another_server_is_heard_when_inside_as_well_and_in_order(
+    romeo: Client, stranger: Hearer, turns: Clock
+) -> None:
+    for text in ("Good evening", "Blind is his love"):
+        say(stranger, text)
+    query = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+    send(stranger, f"<iq xmlns='jabber:client' type='get' id='q' to='{ROOM}'>{query}</iq>")
+    send(stranger, f"<message xmlns='jabber:client' to='{ROOM}/Romeo'><body>Psst</body></message>")
+    goodbye(stranger)
+    assert not heard_by(stranger)
+    assert not heard_by(romeo)
+    let_all_in(turns)
+    assert bodies(heard_by(romeo)) == ["Good evening", "Blind is his love", "Psst"]
+    told = heard_by(stranger)
+    assert not [condition(each) for each in told if each.get("type") == "error"]
+    assert [each.get("id") for each in told][-2:] == ["q", "out"]
+
+
+def test_who_is_refused_at_last_is_told_so_before_what_it_said_is(
+    stranger: Hearer, romeo: Client, turns: Clock
+) -> None:
+    say(stranger, "Good evening")
+    affiliate(romeo, "mercutio@verona.lit", "outcast")
+    let_all_in(turns)
+    assert [condition(each) for each in heard_by(stranger)] == ["forbidden", "not-acceptable"]
+
+
+def test_so_much_waits_behind_somebody_and_no_more_but_a_goodbye(
+    network: Network, romeo: Client, stranger: Hearer, turns: Clock
+) -> None:
+    for number in range(70):
+        say(stranger, f"line {number}")
+    assert [condition(each) for each in heard_by(stranger)] == ["resource-constraint"] * 6
+    for _ in range(3):
+        goodbye(stranger)
+    say(stranger, "line 70")
+    assert [condition(each) for each in heard_by(stranger)] == ["resource-constraint"]
+    [behind] = [
+        each
+        for jid, each in rooms(network).service.rooms.resident[JID.parse(ROOM)].coming.items()
+        if jid.domainpart == "verona.lit"
+    ]
+    assert len(behind) == 65
+    let_all_in(turns)
+    assert bodies(heard_by(romeo)) == [f"line {number}" for number in range(64)]
+    assert [each.get("type") for each in heard_by(stranger)][-1] == "unavailable"
+
+
+def test_who_leaves_before_its_turn_and_said_nothing_does_not_enter(
+    romeo: Client, stranger: Hearer, turns: Clock
+) -> None:
+    goodbye(stranger)
+    let_all_in(turns)
+    assert [nick(each) for each in heard_by(romeo)] == GUESTS
+
+
+def test_who_enters_leaves_and_enters_again_behind_the_door_is_inside(
+    romeo: Client, stranger: Hearer, turns: Clock
+) -> None:
+    say(stranger, "First")
+    goodbye(stranger)
+    join(stranger, "Benvolio")
+    say(stranger, "Second")
+    let_all_in(turns)
+    turns.advance(0)
+    told = [(nick(each), each.get("type") or "") for each in heard_by(romeo)][len(GUESTS) :]
+    assert told == [
+        ("Mercutio", ""),
+        ("Mercutio", "groupchat"),
+        ("Mercutio", "unavailable"),
+        ("Benvolio", ""),
+        ("Benvolio", "groupchat"),
+    ]
+
+
+def test_who_waits_for_a_room_that_ends_meanwhile_learns_that(
+    romeo: Client, stranger: Hearer, turns: Clock
+) -> None:
+    say(stranger, "Good evening")
+    ask(romeo, "<destroy/>", part="owner")
+    let_all_in(turns)
+    assert [condition(each) for each in heard_by(stranger)] == ["item-not-found"] * 2
+
+
+def test_who_takes_another_nickname_is_heard_under_that(
+    network: Network, romeo: Client, juliet: Client, turns: Clock
+) -> None:
+    create(romeo, "Romeo")
+    stranger = network.stranger("mercutio@verona.lit/street")
+    join(stranger, "Mercutio")
+    for number in range(3):
+        join(network.client(f"guest{number}@montague.lit/hall"), f"guest{number}")
+    romeo.forget()
+    send(stranger, f"<presence xmlns='jabber:client' to='{ROOM}/Benvolio'/>")
+    say(stranger, "Good evening")
+    assert heard_by(romeo) == []
+    let_all_in(turns)
+    told = [(nick(each), each.get("type")) for each in heard_by(romeo) if "guest" not in nick(each)]
+    assert told == [("Mercutio", "unavailable"), ("Benvolio", None), ("Benvolio", "groupchat")]
+
+
+def test_who_is_kicked_while_waiting_for_another_nickname_is_out(
+    network: Network, romeo: Client, turns: Clock
+) -> None:
+    create(romeo, "Romeo")
+    stranger = network.stranger("mercutio@verona.lit/street")
+    join(stranger, "Mercutio")
+    for number in range(3):
+        join(network.client(f"guest{number}@montague.lit/hall"), f"guest{number}")
+    heard_by(stranger)
+    send(stranger, f"<presence xmlns='jabber:client' to='{ROOM}/Benvolio'/>")
+    romeo.send(
+        f"<iq type='set' id='k' to='{ROOM}'><query xmlns='http://jabber.org/protocol/muc#admin'>"
+        "<item nick='Mercutio' role='none'/></query></iq>"
+    )
+    let_all_in(turns)
+    assert [codes(each) for each in heard_by(stranger)] == [["110", "307"], ["110", "307", "333"]]
+    visits = rooms(network).service.rooms.resident[JID.parse(ROOM)].visits
+    assert JID.parse("mercutio@verona.lit/street") not in visits
+
+
+@pytest.mark.parametrize("password", ["rose", "tulip"])
+def test_the_password_that_counts_is_the_one_when_somebody_enters(
+    network: Network, romeo: Client, turns: Clock, password: str
+) -> None:
+    create(romeo, "Romeo", passwordprotectedroom="1", roomsecret="rose")
+    for number in range(8):
+        join(network.stranger(f"guest{number}@verona.lit/x"), f"guest{number}", "<password>rose</password>")
+    last = network.stranger("mercutio@verona.lit/street")
+    join(last, "Mercutio", f"<password>{password}</password>")
+    configure(romeo, roomsecret="tulip")
+    let_all_in(turns)
+    turns.advance(0)
+    found = [condition(each) or nick(each) for each in heard_by(last)]
+    assert (found == ["not-authorized"]) is (password == "rose")
 
 
 def rooms(network: Network) -> Rooms:
