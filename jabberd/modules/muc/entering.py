@@ -110,9 +110,9 @@ def _check(room: Room, stanza: Stanza, admission: Admission) -> None:
 
 def _is_full(room: Room, stanza: Stanza, reserve: int) -> bool:
     """Whether there is no place; another session of an occupant needs one of the service's alone."""
-    assert stanza.sender is not None
-    most = room.options.most
-    crowded = bool(most) and len(room.occupants) >= most + reserve and not room.is_in(stanza.sender.bare)
+    assert stanza.to is not None
+    most, there = room.options.most, room.occupant(stanza.to.resourcepart)
+    crowded = bool(most) and len(room.occupants) >= most + reserve and there is None
     full = len(room.visits) >= room.service.limits.occupants + reserve
     room.service.met["occupants"] += full
     return crowded or full
@@ -152,12 +152,9 @@ def _let_in(room: Room, stanza: Stanza, to: JID, admission: Admission) -> None:
     _check(room, stanza, admission)
     _check_nick_free(room, to, sender.bare)
     default = room.default_role(admission.affiliation)
-    visits = room.is_in(sender.bare)
-    occupant = room.add(
-        to, visit_of(room, stanza), default if visits else room.voice_of(sender.bare, default)
-    )
-    if visits:
-        occupant.role = max(occupant.role, default)
+    role = room.voice_of(sender.bare, default)
+    occupant = room.add(to, visit_of(room, stanza), role)
+    occupant.role = max(occupant.role, role)
     _welcome(room, occupant, stanza)
     if occupant.visits:
         room.service.fire(OccupantJoined(room, occupant))

@@ -75,7 +75,7 @@ async def order(request: RoomRequest) -> RoomAnswer:
 
 async def _configure(request: RoomRequest, submitted: Element) -> Telling:
     room, limits = request.room, request.room.service.limits
-    before = room.options
+    before, is_new = room.options, room.locked
     form = form_of(room)
     options, given = filled_in(form, submitted, before, limits.occupants, limits.history)
     orders = _orders(room, given)
@@ -86,8 +86,9 @@ async def _configure(request: RoomRequest, submitted: Element) -> Telling:
         by = request.sender.bare
         # one transaction: nobody shall find half of what an owner has said
         told += (await affiliate(room, orders, Affiliation.owner, by, nick, options)).steps
-    if room.locked:
-        await _unlock(room, options)
+    if is_new:
+        if not orders:
+            await room.service.rooms.create(room, options)
     elif options != before:
         if not orders:
             await room.store(options=options)
@@ -97,12 +98,6 @@ async def _configure(request: RoomRequest, submitted: Element) -> Telling:
         told += _settled(room, before)
     room.service.fire(RoomConfigured(room, before))
     return Telling(room, told)
-
-
-async def _unlock(room: Room, options: Options) -> None:
-    """The room is there for everybody from now on (§10.1.2)."""
-    await room.service.rooms.create(room, options)
-    room.locked = False
 
 
 def _orders(room: Room, given: Submission) -> list[Order]:

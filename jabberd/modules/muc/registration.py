@@ -9,7 +9,7 @@ from jabberd.modules.muc.affiliations import Order, affiliate
 from jabberd.modules.muc.approval import ask_for_membership
 from jabberd.modules.muc.entering import check_nick
 from jabberd.modules.muc.names import REGISTER, REGISTER_FORM
-from jabberd.modules.muc.privileges import Affiliation
+from jabberd.modules.muc.privileges import Affiliation, Role
 from jabberd.modules.muc.seam import RoomAnswer
 from jabberd.xmpp.forms import Field, Form, X
 from jabberd.xmpp.jid import InvalidJID
@@ -95,5 +95,11 @@ async def _belong(room: Room, account: JID, nick: str) -> Callable[[], Awaitable
         elif affiliation is Affiliation.member:
             affiliation = Affiliation.none
         order = Order(account, affiliation, nick=nick)
+        voice, silent = room.voices.get(account), [o for o in room.of(account) if o.role is Role.visitor]
         # the room does it by itself
-        return await affiliate(room, [order], Affiliation.owner, account, "")
+        told = await affiliate(room, [order], Affiliation.owner, account, "")
+        for occupant in silent:
+            occupant.role = Role.visitor  # nobody gets a voice that was taken but from a moderator
+        if voice is not None:
+            room.voices[account] = voice
+        return told

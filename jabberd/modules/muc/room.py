@@ -237,8 +237,14 @@ class Room:
     # -- who has a voice ----------------------------------------------------------------------------
 
     def voice_of(self, account: JID, default: Role) -> Role:
-        """With which role somebody enters: who was given voice, or lost it, is as before (§5.1)."""
-        return default if default is Role.moderator else self.voices.get(account, default)
+        """With which role somebody enters: who was given voice, or lost it, is as before (§5.1).
+
+        Whose voice was taken has none with another session either.
+        """
+        if default is Role.moderator:
+            return default
+        here = [each.role for each in self.of(account)]
+        return min(default, *here) if here else self.voices.get(account, default)
 
     def remember_voice(self, occupant: Occupant) -> None:
         """Somebody leaves by itself; who was made a moderator for a visit has a voice afterwards."""
@@ -287,12 +293,14 @@ class Room:
     ) -> None:
         """Have a change durable of who belongs to it, all or nothing; `belong` makes it then.
 
-        :param options: stored with it, if they are others; whoever calls makes that change, too.
+        :param options: stored with it, if they are others; whoever calls makes that change, too.  A room that
+            is locked is stored with them, and locked no more.
         """
-        if self.locked:
-            return
         rooms = self.service.rooms
-        if options is None:
+        if self.locked:
+            if options is not None:
+                await rooms.create(self, options, changes)
+        elif options is None:
             await rooms.belongings.change(self.jid, changes)
         else:
             await rooms.save(self, changes, replace(self.record, options=options))

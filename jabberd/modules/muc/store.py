@@ -91,12 +91,21 @@ class Rooms:
         self.resident[room.jid] = room
         self._creators[room.record.creator] += 1
 
-    async def create(self, room: Room, options: Options) -> None:
-        """Store a locked room, with these options from now on, and nothing of another one of that name."""
+    async def create(
+        self, room: Room, options: Options, changes: Mapping[str, Belonging | None] | None = None
+    ) -> None:
+        """Store a locked room, with these options from now on, and nothing of another one of that name.
+
+        It is there for everybody then (§10.1.2).
+
+        :param changes: of who belongs to it; whoever calls makes them, too.
+        """
         new = replace(room.record, options=options)
-        await self.save(room, room.belongings, new, anew=True)
-        await self._service.redirects.forget(room.jid)
+        belongings = {**room.belongings, **(changes or {})}
+        await self._service.redirects.forget(room.jid)  # first: else it might be stored, and nobody know
+        await self.save(room, belongings, new, anew=True)
         room.record = new
+        room.locked = False
 
     def save(
         self,
