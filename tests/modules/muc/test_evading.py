@@ -22,10 +22,7 @@ from tests.modules.muc.play import (
     give_role,
     heard_by,
     join,
-    nick,
     say,
-    standing,
-    texts,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +52,8 @@ def register(who: Client, name: str = "") -> str:
     """Register with that nickname or, without one, no more; how that was refused."""
     field = f"<field var='muc#register_roomnick'><value>{name}</value></field>"
     inside = f"<x xmlns='jabber:x:data' type='submit'>{field}</x>" if name else "<remove/>"
-    return condition(who.ask(f"<iq type='set' to='{ROOM}'><query xmlns='jabber:iq:register'>{inside}</query></iq>"))
+    query = f"<query xmlns='jabber:iq:register'>{inside}</query>"
+    return condition(who.ask(f"<iq type='set' to='{ROOM}'>{query}</iq>"))
 
 
 def is_heard(who: Client) -> bool:
@@ -106,7 +104,12 @@ def full(*_: object, **__: object) -> Deferred[None]:
 
 @pytest.mark.parametrize("step", ["room", "redirect"])
 def test_a_room_that_cannot_be_stored_is_as_before(
-    network: Network, romeo: Client, juliet: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: Any, step: str
+    network: Network,
+    romeo: Client,
+    juliet: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    logged_errors: Any,
+    step: str,
 ) -> None:
     enter(romeo, "Romeo")
     service = rooms(network).service
@@ -124,15 +127,3 @@ def test_a_room_that_cannot_be_stored_is_as_before(
     join(juliet, "Juliet")
     assert [condition(each) for each in heard_by(juliet)] == ["item-not-found"]
     assert configure(romeo, roomowners=[ROMEO, JULIET]).get("type") == "result"
-
-
-def test_what_was_said_just_before_the_end_is_not_in_another_room_of_that_name(
-    network: Network, romeo: Client, juliet: Client
-) -> None:
-    create(romeo, "Romeo")
-    say(romeo, "Farewell")
-    romeo.send(
-        f"<iq type='set' id='d' to='{ROOM}'><query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query></iq>"
-    )
-    romeo.forget()
-    assert done(rooms(network).messages.count(ROOM)) == 0
