@@ -71,7 +71,8 @@ class Network(Internet):
         if not federate:
             self.servers.append(Server(self.clock, self, *domains, **options))
             return self.servers[-1]
-        federated = Federated(self, self.clock, self._hosts, *domains, *options.get("components", ()))
+        others = [*options.get("components", ()), *options.get("services", ())]
+        federated = Federated(self, self.clock, self._hosts, *domains, *others)
         self.federated.append(federated)
         self.servers.append(Server(self.clock, federated.route, *domains, **options))
         federated.join(self.servers[-1].router)

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 
 from jabberd.api import JID
 from jabberd.modules.muc import doorway
+from jabberd.testing import Network
 from jabberd.testing.client import condition
 from tests.modules.muc.play import (
     ROOM,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
     from jabberd.modules.muc import Rooms
-    from jabberd.testing import Network
     from jabberd.testing.client import Client, Hearer
 
 GUESTS = [f"guest{number}" for number in range(8)]
@@ -306,3 +306,24 @@ def test_the_password_that_counts_is_the_one_when_somebody_enters(
 def rooms(network: Network) -> Rooms:
     module: Rooms = network.server("montague.lit").hosts[ROOMS].manager.module("muc")  # type: ignore[assignment]  # it is
     return module
+
+
+def test_over_streams_between_servers_what_is_said_in_the_same_breath_is_heard(turns: Clock) -> None:
+    network = Network()
+    service = {"disco": {}, "muc": {}}
+    network.serve("montague.lit", services={ROOMS: service}, federate=True)
+    network.serve("capulet.lit", federate=True)
+    rooms(network).service.doorway._clock = turns
+    romeo, juliet = (network.client(f"{jid}/x") for jid in ("romeo@montague.lit", "juliet@capulet.lit"))
+    create(romeo, "Romeo")
+    for number in range(6):
+        join(network.client(f"guest{number}@montague.lit/hall"), f"guest{number}")
+    romeo.forget()
+    juliet.send(
+        f"<presence to='{ROOM}/Juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        f"<message to='{ROOM}' type='groupchat'><body>Ay me!</body></message>"
+    )
+    assert not heard_by(juliet)
+    let_all_in(turns)
+    assert bodies(heard_by(romeo)) == bodies(heard_by(juliet)) == ["Ay me!"]
+    network.close()
