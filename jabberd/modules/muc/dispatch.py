@@ -193,7 +193,7 @@ class Dispatch:
 
     def _do(self, room: Room, stanza: Stanza, to: JID) -> Awaitable[Any] | None:
         behind = room.coming.get(stanza.sender)  # type: ignore[arg-type]  # the router's business
-        if behind is not None:
+        if behind is not None and stanza.type not in ("error", "result"):
             if behind or not is_goodbye(stanza):
                 return stand_behind(behind, stanza)
             del room.coming[stanza.sender]  # type: ignore[arg-type]  # it is gone before its turn

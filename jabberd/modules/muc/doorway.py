@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -27,18 +27,16 @@ _MOST_BEHIND: Final = 64  # stanzas of one who waits; a goodbye has its place be
 Behind: TypeAlias = "list[tuple[Stanza, Deferred[Any]]]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Somebody who waits to enter, or something that a room's occupants are to be told.
+@dataclass(slots=True)
+class _Line:
+    """What waits at one room.
 
-    :ivar share: how many stanzas that is for each who is in the room.
-    :ivar go: when it is its turn, ``give_up``: when the service stops before.
+    :ivar told: what tells those inside of something, and who waits until they were told.
+    :ivar entering: who waits to enter.
     """
 
-    room: Room
-    share: int
-    go: Callable[[], None]
-    give_up: Callable[[], None]
+    told: deque[Callable[[], None] | Deferred[None]] = field(default_factory=deque)
+    entering: deque[Deferred[None]] = field(default_factory=deque)
 
 
 class Doorway:
@@ -46,33 +44,30 @@ class Doorway:
 
     Who enters hears of all who are there, and they of the newcomer; who leaves is out at once, and those who
     stay hear of it: when a thousand come or go, that is a million stanzas.  Once a turn of the reactor has
-    had its share of them, the next in line is served in the next turn; what was said meanwhile has left by
-    then, and what others say is heard.  It is one line, so that nobody hears of a newcomer before whoever had
-    that nickname has gone.  So many wait to enter as streams may have stanzas that have no home yet, and no
-    more leave than have entered.
+    had its share of them, the next is served in the next turn; what was said meanwhile has left by then, and
+    what others say is heard.  The rooms have their turns one after the other.  In each, nobody enters before
+    all inside know who has left: so nobody hears of a newcomer before whoever had that nickname has gone, or
+    of somebody leaving whom they never saw.  So many wait to enter as streams may have stanzas that have no
+    home yet, and no more leave than have entered.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._told = 0  # stanzas since the last time that somebody had to wait
         self._full: IDelayedCall | None = None  # until the next turn
-        self._telling = False  # what is told may put somebody out, who has to wait, then
-        self._line: deque[_Waiting] = deque()
+        self._serving = False  # what is told may put somebody out, who has to wait, then
+        self._lines: dict[Room, _Line] = {}
 
     def turn(self, room: Room) -> Deferred[None] | None:
         """Fires when somebody may enter that room; None: now.
 
         Fails with `StanzaError` ``service-unavailable``: the service stops.
         """
-        if self._full is None and not self._telling:
+        if self._full is None and not self._serving:
             self._count(2 * len(room.visits))
             return None
         turn: Deferred[None] = Deferred()
-
-        def give_up() -> None:
-            turn.errback(StanzaError("service-unavailable"))
-
-        self._line.append(_Waiting(room, 2, lambda: turn.callback(None), give_up))
+        self._lines.setdefault(room, _Line()).entering.append(turn)
         return turn
 
     def tell(self, room: Room, told: Iterable[Callable[[], None]]) -> Deferred[None] | None:
@@ -81,12 +76,13 @@ class Doorway:
         :param told: each of these tells all who are in the room by then of one thing.
         :returns: what fires when they were told, or the service stops; None: they were.
         """
-        self._line.extend(_Waiting(room, 1, each, _nothing) for each in told)
+        line = self._lines.setdefault(room, _Line())
+        line.told.extend(told)
         self._go_on()
-        if not self._line:
+        if not line.told:
             return None
         done: Deferred[None] = Deferred()
-        self._line.append(_Waiting(room, 0, lambda: done.callback(None), lambda: done.callback(None)))
+        line.told.append(done)
         return done
 
     def _count(self, stanzas: int) -> None:
@@ -103,27 +99,45 @@ class Doorway:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._telling:
+        if self._serving:
             return
-        self._telling = True
+        self._serving = True
         try:
-            while self._line and self._full is None:
-                first = self._line.popleft()
-                self._count(first.share * len(first.room.visits))
-                first.go()
+            while self._lines and self._full is None:
+                room = next(iter(self._lines))
+                self._serve(room, self._lines.pop(room))
         finally:
-            self._telling = False
-            if self._line and self._full is None:
+            self._serving = False
+            if self._lines and self._full is None:
                 self._next_turn()  # one that failed is no reason for the others to wait for ever
 
+    def _serve(self, room: Room, line: _Line) -> None:
+        """Serve the next at that room, and the other rooms before it comes again."""
+        if line.told or line.entering:
+            self._lines[room] = line
+        if line.told:
+            told = line.told.popleft()
+            if isinstance(told, Deferred):
+                told.callback(None)
+                return
+            self._count(len(room.visits))
+            told()
+        elif line.entering:
+            self._count(2 * len(room.visits))
+            line.entering.popleft().callback(None)
+
     def close(self) -> None:
-        """Turn those away who wait."""
+        """Turn those away who wait; what was to be told is overtaken by the end of the service."""
         if self._full is not None:
             self._full.cancel()
             self._full = None
-        waiting, self._line = self._line, deque()
-        for each in waiting:
-            each.give_up()
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            for told in line.told:
+                if isinstance(told, Deferred):
+                    told.callback(None)
+            for turn in line.entering:
+                turn.errback(StanzaError("service-unavailable"))
 
 
 def stand_behind(behind: Behind, stanza: Stanza) -> Deferred[Any] | None:
@@ -144,7 +158,3 @@ def stand_behind(behind: Behind, stanza: Stanza) -> Deferred[Any] | None:
 def is_goodbye(stanza: Stanza) -> bool:
     """Whether somebody is gone, or wants to be."""
     return stanza.name == "presence" and stanza.type == "unavailable"
-
-
-def _nothing() -> None:
-    """Who stays is told that the service stops."""

@@ -11,8 +11,8 @@ from jabberd.api import JID, Sealed, Stanza, StanzaError
 from jabberd.modules.muc.events import OccupantJoined
 from jabberd.modules.muc.messages import subject_of
 from jabberd.modules.muc.names import JOIN, MUC, OCCUPANT_ID, STANZA_ID, X_USER
-from jabberd.modules.muc.occupant import Occupant, Visit, fold
-from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, depart, introduce, item
+from jabberd.modules.muc.occupant import Occupant, Visit
+from jabberd.modules.muc.presence import UNAVAILABLE, News, broadcast, depart, introduce, item, rename
 from jabberd.modules.muc.privileges import Affiliation, Role
 from jabberd.modules.muc.room import Belonging, Record, Room
 from jabberd.modules.muc.seam import Admission
@@ -222,7 +222,7 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
         there = room.occupant(to.resourcepart)
         if there is not None and there is not occupant:
             raise StanzaError("conflict")
-        _rename(room, occupant, occupant.visits[sender], to)
+        rename(room, occupant, occupant.visits[sender], to)
     if sender not in occupant.visits:
         return  # it is gone by now
     del occupant.visits[sender]
@@ -231,16 +231,6 @@ def present(room: Room, stanza: Stanza, to: JID) -> None:
         _welcome(room, occupant, stanza)  # it has lost track (§7.2.1)
     else:
         broadcast(room, occupant, occupant.visits[sender], News(), stanza.id)
-
-
-def _rename(room: Room, occupant: Occupant, visit: Visit, to: JID) -> None:
-    """Give an occupant another nickname: the old one goes (§7.6)."""
-    broadcast(room, occupant, visit, News(UNAVAILABLE, codes=(303,), nick=to.resourcepart))
-    if not occupant.visits:
-        return
-    del room.occupants[fold(occupant.nick)]
-    occupant.jid = to
-    room.occupants[fold(occupant.nick)] = occupant
 
 
 def not_in_room(service: Service, stanza: Stanza) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from jabberd.api import Stanza
 from jabberd.modules.muc.events import OccupantLeft
 from jabberd.modules.muc.names import OCCUPANT_ID, USER, X_USER
+from jabberd.modules.muc.occupant import fold
 from jabberd.modules.muc.privileges import Affiliation, Role
 from jabberd.xmpp.element import escape_attribute, escape_text
 from jabberd.xmpp.stanza import LANG
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from jabberd.modules.muc.occupant import Occupant, Visit
     from jabberd.modules.muc.room import Room
 
-__all__ = ["GONE", "News", "Telling", "broadcast", "depart", "introduce", "item", "remove", "tell", "telling"]
+__all__ = [
+    "GONE",
+    "News",
+    "Telling",
+    "broadcast",
+    "depart",
+    "introduce",
+    "item",
+    "remove",
+    "rename",
+    "tell",
+    "telling",
+]
 
 UNAVAILABLE: Final = "unavailable"
 
@@ -125,12 +138,26 @@ def broadcast(room: Room, occupant: Occupant, visit: Visit, news: News, id: str 
 
     :param id: of the presence that its client sent, for the client.
     """
+    _tell_those_who_know(room, occupant, visit, news)
+    _tell_itself(room, occupant, visit, news, id)
+
+
+def rename(room: Room, occupant: Occupant, visit: Visit, to: JID) -> None:
+    """Give an occupant another nickname: the old one goes (§7.6)."""
+    news, before = News(UNAVAILABLE, codes=(303,), nick=to.resourcepart), occupant.jid
+    _tell_those_who_know(room, occupant, visit, news)
+    del room.occupants[fold(occupant.nick)]
+    occupant.jid = to  # before it hears of it: who is gone at that moment goes by the name that others know
+    room.occupants[fold(occupant.nick)] = occupant
+    _tell_itself(room, occupant, visit, news, "", before)
+
+
+def _tell_those_who_know(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
     if room.is_visible(occupant):
         occupant.shown = True
         _tell_others(room, occupant, visit, news)
     elif occupant.shown and (news.changed or news.type):
         _tell_others(room, occupant, visit, news)
-    _tell_itself(room, occupant, visit, news, id)
 
 
 def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:
@@ -144,7 +171,9 @@ def _tell_others(room: Room, occupant: Occupant, visit: Visit, news: News) -> No
         room.service.spread(stanza.copies(occupant.jid, recipients))
 
 
-def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: str) -> None:
+def _tell_itself(
+    room: Room, occupant: Occupant, visit: Visit, news: News, id: str, sender: JID | None = None
+) -> None:
     if not occupant.visits:
         return
     standing = (
@@ -153,7 +182,7 @@ def _tell_itself(room: Room, occupant: Occupant, visit: Visit, news: News, id: s
     stanza = tell(room, occupant, visit, news, address=True, own=True, more=standing)
     for jid in tuple(occupant.visits):
         own = stanza.with_attrs(id=id) if id and jid == visit.jid else stanza
-        room.service.route(own.stamped(occupant.jid, jid))
+        room.service.route(own.stamped(sender or occupant.jid, jid))
 
 
 def introduce(room: Room, newcomer: Occupant, to: JID) -> None:

@@ -219,6 +219,66 @@ def test_who_kicks_many_is_heard_again_when_everybody_knows(
 
 
 @pytest.mark.usefixtures("narrow")
+def test_who_enters_hears_nothing_of_those_who_left_before(
+    network: Network, staying: list[Client], turns: Turns, nurse: Client
+) -> None:
+    first, second = abroad(network, turns, 2)
+    join(network.stranger("page@verona.lit/x"), "Page")
+    join(nurse, "Nurse")  # it waits already
+    for each, name in ((first, "u0"), (second, "u1")):
+        send(each, f"<presence xmlns='jabber:client' type='unavailable' to='{ROOM}/{name}'/>")
+    turns.all()
+    assert [nick(each) for each in heard_by(nurse)] == ["Romeo", "Juliet", "Page", "Nurse", ""]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_another_room_is_entered_between_two_who_leave_a_large_one(
+    network: Network, staying: list[Client], turns: Turns, nurse: Client
+) -> None:
+    abroad(network, turns, 9)
+    create(nurse, "Nurse", room=f"hall@{ROOMS}")
+    turns.all()
+    vanish(network)
+    say(staying[0], "Is anybody there?")
+    join(staying[1], "Juliet", room=f"hall@{ROOMS}")
+    for _ in range(3):
+        turns.next()
+    assert turns.next()
+    assert [nick(each) for each in heard_by(nurse)] == ["Juliet"]
+    turns.all()
+
+
+def test_who_is_gone_when_it_hears_of_its_other_nickname_goes_by_that(
+    network: Network, staying: list[Client], turns: Turns
+) -> None:
+    [guest] = abroad(network, turns, 1)
+    staying[1].forget()
+    vanish(network)
+    send(guest, f"<presence xmlns='jabber:client' to='{ROOM}/Rose'/>")
+    turns.all()
+    assert [(nick(each), codes(each)) for each in heard_by(staying[1])] == [
+        ("u0", ["303"]),
+        ("Rose", ["333"]),
+    ]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_who_vanishes_while_waiting_for_another_nickname_is_out_at_once(
+    network: Network, staying: list[Client], turns: Turns
+) -> None:
+    guest, other = abroad(network, turns, 2)
+    send(other, f"<presence xmlns='jabber:client' to='{ROOM}/Tybalt'/>")
+    send(guest, f"<presence xmlns='jabber:client' to='{ROOM}/Rose'/>")
+    say(guest, "I am Rose")
+    vanish(network)
+    say(staying[0], "Who?")
+    assert len(turns.room.visits) == len(staying)
+    turns.all()
+    assert len(turns.room.visits) == len(staying)
+    assert not turns.room.coming
+
+
+@pytest.mark.usefixtures("narrow")
 def test_who_waits_for_a_turn_to_be_told_of_when_the_service_stops_keeps_nobody(
     network: Network, staying: list[Client], turns: Turns
 ) -> None:

@@ -310,8 +310,7 @@ def rooms(network: Network) -> Rooms:
 
 def test_over_streams_between_servers_what_is_said_in_the_same_breath_is_heard(turns: Clock) -> None:
     network = Network()
-    service = {"disco": {}, "muc": {}}
-    network.serve("montague.lit", services={ROOMS: service}, federate=True)
+    network.serve("montague.lit", services={ROOMS: {"disco": {}, "muc": {}}}, federate=True)
     network.serve("capulet.lit", federate=True)
     rooms(network).service.doorway._clock = turns
     romeo, juliet = (network.client(f"{jid}/x") for jid in ("romeo@montague.lit", "juliet@capulet.lit"))
