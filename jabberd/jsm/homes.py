@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 
 from jabberd.xmpp import ns
+from jabberd.xmpp.content import COPIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,10 +81,13 @@ def first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:
 def others_have(account: Account, stanza: Stanza, since: float) -> bool:
     """Whether a stanza that one session was to be sent went to the account's other ones as well.
 
-    What was for the lost session alone goes the way of all that is for a resource that is not there.
+    What was for the lost session alone goes the way of all that is for a resource that is not there.  A copy
+    (XEP-0280) is of what another one has said or got, and would come back to that.
     """
     if stanza.name == "presence":
         return True
+    if not COPIES.isdisjoint(stanza.children) and stanza.attrs.get("from") == account.jid:
+        return any(each.since <= since for each in account.sessions.values())
     if stanza.to is None or stanza.to.resourcepart or _DELAY in stanza.children:
         return False  # what had waited was for the one session that came
-    return any(each.reachable is not None and each.reachable <= since for each in account.sessions.values())
+    return any(each.was_reachable(since) for each in account.sessions.values())

@@ -189,17 +189,22 @@ class SessionManager(HostedDomain):
         waiting[0].close(StreamError("conflict", "replaced by a new connection"))
 
     def closed(self, session: Session, unsent: Sequence[tuple[Stanza, float]]) -> None:
-        """A session has ended: subscribers learn it, and what never left for its client goes elsewhere."""
+        """A session has ended: subscribers learn it, and what never left for its client goes elsewhere.
+
+        It goes in the order in which it was to be sent: what modules held back comes last.
+        """
         account = session.account
         if account.sessions.get(session.jid.resourcepart) is session:
             del account.sessions[session.jid.resourcepart]
         self.presence.gone(session)
-        self.fire(SessionClosed(account, session, session.goodbye))
         if account.anonymous:
             self.accounts.drop(account.jid)
         for stanza, since in unsent:
             if not others_have(account, stanza, since):
                 self.redeliver(stanza).addErrback(self._undeliverable, stanza, self._redeliver)
+        if session.keeper is not None:
+            session.keeper.ended()
+        self.fire(SessionClosed(account, session, session.goodbye))
 
     # -- interfaces.Route ---------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ class Presence:
         if before is None:
             self._begin(account, session)
         if session.priority < 0:
-            session.reachable = None
+            session.unreachable()
         elif session.reachable is None:
             session.reachable = self._manager.clock.seconds()
             self._manager.fire(BecameAvailable(account, session))
@@ -104,7 +104,8 @@ class Presence:
         if stanza is None:
             stanza = Stanza.of("presence", sender=session.jid, type="unavailable")
         was_available = session.presence is not None
-        session.presence = session.priority = session.reachable = None
+        session.presence = session.priority = None
+        session.unreachable()
         account = session.account
         directed, session.directed = session.directed, set()
         if was_available:

@@ -37,6 +37,7 @@ class Session:
     :ivar presence: its last available presence; None while it is not available (RFC 6121 §4).
     :ivar priority: of that presence; None while it is not available.
     :ivar reachable: since when (by the clock) its priority is not negative; None while it is.
+    :ivar reached: from when to when it was so before.
     :ivar outlet: its stream, or what stands for it.
     :ivar keeper: what may let it outlive its stream.
     :ivar interested: whether it asked for the roster and so gets roster pushes (RFC 6121 §2.1.6).
@@ -48,6 +49,7 @@ class Session:
         "account",
         "client",
         "closed",
+        "closing",
         "directed",
         "goodbye",
         "interested",
@@ -58,6 +60,7 @@ class Session:
         "presence",
         "priority",
         "reachable",
+        "reached",
         "since",
     )
 
@@ -74,9 +77,11 @@ class Session:
         self.presence: Stanza | None = None
         self.priority: int | None = None
         self.reachable: float | None = None
+        self.reached: tuple[float, float] | None = None
         self.interested = False
         self.goodbye = ""
         self.directed: set[JID] = set()
+        self.closing = False  # nothing keeps it now
         self.closed = False
 
     # -- from the client ----------------------------------------------------------------------------
@@ -163,7 +168,7 @@ class Session:
         early = [
             each for each in unsent if id(each[0]) not in known
         ]  # it was to be sent before there was one
-        if goodbye or not self.keeper.lost(stream):
+        if goodbye or self.closing or not self.keeper.lost(stream):
             self._end(early)
         else:
             for stanza, _ in early:
@@ -173,8 +178,18 @@ class Session:
         if not self.closed:
             self.closed = True
             self.manager.closed(self, unsent)
-            if self.keeper is not None:
-                self.keeper.ended()
+
+    def unreachable(self) -> None:
+        """Its priority is negative from now on, or it is unavailable."""
+        if self.reachable is not None:
+            self.reached = self.reachable, self.manager.clock.seconds()
+            self.reachable = None
+
+    def was_reachable(self, at: float) -> bool:
+        """Whether its priority was not negative then; False as well where that is long ago."""
+        if self.reachable is not None and self.reachable <= at:
+            return True
+        return self.reached is not None and self.reached[0] <= at < self.reached[1]
 
     # -- to the client ------------------------------------------------------------------------------
 
@@ -195,14 +210,10 @@ class Session:
         return self.outlet.drained()
 
     def close(self, error: StreamError | None = None) -> None:
-        """End the session, and its stream if it has one."""
-        keeper, self.keeper = self.keeper, None  # nothing keeps it now
-        if keeper is not None:
-            self._end()  # it knows what was not sent
+        """End the session, and its stream if it has one, which tells what was not sent."""
+        self.closing = True
         self.outlet.close(error)
         self._end()
-        if keeper is not None:
-            keeper.ended()
 
 
 class _Nowhere:

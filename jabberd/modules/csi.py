@@ -21,14 +21,13 @@ from jabberd.api import (
     nonza,
     on,
 )
-from jabberd.xmpp.content import treatment
+from jabberd.xmpp.content import COPIES, treatment
 from jabberd.xmpp.forward import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
 NS: Final = "urn:xmpp:csi:0"
-_COPIES: Final = ("{urn:xmpp:carbons:2}received", "{urn:xmpp:carbons:2}sent")
 _CHAT_STATES: Final = "{http://jabber.org/protocol/chatstates}"
 
 
@@ -125,7 +124,7 @@ def _urgent(stanza: Stanza) -> bool:
 
 def _content(message: Stanza) -> Stanza:
     """The message, or the one of which it is a copy."""
-    for name in _COPIES:
+    for name in COPIES:
         if name in message.children:
             return unwrapped(message, name) or message
     return message

@@ -13,7 +13,7 @@ from jabberd.xmpp import ns
 if TYPE_CHECKING:
     from jabberd.xmpp.stanza import Stanza
 
-__all__ = ["BODY", "ROOM", "Treatment", "invites", "treatment"]
+__all__ = ["BODY", "COPIES", "ROOM", "Treatment", "invites", "treatment"]
 
 BODY: Final = f"{{{ns.CLIENT}}}body"
 ROOM: Final = "{http://jabber.org/protocol/muc#user}x"  #: a message that a room has to do with (XEP-0045)
@@ -22,9 +22,8 @@ _STORE: Final = f"{_HINTS}store"
 _NO_STORE: Final = f"{_HINTS}no-store"
 _NO_ARCHIVE: Final = f"{_HINTS}no-permanent-store"
 _CARBONS: Final = "{urn:xmpp:carbons:2}"  # XEP-0280
-_NO_COPY: Final = frozenset(
-    {f"{_HINTS}no-copy", f"{_CARBONS}private", f"{_CARBONS}sent", f"{_CARBONS}received"}
-)
+COPIES: Final = frozenset({f"{_CARBONS}received", f"{_CARBONS}sent"})  #: what copies carry
+_NO_COPY: Final = COPIES | {f"{_HINTS}no-copy", f"{_CARBONS}private"}
 _TELLING: Final = _NO_COPY | {_STORE, _NO_STORE, _NO_ARCHIVE, ROOM}
 
 

@@ -231,3 +231,32 @@ def test_of_the_last_messages_long_ids_take_no_memory(network: Network) -> None:
     [copied] = module._copied.values()  # type: ignore[attr-defined]
     assert len(copied) == 1
     assert len(repr(copied)) < 1000
+
+
+def test_a_copy_that_its_client_did_not_take_goes_to_nobody_who_has_the_message(network: Network) -> None:
+    network.serve("mantua.lit", modules={"carbons": {}, "sm": {}, "offline": {}})
+    home, garden = (network.client(f"romeo@mantua.lit/{place}") for place in ("home", "garden"))
+    garden.ask(COPIES.format("enable"))
+    garden.send("<enable xmlns='urn:xmpp:sm:3'/>")
+    home.forget()
+    home.send(f"<message type='chat' to='{JULIET}'>{BODY}</message>")
+    network.stranger(JULIET).send(message := from_juliet(home.jid))
+    assert home.receives(message)
+    garden.drop()
+    assert home.next().tag == "{jabber:client}presence"
+    assert home.hears_nothing()
+
+
+def test_a_copy_that_its_client_did_not_take_waits_where_nobody_has_the_message(network: Network) -> None:
+    network.serve("mantua.lit", modules={"carbons": {}, "sm": {}, "offline": {}})
+    home, garden = (network.client(f"romeo@mantua.lit/{place}") for place in ("home", "garden"))
+    garden.ask(COPIES.format("enable"))
+    garden.send("<enable xmlns='urn:xmpp:sm:3'/>")
+    home.send(f"<message type='chat' to='{JULIET}'>{BODY}</message>")
+    home.close()
+    garden.drop()
+    back = network.client("romeo@mantua.lit/garden", presence="")
+    back.send("<presence/>")
+    assert [each.findtext(".//{*}body") for each in back.heard if each.find(".//{*}body") is not None] == [
+        "What man art thou?"
+    ]

@@ -174,3 +174,18 @@ def test_a_message_that_waited_for_a_client_that_left_has_another_home(
     back.send("<presence/>")
     receipts = [each for each in back.heard if each.find("{urn:xmpp:receipts}received") is not None]
     assert len(receipts) == 1
+
+
+def test_a_message_that_waited_for_a_client_that_left_comes_behind_what_came_before(
+    romeo: Client, network: Network
+) -> None:
+    romeo.send("<enable xmlns='urn:xmpp:sm:3'/>")
+    message(network, "<body>hi!</body>")
+    message(network, "<received xmlns='urn:xmpp:receipts' id='1'/>")
+    romeo.drop()
+    back = network.client(f"{ROMEO}/garden", presence="")
+    back.send("<presence/>")
+    assert [each[0].tag for each in back.heard if each.tag == "{jabber:client}message"] == [
+        "{jabber:client}body",
+        "{urn:xmpp:receipts}received",
+    ]

@@ -190,6 +190,21 @@ def test_what_had_not_left_when_acknowledgements_began_is_not_lost(network: Netw
     assert sorted(left) == sorted([*said, "last"][-len(left) :])
 
 
+def test_what_had_not_left_when_acknowledgements_began_is_not_lost_where_another_takes_its_place(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    juliet.transport.pauseProducing()
+    said = [f"{number}{'x' * 50_000}" for number in range(8)]
+    for body in said:
+        romeo.send(message(body))
+    juliet.send(f"<enable xmlns='{NS}' resume='true'/>")
+    romeo.send(message("last"))
+    network.client("juliet@montague.lit/balcony", presence="").close()
+    left = waiting(network)
+    assert len(left) > 4
+    assert left == [*said, "last"][-len(left) :]
+
+
 def test_f3_so_does_a_queue_with_too_many_bytes_which_count_until_they_are_acknowledged(
     network: Network,
 ) -> None:
@@ -222,6 +237,45 @@ def test_a_resumed_session_gets_what_it_missed_and_nobody_saw_it_leave(
     assert back.receives(f"<resumed xmlns='{NS}' previd='{id}' h='0'/>", heard("two"), f"<r xmlns='{NS}'/>")
     back.send("<message to='romeo@montague.lit/orchard' type='chat' id='m'><body>here</body></message>")
     assert romeo.next().findtext("{jabber:client}body") == "here"
+
+
+def test_who_has_missed_more_than_a_stream_holds_for_it_gets_it_as_it_reads(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    id = enabled(juliet, " resume='true'")
+    juliet.drop()
+    said = [f"{number}{'x' * 20_000}" for number in range(100)]
+    for body in said:
+        romeo.send(message(body))
+        network.advance(1)
+    back, _ = authenticated(network, "juliet@montague.lit/balcony")
+    back.transport.pauseProducing()
+    back.send(f"<resume xmlns='{NS}' previd='{id}' h='0'/>")
+    romeo.send(message("meanwhile"))
+    back.transport.resumeProducing()
+    back.flush()
+    assert back.next().tag == f"{{{NS}}}resumed"
+    assert [each.findtext("{jabber:client}body") for each in back.heard[:-1]] == [*said, "meanwhile"]
+    assert back.heard[-1].tag == f"{{{NS}}}r"
+
+
+def test_who_is_lost_again_while_it_gets_what_it_missed_goes_on_where_it_was(
+    network: Network, romeo: Client, juliet: Client
+) -> None:
+    id = enabled(juliet, " resume='true'")
+    juliet.drop()
+    said = [f"{number}{'x' * 20_000}" for number in range(30)]
+    for body in said:
+        romeo.send(message(body))
+        network.advance(1)
+    back, _ = authenticated(network, "juliet@montague.lit/balcony")
+    back.transport.pauseProducing()
+    back.send(f"<resume xmlns='{NS}' previd='{id}' h='0'/>")
+    back.drop()
+    romeo.send(message("meanwhile"))
+    again = resuming(network, "juliet@montague.lit/balcony", id, 3)
+    assert again.next().tag == f"{{{NS}}}resumed"
+    assert [each.findtext("{jabber:client}body") for each in again.heard[:-1]] == [*said[3:], "meanwhile"]
 
 
 def test_resuming_while_the_old_stream_still_seems_alive_ends_that_one(

@@ -200,7 +200,7 @@ def test_a_spool_that_could_not_be_emptied_is_emptied_later(
 # -- after the next start ---------------------------------------------------------------------------
 
 
-def test_what_had_waited_is_not_in_the_spool_as_well_while_its_client_is_there(
+def test_what_had_waited_is_not_in_the_spool_as_well_whether_its_client_is_there_or_not(
     romeo: Client, network: Network, storage: FragileStorage
 ) -> None:
     network.client("juliet@montague.lit/balcony").close()
@@ -208,11 +208,11 @@ def test_what_had_waited_is_not_in_the_spool_as_well_while_its_client_is_there(
     juliet = network.client("juliet@montague.lit/balcony", presence="")
     enabled(juliet, " resume='true'")
     juliet.send("<presence/>")
-    network.advance(4)
-    assert (storage.rows("offline", "juliet@montague.lit"), storage.rows("spool", "montague.lit")) == (1, 0)
-    juliet.drop()
-    network.advance(1)
-    assert (storage.rows("offline", "juliet@montague.lit"), storage.rows("spool", "montague.lit")) == (0, 1)
+    for _ in range(2):
+        network.advance(8)
+        assert storage.rows("offline", "juliet@montague.lit") == 1
+        assert storage.rows("spool", "montague.lit") == 0
+        juliet.drop()
 
 
 class Shelf(Module):
@@ -298,6 +298,93 @@ def test_what_had_waited_and_went_to_a_resource_that_was_lost_goes_to_another_on
     balcony = network.client("juliet@montague.lit/balcony")
     tomb.drop()
     assert bodies(balcony) == ["hi"]
+
+
+def test_what_two_resources_did_not_acknowledge_is_in_the_spool_once(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
+    for each in (balcony, tomb):
+        enabled(each, " resume='true'")
+    romeo.send(to_all("hi"))
+    network.advance(1)
+    assert handled(romeo) == "1"
+    assert storage.rows("spool", "montague.lit") == 1
+    balcony.send(f"<a xmlns='{NS}' h='1'/>")
+    assert storage.rows("spool", "montague.lit") == 1  # the other one may never get it
+    again = Network()
+    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
+    assert waiting(again) == ["hi"]
+
+
+def test_what_two_resources_have_acknowledged_is_in_the_spool_no_more(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    both = [network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb")]
+    for each in both:
+        enabled(each)
+    romeo.send(to_all("hi"))
+    network.advance(1)
+    for each in both:
+        each.send(f"<a xmlns='{NS}' h='1'/>")
+    assert storage.rows("spool", "montague.lit") == 0
+
+
+def test_what_two_resources_were_sent_is_spooled_for_both_once_it_can_be(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
+) -> None:
+    for place in ("balcony", "tomb"):
+        enabled(network.client(f"juliet@montague.lit/{place}"))
+    storage.fill("spool")
+    romeo.send(to_all("hi"))
+    network.advance(1)
+    assert handled(romeo) == "0"
+    storage.fill("spool", full=False)
+    network.advance(1)
+    assert handled(romeo) == "1"
+    assert storage.rows("spool", "montague.lit") == 1
+    assert logged_errors.take(StorageError)
+
+
+def test_what_is_spooled_for_several_sessions_is_delivered_in_the_order_in_which_it_was_said(
+    romeo: Client, network: Network, storage: FragileStorage
+) -> None:
+    for place in ("balcony", "tomb", "church", "street"):
+        enabled(network.client(f"juliet@montague.lit/{place}"))
+    said = []
+    for number, place in enumerate(("/street", "/balcony", "", "/church", "/tomb", "")):
+        said.append(str(number))
+        romeo.send(to_all(said[-1]).replace("juliet@montague.lit", f"juliet@montague.lit{place}"))
+        network.clock.advance(0.01)
+    network.advance(1)
+    assert handled(romeo) == "6"
+    again = Network()
+    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
+    assert waiting(again) == said
+
+
+def test_who_was_away_in_between_is_not_sent_again_what_it_has(romeo: Client, network: Network) -> None:
+    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
+    enabled(balcony)
+    romeo.send(to_all("hi"))
+    for presence in ("<presence><priority>-1</priority></presence>", "<presence/>"):
+        network.advance(0.1)
+        tomb.send(presence)
+    balcony.drop()
+    assert bodies(tomb) == ["hi"]
+
+
+def test_who_was_away_just_then_gets_it(romeo: Client, network: Network) -> None:
+    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
+    enabled(balcony)
+    tomb.send("<presence type='unavailable'/>")
+    network.advance(0.1)
+    romeo.send(to_all("hi"))
+    network.advance(0.1)
+    tomb.send("<presence/>")
+    assert bodies(tomb) == []
+    balcony.drop()
+    assert bodies(tomb) == ["hi"]
 
 
 # -- counting ---------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ Each is delivered with a note of when it came (XEP-0203).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Meta
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from jabberd.api import (
     Account,
@@ -32,6 +33,7 @@ from jabberd.api import (
 )
 from jabberd.modules.offline.emptied import Emptied
 from jabberd.modules.offline.loads import Load, Loads
+from jabberd.modules.offline.under_way import UnderWay
 from jabberd.xmpp import ns
 from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.timestamp import to_stamp
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from jabberd.api import JID
     from jabberd.interfaces import ArchiveRow
+    from jabberd.modules.offline.under_way import Given
 
 T = TypeVar("T")
 
@@ -94,7 +97,7 @@ class Offline(Module, xep=160, version="1.0.1"):
         self._loads = Loads(self._count)
         self._emptied = Emptied()
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
-        self._given: dict[str, list[ArchiveRow]] = {}  # what has another home, and is stored all the same
+        self._under_way: defaultdict[str, UnderWay] = defaultdict(UnderWay)
 
     @cached_property
     def _others(self) -> list[Waits]:
@@ -109,9 +112,12 @@ class Offline(Module, xep=160, version="1.0.1"):
 
         The messages of one account are stored in the order in which they came, also while its older
         ones are still being counted.  Fails with ``service-unavailable`` if too much waits (§2), with
-        `StorageError` if it cannot be stored or the storage does not tell how much waits.
+        `StorageError` if it cannot be stored or the storage does not tell how much waits.  One that a
+        client was sent and did not take stays where it was.
         """
         owner = account.jid
+        if owner in self._under_way and self._under_way[owner].returned(stanza):
+            return succeed(None)
         load = self._loads.get(owner)
         if load is None:
             counted = self._loads.counted(owner)  # perhaps it is known until now that nothing waits
@@ -121,6 +127,10 @@ class Offline(Module, xep=160, version="1.0.1"):
             self._emptied.storing(owner)
             kept = self._store(load, stanza, account)
         return kept.addBoth(self._stored, owner)
+
+    def still_stored(self, stanza: Stanza, account: Account) -> bool:
+        """See `jabberd.modules.sm.Stores`."""
+        return account.jid in self._under_way and stanza in self._under_way[account.jid]
 
     def _store(self, load: Load, stanza: Stanza, account: Account) -> Deferred[None]:
         size = len(stanza.payload)
@@ -148,7 +158,7 @@ class Offline(Module, xep=160, version="1.0.1"):
         return self.messages.append(account.jid, peer, self.now(), stanza.to_standalone())
 
     def _appended(self, _: object, account: Account) -> None:
-        if _receiver(account) or account.jid in self._given:  # came while the message was being stored
+        if _receiver(account) or account.jid in self._under_way:  # came while the message was being stored
             delivered = Deferred.fromCoroutine(self._deliver(account))
             delivered.addErrback(lambda why: self.log.failure("messages were not delivered", why))
 
@@ -177,7 +187,7 @@ class Offline(Module, xep=160, version="1.0.1"):
     def welcome(self, event: BecameAvailable) -> Awaitable[None] | None:
         """Deliver what came in the meantime (§2)."""
         owner = event.account.jid
-        idle = owner in self._emptied and owner not in self._given and owner not in self._news
+        idle = owner in self._emptied and owner not in self._under_way and owner not in self._news
         return None if idle else self._deliver(event.account)
 
     async def _deliver(self, account: Account) -> None:
@@ -204,24 +214,25 @@ class Offline(Module, xep=160, version="1.0.1"):
         """
         await self._remove(account)
         while _receiver(account) and (rows := await self._waiting(account)):
-            sent: list[tuple[ArchiveRow, Deferred[None] | None]] = []
+            sent: list[tuple[Given, Deferred[None] | None]] = []
             for row in rows:
                 session = _receiver(account)
                 if session is None:
                     break
-                sent.append((row, session.send(self._delayed(row))))
+                given = self._under_way[account.jid].give(row, self._delayed(row))
+                sent.append((given, session.send(given.stanza)))
                 await session.drained()
             await self._settled(account, sent)
             self._loads.forget(account.jid)
 
-    async def _settled(self, account: Account, sent: list[tuple[ArchiveRow, Deferred[None] | None]]) -> None:
+    async def _settled(self, account: Account, sent: list[tuple[Given, Deferred[None] | None]]) -> None:
         """Remove what has another home, and soon: after a power cut it would be sent again."""
-        for row, home in sent:
+        for given, home in sent:
             if home is not None and not home.called:
                 with suppress(StorageError):  # then it is tried again below
                     await self._remove(account)
                 await home
-            self._given.setdefault(account.jid, []).append(row)
+            given.over = True
         await self._remove(account)
 
     async def _waiting(self, account: Account) -> list[ArchiveRow]:
@@ -245,13 +256,20 @@ class Offline(Module, xep=160, version="1.0.1"):
         return rows[:BATCH]
 
     async def _remove(self, account: Account) -> None:
-        rows = self._given.get(account.jid)
-        if rows is None:
+        under_way = self._under_way.get(account.jid)
+        if under_way is None:
             return
-        for each in self._others:
-            await each.taken(account, [row.id for row in rows if row.waiting])
-        await self.messages.remove(account.jid, [row.id for row in rows if not row.waiting])
-        del self._given[account.jid]
+        if rows := under_way.remove():
+            try:
+                for each in self._others:
+                    await each.taken(account, [row.id for row in rows if row.waiting])
+                await self.messages.remove(account.jid, [row.id for row in rows if not row.waiting])
+            except BaseException:
+                under_way.left()
+                raise
+            under_way.removed()
+        if not under_way:
+            del self._under_way[account.jid]
 
     def _delayed(self, row: ArchiveRow) -> Stanza:
         """With a note of when it came, unless it was delivered before and has one."""

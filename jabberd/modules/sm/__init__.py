@@ -8,7 +8,8 @@ resource or waits for the account.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, runtime_checkable
 
 from msgspec import Meta
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
@@ -29,7 +30,7 @@ from jabberd.api import (
     nonza,
 )
 from jabberd.modules.sm.kept import NS, ROUND, Acknowledged
-from jabberd.modules.sm.sent import Sent
+from jabberd.modules.sm.sent import Row, Sent
 from jabberd.xmpp import ns
 from jabberd.xmpp.errors import StreamError
 from jabberd.xmpp.timestamp import delayed
@@ -39,15 +40,24 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from jabberd.api import Login, Session
+    from jabberd.api import Account, Login, Session
     from jabberd.interfaces import Outlet, Security
 
 _SPOOLED_AFTER: Final = 0.5  # seconds without an acknowledgement: before another server would spool it, too
 _PATIENCE: Final = 30.0  # seconds for which what is nowhere but in memory waits for a storage that fails
 _BATCH: Final = 50  # rows of the spool that are read at a time
 _SWEEP: Final = 0.25
+_DELAY: Final = f"{{{ns.DELAY}}}delay"
 _DIGITS: Final = 20  # of a number that is looked at, with zeros before it
 _ALL_HOME: Final = 5.0  # seconds that what was said before may take to find a home, while its client resumes
+
+
+@runtime_checkable
+class Stores(Protocol):
+    """A module whose store still has some of what it sends."""
+
+    def still_stored(self, stanza: Stanza, account: Account) -> bool:
+        """Whether what it has sent to that account stays there until it has a home."""
 
 
 class StreamManagement(Module, xep=198, version="1.6.3"):
@@ -77,6 +87,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         self._kept: dict[str, Acknowledged] = {}
         self._all: set[Acknowledged] = set()
         self._homeless: list[Sent] = []  # the storage could not take them where they belong
+        self._rows: dict[int, Row] = {}  # by identity of the stanza
         self._needless: list[int] = []  # rows of the spool that could not be removed yet
         self._sweep = LoopingCall(self._look_after)
         self._sweep.clock = self.domain.clock
@@ -87,7 +98,8 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         last = 0
         while rows := await self.spool.rows(self.domain.jid, after=last, limit=_BATCH):
             for row in rows:
-                self._rehome(Sent(self, Stanza.from_standalone(row.stanza), row))
+                stanza = Stanza.from_standalone(row.stanza)
+                self._rehome(Sent(self, stanza, Row(stanza, row.id), row.stamp))
             last = rows[-1].id
 
     async def stop(self) -> None:
@@ -234,7 +246,7 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         now = self.domain.clock.seconds()
         if sent.failing is None:
             sent.failing = now
-        if sent.row is not None or now < sent.failing + _PATIENCE:
+        if sent.is_spooled or now < sent.failing + _PATIENCE:
             self._homeless.append(sent)
             return
         self.log.failure("a message for {to!r} has nowhere to wait", why, to=sent.stanza.to)
@@ -248,26 +260,52 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
             self._rehome(sent)
         needless, self._needless = self._needless, []
         if needless:
-            self.unspool(needless)
-        late = self.domain.clock.seconds() - _SPOOLED_AFTER
-        for kept in list(self._all):
-            for sent in kept.late(late):
-                self._spool(sent, kept)
+            self._unspool(needless)
+        before = self.domain.clock.seconds() - _SPOOLED_AFTER
+        late = [(sent, kept.session.account) for kept in self._all for sent in kept.late(before)]
+        for sent, account in sorted(late, key=lambda each: each[0].at):  # the order of delivery
+            if not self._still_stored(sent.stanza, account):
+                self._spool(sent, account)
 
-    def _spool(self, sent: Sent, kept: Acknowledged) -> None:
-        stanza = sent.stanza.with_attrs(to=kept.session.jid.bare)
-        written = self.spool.append(
-            self.domain.jid, kept.session.jid.bare, sent.stamp, stanza.to_standalone()
-        )
-        written.addCallbacks(sent.spooled, self._not_spooled, errbackArgs=(sent,))
+    @cached_property
+    def _stores(self) -> list[Stores]:
+        return [each for each in self.domain.modules if isinstance(each, Stores)]
 
-    def _not_spooled(self, why: Failure, sent: Sent) -> None:
+    def _still_stored(self, stanza: Stanza, account: Account) -> bool:
+        """What had waited stays there until it has a home; in the spool, too, it would come twice."""
+        return _DELAY in stanza.children and any(each.still_stored(stanza, account) for each in self._stores)
+
+    def _spool(self, sent: Sent, account: Account) -> None:
+        known = self._rows.get(id(sent.stanza))
+        if known is not None:  # another session of the account was sent it as well
+            sent.share(known)
+            return
+        row = self._rows[id(sent.stanza)] = Row(sent.stanza)
+        sent.share(row)
+        stanza = sent.stanza.with_attrs(to=account.jid)
+        written = self.spool.append(self.domain.jid, account.jid, sent.stamp, stanza.to_standalone())
+        written.addCallbacks(self._spooled, self._not_spooled, (row,), errbackArgs=(row,))
+
+    def _spooled(self, id: int, row: Row) -> None:
+        row.id = id
+        for sent in list(row.sharers):
+            sent.spooled()
+        self.left(row)
+
+    def _not_spooled(self, why: Failure, row: Row) -> None:
         """Try again, unless it has found a home: its sender waits for one."""
         self.log.failure("a message cannot be spooled", why)
-        sent.spooling = False
+        del self._rows[id(row.stanza)]
+        for sent in row.sharers:
+            sent.row, sent.spooling = None, False
 
-    def unspool(self, rows: list[int]) -> None:
-        """Messages in the spool have better homes now."""
+    def left(self, row: Row) -> None:
+        """A message in the spool may have better homes now, everywhere."""
+        if row.id is not None and not row.sharers:
+            self._rows.pop(id(row.stanza), None)
+            self._unspool([row.id])
+
+    def _unspool(self, rows: list[int]) -> None:
         self.spool.remove(self.domain.jid, rows).addErrback(self._not_removed, rows)
 
     def _not_removed(self, why: Failure, rows: list[int]) -> None:

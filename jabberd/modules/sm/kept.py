@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, succeed
 
 from jabberd.api import E, SessionResumed
 from jabberd.modules.sm.sent import Sent
-from jabberd.xmpp import ns
 from jabberd.xmpp.element import Sealed
 from jabberd.xmpp.errors import StreamError
 
@@ -27,8 +26,6 @@ __all__ = ["NS", "ROUND", "Acknowledged"]
 
 NS: Final = "urn:xmpp:sm:3"
 ROUND: Final = 1 << 32  #: counts start again behind this (§4)
-_PATIENCE: Final = 5.0  # seconds for which what had waited is not spooled
-_DELAY: Final = f"{{{ns.DELAY}}}delay"
 # Said for nearly every message, and so not built as trees
 _NAMESPACE: Final = NS.encode()
 _ANSWER: Final = f"{{{NS}}}a"
@@ -54,6 +51,7 @@ class Acknowledged:
         self._outlet: Outlet | None = session.outlet
         self._last = (session.outlet.security, session.outlet.address)
         self._queue: deque[Sent] = deque()
+        self._behind: deque[Sent] = deque()  # the end of the queue, until a resumed stream takes it
         self._size = 0  # of their payloads
         self._acknowledged = 0  # by the client, all in all
         self._asked = False  # an <r/> of ours has no answer yet
@@ -97,7 +95,9 @@ class Acknowledged:
         self._queue.append(sent)
         self._size += len(stanza.payload)
         home = sent.home
-        if self._outlet is not None:
+        if self._behind:
+            self._behind.append(sent)
+        elif self._outlet is not None:
             self._outlet.send(stanza)
             self._ask()
         config = self._module.config
@@ -152,17 +152,10 @@ class Acknowledged:
             sent.settled()
 
     def late(self, before: float) -> Iterable[Sent]:
-        """The messages that were sent before that time and have no home; each is told once.
-
-        What had waited stays where it waited until the client has it, and a copy would be delivered as well
-        after a power cut: it is told only when the client is gone, or takes its time.
-        """
-        patient = before - _PATIENCE if self._outlet is not None else before
+        """The messages that were sent before that time and have no home; each is told once."""
         for sent in self._queue:
             if sent.at > before:
                 break
-            if _DELAY in sent.stanza.children and sent.at > patient:
-                continue
             if sent.home is not None and not sent.spooling:
                 sent.spooling = True
                 yield sent
@@ -214,6 +207,7 @@ class Acknowledged:
         self._last = (stream.security, stream.address)
         self._outlet = None
         self._asked = False
+        self._behind.clear()
         if not self.id:
             return False
         self._timer = self._module.domain.clock.callLater(self._resumable, self._given_up)
@@ -244,13 +238,20 @@ class Acknowledged:
         return E(NS, "resumed", {"previd": self.id, "h": str(self._handled)})
 
     def resend(self) -> None:
-        """Send what the client has not got (§5)."""
-        for sent in self._queue:
-            if self._outlet is not None:
-                self._outlet.send(sent.stanza)
+        """Send what the client has not got (§5), no faster than it reads: a stream may not hold as much."""
         self._asked = False
-        self._ask()
+        self._behind = deque(self._queue)
+        if self._behind and self._outlet is not None:
+            Deferred.fromCoroutine(self._catch_up(self._outlet))
         self._module.domain.fire(SessionResumed(self.session.account, self.session))
+
+    async def _catch_up(self, outlet: Outlet) -> None:
+        while self._behind and self._outlet is outlet:
+            outlet.send(self._behind.popleft().stanza)
+            if self._behind:
+                await outlet.drained()
+        if self._outlet is outlet:
+            self._ask()
 
     def ended(self) -> None:
         """See `jabberd.interfaces.Keeper`: what was not acknowledged goes elsewhere."""
@@ -260,4 +261,5 @@ class Acknowledged:
             self._timer = None
         self._module.forget(self)
         left, self._queue, self._size = list(self._queue), deque(), 0
+        self._behind.clear()
         self._module.redeliver(left, self.session)
