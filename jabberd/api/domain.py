@@ -266,10 +266,14 @@ class Domain(Protocol):
         stored just now: then it has no home, and its sender knows nothing.
         """
 
-    def others_have(self, stanza: Stanza, receiver: Session, since: float) -> bool:
+    def others_have(
+        self, stanza: Stanza, receiver: Session, since: float, *, alone: bool | None = None
+    ) -> bool:
         """Whether what that session was sent then (by the clock) went to the account's other ones as well.
 
         It is theirs to lose, then, and needs no redelivery.
+
+        :param alone: whether only that session was sent it; None: if it had waited (XEP-0203), it may be so.
         """
 
     async def registered(self) -> list[JID]:

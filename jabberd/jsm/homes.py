@@ -78,16 +78,20 @@ def first(homes: list[Deferred[None] | None]) -> Deferred[None] | None:
     return first
 
 
-def others_have(account: Account, stanza: Stanza, since: float) -> bool:
+def others_have(account: Account, stanza: Stanza, since: float, *, alone: bool | None = None) -> bool:
     """Whether a stanza that one session was to be sent went to the account's other ones as well.
 
     What was for the lost session alone goes the way of all that is for a resource that is not there.  A copy
     (XEP-0280) is of what another one has said or got, and would come back to that.
+
+    :param alone: see `jabberd.api.Domain.others_have`.
     """
     if stanza.name == "presence":
         return True
     if not COPIES.isdisjoint(stanza.children) and stanza.attrs.get("from") == account.jid:
         return any(each.since <= since for each in account.sessions.values())
-    if stanza.to is None or stanza.to.resourcepart or _DELAY in stanza.children:
+    if stanza.to is None or stanza.to.resourcepart:
+        return False
+    if _DELAY in stanza.children if alone is None else alone:
         return False  # what had waited was for the one session that came
     return any(each.was_reachable(since) for each in account.sessions.values())

@@ -95,10 +95,12 @@ class SessionManager(HostedDomain):
         """See `jabberd.api.Domain`."""
         return Deferred.fromCoroutine(self._caught_but_storage(stanza, self._redelivered(stanza)))
 
-    def others_have(self, stanza: Stanza, receiver: api.Session, since: float) -> bool:
+    def others_have(
+        self, stanza: Stanza, receiver: api.Session, since: float, *, alone: bool | None = None
+    ) -> bool:
         """See `jabberd.api.Domain`."""
         account = self.accounts.get(receiver.jid.bare)
-        return account is not None and others_have(account, stanza, since)
+        return account is not None and others_have(account, stanza, since, alone=alone)
 
     async def _redelivered(self, stanza: Stanza) -> None:
         assert stanza.to is not None  # it was delivered before

@@ -118,6 +118,29 @@ def test_what_was_sent_but_never_acknowledged_waits_as_the_row_that_it_is(networ
     assert read(back).bodies == ["hi"]
 
 
+def test_what_could_not_be_archived_when_it_was_sent_waits_under_the_id_that_it_got(
+    network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
+) -> None:
+    network.serve("mantua.lit", modules={**MODULES, "sm": {}})
+    romeo = network.client("romeo@mantua.lit/street")
+    romeo.send("<enable xmlns='urn:xmpp:sm:3'/>")
+    romeo.forget()
+    with monkeypatch.context() as full:
+        full.setattr(MemoryArchive, "append", lambda *_, **__: fail(StorageError("full")))
+        says(network, JULIET, "one", to="romeo@mantua.lit")
+    says(network, JULIET, "two", to="romeo@mantua.lit")
+    told = [each.get("id") for each in romeo.next().findall("{urn:xmpp:sid:0}stanza-id")]
+    romeo.drop()
+    back = network.client("romeo@mantua.lit/street", presence="")
+    back.send("<presence/>")
+    assert [each.get("id") for each in back.heard[1].findall("{urn:xmpp:sid:0}stanza-id")] == told
+    assert bodies(back) == ["one", "two"]
+    answer = read(back)
+    assert answer.bodies == ["one", "two"]
+    assert answer.ids[:1] == told
+    assert logged_errors.take(StorageError)
+
+
 def test_what_cannot_be_archived_for_somebody_absent_comes_back(
     network: Network, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
 ) -> None:

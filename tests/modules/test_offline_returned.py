@@ -15,7 +15,7 @@ from jabberd.storage.memory import MemoryArchive
 from jabberd.testing.outcome import done
 from jabberd.xmpp.stanza import Stanza
 from tests.modules.test_sm import NS, enabled, waiting
-from tests.modules.test_sm_homes import bodies, to_all
+from tests.modules.test_sm_resources import bodies, to_all
 
 if TYPE_CHECKING:
     from jabberd.testing import Client, Network

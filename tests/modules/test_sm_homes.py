@@ -242,6 +242,30 @@ def test_what_is_in_the_spool_is_delivered_when_all_modules_have_started(
     assert storage.rows("spool", "montague.lit") == 0
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_was_delivered_from_the_spool_and_not_removed_there_comes_once(
+    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors, times: int
+) -> None:
+    away(network)
+    for body in ("one", "two", "two"):
+        romeo.send(message(body).replace("'*'", f"'{body}'"))
+        network.advance(1)
+    assert handled(romeo) == "3"
+    storage.fill("spool")
+    again = network
+    for _ in range(times):  # each is killed before the spool is emptied
+        again = Network()
+        again.clock.rightNow = network.clock.seconds() + 60
+        again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
+    storage.fill("spool", full=False)
+    again = Network()
+    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
+    assert storage.rows("offline", "juliet@montague.lit") == 3 * (times + 1)
+    assert waiting(again) == ["one", "two", "two"]
+    assert storage.rows("offline", "juliet@montague.lit") == 0
+    assert logged_errors.take(StorageError)
+
+
 def test_what_is_in_the_spool_and_what_comes_later_waits_for_somebody_absent(
     romeo: Client, network: Network, storage: FragileStorage
 ) -> None:
@@ -256,135 +280,6 @@ def test_what_is_in_the_spool_and_what_comes_later_waits_for_somebody_absent(
     nurse.send("<message to='juliet@montague.lit' type='chat'><body>later</body></message>")
     nurse.flush()
     assert storage.rows("offline", "juliet@montague.lit") == 2
-
-
-# -- several resources ------------------------------------------------------------------------------
-
-
-def to_all(body: str) -> str:
-    return f"<message to='juliet@montague.lit' type='chat' id='*'><body>{body}</body></message>"
-
-
-def bodies(client: Client) -> list[str | None]:
-    client.flush()
-    found = [body.text for each in client.heard for body in each.findall("{jabber:client}body")]
-    client.forget()
-    return found
-
-
-def test_what_one_resource_did_not_acknowledge_is_not_sent_to_the_other_again(
-    romeo: Client, network: Network
-) -> None:
-    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
-    for each in (balcony, tomb):
-        enabled(each)
-    romeo.send(to_all("hi"))
-    balcony.drop()
-    assert handled(romeo) == "0"  # nobody has it for sure
-    assert bodies(tomb) == ["hi"]
-    tomb.drop()
-    assert handled(romeo) == "1"
-    assert waiting(network) == ["hi"]
-
-
-def test_what_had_waited_and_went_to_a_resource_that_was_lost_goes_to_another_one(
-    romeo: Client, network: Network
-) -> None:
-    network.client("juliet@montague.lit/balcony").close()
-    romeo.send(to_all("hi"))
-    tomb = network.client("juliet@montague.lit/tomb", presence="")
-    enabled(tomb)
-    tomb.send("<presence/>")
-    balcony = network.client("juliet@montague.lit/balcony")
-    tomb.drop()
-    assert bodies(balcony) == ["hi"]
-
-
-def test_what_two_resources_did_not_acknowledge_is_in_the_spool_once(
-    romeo: Client, network: Network, storage: FragileStorage
-) -> None:
-    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
-    for each in (balcony, tomb):
-        enabled(each, " resume='true'")
-    romeo.send(to_all("hi"))
-    network.advance(1)
-    assert handled(romeo) == "1"
-    assert storage.rows("spool", "montague.lit") == 1
-    balcony.send(f"<a xmlns='{NS}' h='1'/>")
-    assert storage.rows("spool", "montague.lit") == 1  # the other one may never get it
-    again = Network()
-    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
-    assert waiting(again) == ["hi"]
-
-
-def test_what_two_resources_have_acknowledged_is_in_the_spool_no_more(
-    romeo: Client, network: Network, storage: FragileStorage
-) -> None:
-    both = [network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb")]
-    for each in both:
-        enabled(each)
-    romeo.send(to_all("hi"))
-    network.advance(1)
-    for each in both:
-        each.send(f"<a xmlns='{NS}' h='1'/>")
-    assert storage.rows("spool", "montague.lit") == 0
-
-
-def test_what_two_resources_were_sent_is_spooled_for_both_once_it_can_be(
-    romeo: Client, network: Network, storage: FragileStorage, logged_errors: LoggedErrors
-) -> None:
-    for place in ("balcony", "tomb"):
-        enabled(network.client(f"juliet@montague.lit/{place}"))
-    storage.fill("spool")
-    romeo.send(to_all("hi"))
-    network.advance(1)
-    assert handled(romeo) == "0"
-    storage.fill("spool", full=False)
-    network.advance(1)
-    assert handled(romeo) == "1"
-    assert storage.rows("spool", "montague.lit") == 1
-    assert logged_errors.take(StorageError)
-
-
-def test_what_is_spooled_for_several_sessions_is_delivered_in_the_order_in_which_it_was_said(
-    romeo: Client, network: Network, storage: FragileStorage
-) -> None:
-    for place in ("balcony", "tomb", "church", "street"):
-        enabled(network.client(f"juliet@montague.lit/{place}"))
-    said = []
-    for number, place in enumerate(("/street", "/balcony", "", "/church", "/tomb", "")):
-        said.append(str(number))
-        romeo.send(to_all(said[-1]).replace("juliet@montague.lit", f"juliet@montague.lit{place}"))
-        network.clock.advance(0.01)
-    network.advance(1)
-    assert handled(romeo) == "6"
-    again = Network()
-    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
-    assert waiting(again) == said
-
-
-def test_who_was_away_in_between_is_not_sent_again_what_it_has(romeo: Client, network: Network) -> None:
-    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
-    enabled(balcony)
-    romeo.send(to_all("hi"))
-    for presence in ("<presence><priority>-1</priority></presence>", "<presence/>"):
-        network.advance(0.1)
-        tomb.send(presence)
-    balcony.drop()
-    assert bodies(tomb) == ["hi"]
-
-
-def test_who_was_away_just_then_gets_it(romeo: Client, network: Network) -> None:
-    balcony, tomb = (network.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
-    enabled(balcony)
-    tomb.send("<presence type='unavailable'/>")
-    network.advance(0.1)
-    romeo.send(to_all("hi"))
-    network.advance(0.1)
-    tomb.send("<presence/>")
-    assert bodies(tomb) == []
-    balcony.drop()
-    assert bodies(tomb) == ["hi"]
 
 
 # -- counting ---------------------------------------------------------------------------------------

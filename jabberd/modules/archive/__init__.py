@@ -200,7 +200,9 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
             await self.messages.mark(account.jid, [id], waiting=True)
             if await self.messages.ids(account.jid, Span(ids=(id,)), limit=1):
                 return
-        await self.messages.append(account.jid, peer, self.now(), stanza.to_standalone(), waiting=True)
+            stanza = _without_id(stanza, account)  # it could not be stored when it came
+        stamp = self.now() if id is None else pages.moment(id)
+        await self.messages.append(account.jid, peer, stamp, stanza.to_standalone(), id=id, waiting=True)
 
     async def waiting(self, account: Account, limit: int) -> list[ArchiveRow]:
         """The oldest that wait, each with its id."""
@@ -344,3 +346,9 @@ class MessageArchive(Module, xep=313, version="1.1.3"):
         if not account.exists:
             raise Refused(f"there is no account {jid}")
         return account
+
+
+def _without_id(stanza: Stanza, account: Account) -> Stanza:
+    """Without the id that the account's archive gave it."""
+    others = [each for each in stanza.element().findall(STANZA_ID) if each.get("by") != account.jid]
+    return stanza.without([STANZA_ID]).with_child(*others)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from functools import cached_property
+from hashlib import sha256
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, runtime_checkable
 
@@ -210,18 +211,23 @@ class Offline(Module, xep=160, version="1.0.1"):
     async def _empty(self, account: Account) -> None:
         """Send in order, no faster than the client reads, and remove only what has another home.
 
-        What could not be removed is, before anything else is sent: or it would be sent again.
+        What could not be removed is, before anything else is sent: or it would be sent again.  What is there
+        twice is sent once: a power cut came when it was stored here and not yet removed from the spool.
         """
         await self._remove(account)
+        seen: dict[tuple[object, ...], int] = {}
         while _receiver(account) and (rows := await self._waiting(account)):
             sent: list[tuple[Given, Deferred[None] | None]] = []
             for row in rows:
                 session = _receiver(account)
                 if session is None:
                     break
-                given = self._under_way[account.jid].give(row, self._delayed(row))
-                sent.append((given, session.send(given.stanza)))
-                await session.drained()
+                stanza = self._delayed(row)
+                given = self._under_way[account.jid].give(row, stanza)
+                given.over = bool(stanza.id) and seen.setdefault(_known(stanza), row.id) != row.id
+                if not given.over:
+                    sent.append((given, session.send(stanza)))
+                    await session.drained()
             await self._settled(account, sent)
             self._loads.forget(account.jid)
 
@@ -293,6 +299,11 @@ class Offline(Module, xep=160, version="1.0.1"):
 
     def _is_ours(self, note: Element) -> bool:
         return note.get("from", "").lower() == self.domain.jid
+
+
+def _known(stanza: Stanza) -> tuple[object, ...]:
+    """By what a message is known: sender, id, and all that it says, with the note of when it came."""
+    return stanza.attrs.get("from"), stanza.id, sha256(stanza.payload).digest()
 
 
 def _receiver(account: Account) -> Session | None:

@@ -229,7 +229,8 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         for each in sent:
             stanza = each.stanza
             if stanza.name == "message":
-                if self.domain.others_have(stanza, owner, each.at):
+                alone = self._still_stored(stanza, owner.account)
+                if self.domain.others_have(stanza, owner, each.at, alone=alone):
                     each.dropped()
                 else:
                     each.stanza = stanza.with_attrs(to=owner.jid.bare)
