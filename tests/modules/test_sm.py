@@ -351,6 +351,7 @@ def test_who_lost_all_the_resources_that_are_allowed_can_log_in_and_loses_no_mes
     sessions = network.server("montague.lit").hosts["montague.lit"].manager.accounts
     [account] = [each for each in sessions if each.jid.localpart == "juliet"]
     assert [*account.sessions] == ["second", "third"]
+    network.advance(1)  # that session was not there when the message went to the second one
     third.send("<presence/>")
     third.forget()
     fourth = network.connected("juliet@montague.lit/fourth")

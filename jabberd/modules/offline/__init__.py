@@ -215,7 +215,7 @@ class Offline(Module, xep=160, version="1.0.1"):
         twice is sent once: a power cut came when it was stored here and not yet removed from the spool.
         """
         await self._remove(account)
-        seen: dict[tuple[object, ...], int] = {}
+        seen: dict[bytes, int] = {}  # row, by the hash of a stanza with the note of when it came
         while _receiver(account) and (rows := await self._waiting(account)):
             sent: list[tuple[Given, Deferred[None] | None]] = []
             for row in rows:
@@ -224,7 +224,7 @@ class Offline(Module, xep=160, version="1.0.1"):
                     break
                 stanza = self._delayed(row)
                 given = self._under_way[account.jid].give(row, stanza)
-                given.over = bool(stanza.id) and seen.setdefault(_known(stanza), row.id) != row.id
+                given.over = bool(stanza.id) and seen.setdefault(_digest(stanza), row.id) != row.id
                 if not given.over:
                     sent.append((given, session.send(stanza)))
                     await session.drained()
@@ -301,9 +301,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         return note.get("from", "").lower() == self.domain.jid
 
 
-def _known(stanza: Stanza) -> tuple[object, ...]:
-    """By what a message is known: sender, id, and all that it says, with the note of when it came."""
-    return stanza.attrs.get("from"), stanza.id, sha256(stanza.payload).digest()
+def _digest(stanza: Stanza) -> bytes:
+    return sha256(stanza.to_standalone()).digest()
 
 
 def _receiver(account: Account) -> Session | None:
