@@ -64,9 +64,10 @@ class Registrar:
 
     async def delete(self, jid: JID, last: api.Session | None = None) -> None:
         """See `jabberd.api.Registrar`."""
-        if not await self._accounts.exists(jid.localpart):
-            raise Refused(f"there is no account {jid}", "item-not-found")
+        known = await self._accounts.exists(jid.localpart)
         account = await self._manager.account(jid)
+        if not known or not account.exists:  # it is being deleted
+            raise Refused(f"there is no account {jid}", "item-not-found")
         contacts = list(account.roster.values())
         account.exists = False  # from now on nothing is kept for it any more
         for session in [each for each in account.sessions.values() if each is not last]:

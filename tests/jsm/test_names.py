@@ -279,3 +279,20 @@ def test_a_storage_that_goes_away_behind_a_deletion_does_not_undo_it(
     assert romeo.is_dismissed_with("not-authorized")
     assert len(logged_errors.take(StorageError)) == 1
     assert not done(manager.account(ROMEO)).exists
+
+
+def test_of_two_who_delete_an_account_at_once_one_is_told_that_there_is_none(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = network.serve("montague.lit")
+    registrar = server.hosts["montague.lit"].manager.registrar
+    done(registrar.create(ROMEO, PASSWORD))
+    save, waiting = server.storage.save, Deferred[None]()
+    monkeypatch.setattr(
+        server.storage, "save", lambda *args, **how: waiting.addCallback(lambda _: save(*args, **how))
+    )
+    first = Deferred.fromCoroutine(registrar.delete(ROMEO))
+    with pytest.raises(Refused, match="there is no account"):
+        done(registrar.delete(ROMEO))
+    waiting.callback(None)
+    done(first)
