@@ -281,10 +281,10 @@ def test_the_name_of_a_deleted_user_is_kept_back_until_an_admin_says_so(
         [(kind, said)] = notes(ran(prince, "add-user", **form))
         if kind == "error":
             assert "was deleted at" in said
-            [(kind, said)] = notes(ran(prince, "add-user", **form, release_name="1"))
+            [(kind, said)] = notes(ran(prince, "add-user", **form, **{"{urn:jabberd:names}release": "1"}))
         assert (kind, said) == ("info", "tybalt@montague.lit was made")
     assert record(manager, "tybalt@montague.lit") is not None
-    again = ran(prince, "add-user", **form, release_name="1")
+    again = ran(prince, "add-user", **form, **{"{urn:jabberd:names}release": "1"})
     assert condition(again) == "conflict"
 
 

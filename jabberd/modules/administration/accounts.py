@@ -25,8 +25,11 @@ _ACCOUNT: Final = Field("accountjid", "jid-single", "Account", required=True)
 _ACCOUNTS: Final = Field("accountjids", "jid-multi", "Accounts", required=True)
 _PASSWORD: Final = Field("password", "text-private", "Password", required=True)
 _AGAIN: Final = Field("password-verify", "text-private", "Password, once more", required=True)
-_RELEASE: Final = Field(
-    "release-name", "boolean", "Also if it is the name of a deleted account, which is kept back", ("false",)
+_RELEASE: Final = Field(  # named as XEP-0068 §3.4 wants fields of others in a form of the XSF
+    "{urn:jabberd:names}release",
+    "boolean",
+    "Also if it is the name of a deleted account, which is kept back",
+    ("false",),
 )
 _MAX: Final = Field("max_items", "list-single", "How many are shown", ("25",), options=_MOST)
 
