@@ -28,6 +28,7 @@ It listens to the events of `events` with ``@on``.  To act it has ``self.domain.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from msgspec import Meta
@@ -248,5 +249,8 @@ class Rooms(Verbs, Module, xep=45, version="1.35.1"):
         try:
             async for jid, _ in self.service.rooms.stored():
                 await trim(self.messages, jid, retention, self.now())
+                room = self.service.rooms.resident.get(jid)
+                if room is not None:
+                    room.history.forget(self.now() - timedelta(seconds=retention.age))
         finally:
             self._sweeping = False

@@ -78,6 +78,11 @@ class History:
             elif stanza is not None:
                 self.add(id, line.stamp, stanza)
 
+    def forget(self, before: datetime) -> None:
+        """Take out what was said before that."""
+        while self._lines and self._lines[0].stamp < before:
+            self._size -= len(self._lines.popleft().stanza.payload)
+
     def wanted(self, join: Element, most: int, now: datetime) -> list[Stanza]:
         """What somebody gets who enters like that: the least that meets all conditions (§7.2.14).
 

@@ -188,7 +188,7 @@ class Rooms:
             if not room.locked:
                 await self._storage.forget(room.jid)
             room.gone = True
-            self._creators[room.record.creator] -= 1
+            self._creators -= Counter((room.record.creator,))  # who has none is not remembered
             if self.resident.get(room.jid) is room:
                 del self.resident[room.jid]
         self._service.fire(RoomDestroyed(room.jid))

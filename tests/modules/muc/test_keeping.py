@@ -59,6 +59,10 @@ def query(who: Client, inside: str = "", room: str = ROOM) -> tuple[list[_Elemen
     return [each for each in heard if each.find(f"{{{MAM}}}result") is not None], answer
 
 
+def bodies_in(heard: list[_Element]) -> list[str]:
+    return [text for each in heard for text in texts(each, "c:body/text()")]
+
+
 def bodies(results: list[_Element]) -> list[str]:
     return [each.findtext(".//{jabber:client}body") or "" for each in results]
 
@@ -166,6 +170,8 @@ def test_what_is_too_old_or_too_much_goes(network: Network) -> None:
     create(escalus, "E", room=room, persistentroom="1")
     for number in range(5):
         say(escalus, f"line {number}", room)
+    page = network.stranger("page@mantua.lit/x")  # who stays, however long nothing is said
+    assert len(bodies_in(enter(page, "P", room=room))) == 5
     network.clock.advance(6 * 3600 + 1)  # in one step: it is about the two ends of it
     network.flush()
     rooms = network.server("verona.lit").hosts["r.verona.lit"].manager.module("muc")
@@ -174,6 +180,9 @@ def test_what_is_too_old_or_too_much_goes(network: Network) -> None:
     network.clock.advance(86400)
     network.flush()
     assert done(rooms.messages.count(room)) == 0
+    assert bodies_in(enter(network.stranger("guard@mantua.lit/x"), "G", room=room)) == []
+    say(page, "line 5", room)
+    assert bodies_in(enter(network.stranger("cook@mantua.lit/x"), "C", room=room)) == ["line 5"]
 
 
 # -- restarts -------------------------------------------------------------------------------------------
@@ -327,6 +336,7 @@ def test_a_destroyed_room_leaves_nothing_behind(networks: Any, storage: Storage)
     assert done(rooms.records.owners(ROOMS)) == done(rooms.belongings.owners(ROOMS)) == []
     assert done(rooms.messages.count(ROOM)) == 0
     assert rooms.service.rooms.count == 0
+    assert not rooms.service.rooms._creators
 
 
 # -- operators ------------------------------------------------------------------------------------------
