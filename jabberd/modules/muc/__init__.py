@@ -4,7 +4,7 @@ What is where: `room` is the state of one room, `store` keeps rooms and brings t
 `presence`, `messages` and `relay` are what occupants do; `admin`, `affiliations` and `owner` what those do
 who run a room, by the tables in `privileges`; `options` is the configuration form; `invitations`,
 `registration`, `approval` are the ways in; `discovery` and `reading` answer those who look at a room from
-outside; `history` is what newcomers get, `doorway` lets many in who come at once.
+outside; `history` is what newcomers get, `doorway` has turns where many come and go at once.
 
 **The seam for other modules.**  A module of the same domain, a `seam.Extension` with ``requires = ("muc",)``,
 takes part by implementing one or more of the protocols in `seam`, which are looked for when modules have
