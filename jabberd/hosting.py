@@ -6,6 +6,8 @@ accounts while no server runs.
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 from dataclasses import dataclass
 from functools import partial
@@ -234,13 +236,18 @@ def certificates(config: Config, settings: ServerSettings) -> dict[str, ServerCe
         try:
             chosen[name] = folders[path].choose(name)
         except NoCertificateError as error:
-            config.problem(_keys(table, name, domain), f"{error}; put one there{remedy}")
+            config.problem(_keys(table, name, domain), f"{error}; {_to_do(error)}{remedy}")
     if not folders:
         for number, listener in enumerate(settings.listeners):
             if listener.direct_tls:
                 said = "needs a certificate; name a folder in tls.certificates"
                 config.problem(("listeners", number, "direct_tls"), said)
     return chosen
+
+
+def _to_do(error: NoCertificateError) -> str:
+    unread = any(each.endswith(os.strerror(errno.EACCES)) for each in error.found)
+    return "let the user that jabberd runs as read it" if unread else "put one there"
 
 
 def check_pages(config: Config, settings: ServerSettings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,23 @@ def test_a_listener_with_direct_tls_and_no_certificate_is_told_with_its_line(kin
     assert str(told.value) == (
         "montague.toml:9: listeners[1].direct_tls: needs a certificate; name a folder in tls.certificates"
     )
+
+
+@pytest.mark.parametrize("at", ["iterdir", "is_file", "read_bytes"])
+def test_certificates_that_the_server_may_not_read_are_to_be_made_readable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: str
+) -> None:
+    (tmp_path / "privkey.pem").touch()
+    source = f"{IN_THE_CLEAR.replace('KIND', 's2s')}[tls]\ncertificates = '{tmp_path}'\n"
+    with pytest.raises(ConfigError, match=r"there is no certificate at all; put one there$"):
+        certificates(source)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, at, refuse)
+    with pytest.raises(ConfigError, match=r": Permission denied; let the user that jabberd runs as read it$"):
+        certificates(source)
 
 
 def test_without_direct_tls_a_domain_in_the_clear_needs_no_certificate() -> None:

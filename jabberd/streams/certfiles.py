@@ -139,11 +139,11 @@ class CertificateFolder:
             self._problems.append(f"{folder}: {error.strerror}")
             return
         for path in paths:
-            if path.suffix in _SUFFIXES and path.is_file():
-                try:
+            try:
+                if path.suffix in _SUFFIXES and path.is_file():
                     yield path, path.read_bytes()
-                except OSError as error:
-                    self._problems.append(f"{self._short(path)}: {error.strerror}")
+            except OSError as error:
+                self._problems.append(f"{self._short(path)}: {error.strerror}")
 
     def _keys(self, files: dict[Path, bytes]) -> Iterator[tuple[bytes, tuple[PrivateKeyTypes, Path]]]:
         """The private keys of one folder and their files, by their public keys."""

@@ -29,7 +29,7 @@ _MOST_PARSED: Final = 16_384  # bytes that are parsed before others have theirs
 
 
 class Reading(Protocol):
-    """The half of a stream that reads: calls `handle` for each event in its turn.
+    """The half of a stream that reads: calls `_handle` for each event in its turn.
 
     :ivar heard: when the peer last sent anything, by the clock.
     :ivar ended: nothing is sent or handled any more.
