@@ -102,7 +102,7 @@ class ArchiveRow:
     :ivar id: increasing, never given twice (microseconds since 1970, below 2**53).
     :ivar stamp: aware, in UTC.
     :ivar peer: the other side's bare JID.
-    :ivar stanza: a whole stanza in ``jabber:client``, as `Stanza.to_bytes` gives it.
+    :ivar stanza: a whole stanza in ``jabber:client``, as `Stanza.to_standalone` gives it.
     :ivar waiting: whether somebody has to take it.
     """
 
