@@ -92,6 +92,7 @@ class Check:
                 *self._certificates(config),
                 *[each async for each in self._dns(config)],
                 *[each async for each in self._pages(config, bound)],
+                *_components(config),
                 *_modules(config),
                 *ports(config, {(host, port) for _, host, port in bound}),
                 files(),
@@ -174,6 +175,13 @@ class Check:
         except StorageError as error:
             return Finding("storage", str(error), "see that the database runs and has room")
         return Finding("storage", "it can be read")
+
+
+def _components(config: Config) -> Iterator[Finding]:
+    """Whether components have a door."""
+    named = ", ".join(sorted(config.settings.components))
+    if named and not any(each.kind == "component" for each in config.settings.listeners):
+        yield Finding("components", f"{named} cannot connect", 'add a listener of the kind "component"')
 
 
 def _modules(config: Config) -> Iterator[Finding]:

@@ -64,6 +64,17 @@ def check(file: Path, *words: str) -> tuple[int, list[str]]:
     return run.returncode, answer.get("done") or answer["refused"].splitlines()
 
 
+def test_a_component_that_finds_no_door_is_told(folder: Path) -> None:
+    file = config(folder, "montague.lit")
+    component = '[components."sms.montague.lit"]\nsecret = "a thing of no great worth"\nfederation = "off"\n'
+    file.write_text(f"{file.read_text()}{component}")
+    told = 'components: FAILED: sms.montague.lit cannot connect; add a listener of the kind "component"'
+    assert told in check(file)[1]
+    door = '[[listeners]]\nkind = "component"\naddress = "127.0.0.1"\nport = 0\n'
+    file.write_text(f"{file.read_text()}{door}")
+    assert not any(line.startswith("components") for line in check(file)[1])
+
+
 def test_each_thing_is_looked_at_with_a_server_and_without(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
