@@ -151,7 +151,7 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
                 await self._tell(self._pep.venue(account))
 
     async def _configure(self, account: Account) -> None:
-        """Let the node be private and hold all, whatever a client has made of it (§5.2)."""
+        """Let the node be private and hold all, whatever a client has made of it (§6.2)."""
         node = self._pep.nodes.of(account).get(NS)
         options = None if node is None else self._pep.options(node)
         if options is not None and (options.access_model, options.max_items) != ("whitelist", MAX):

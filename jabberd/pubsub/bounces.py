@@ -1,4 +1,4 @@
-"""What comes back of notifications (XEP-0060 §12.3)."""
+"""What comes back of notifications (XEP-0060 §12.4)."""
 
 from __future__ import annotations
 

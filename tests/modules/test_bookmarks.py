@@ -116,7 +116,7 @@ def test_a_node_that_old_clients_made_is_the_owners_alone(network: Network, juli
 def test_what_is_kept_in_private_is_not_shown_to_contacts_by_a_node_that_was_made_carelessly(
     network: Network, juliet: Client
 ) -> None:
-    """§5.2: it is private data, whatever a client without publish-options made of the node."""
+    """§6.2: it is private data, whatever a client without publish-options made of the node."""
     nurse = network.client("nurse@capulet.lit/chamber")
     befriend(juliet, nurse)
     juliet.ask(publish(NEW, f"<conference xmlns='{NEW}'/>", ORCHARD))

@@ -115,7 +115,7 @@ def test_who_comes_later_gets_nothing_that_is_not_kept_any_more(network: Network
 
 
 def test_who_may_read_from_now_on_gets_the_last_item_once(network: Network) -> None:
-    """XEP-0060 §12.1: Romeo was seen before he might see, and is not heard anew."""
+    """XEP-0060 §12.2: Romeo was seen before he might see, and is not heard anew."""
     juliet = network.client(f"{JULIET}/balcony")
     romeo = network.client("romeo@montague.lit/orchard")
     juliet.ask(publish(TUNE, tune("for contacts")))

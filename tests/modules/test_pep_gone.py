@@ -137,3 +137,18 @@ def test_rounds_take_a_tenth_of_the_time_and_end_with_the_server(
     network.advance(100)
     assert len(rounds) == 2
     assert [*done(module.gone.all("capulet.lit"))] == ["tybalt@capulet.lit"]
+
+
+def test_an_owner_who_goes_meanwhile_keeps_no_other_from_forgetting(
+    network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage is not done with the account yet: its nodes are still found."""
+    nurse = network.client(f"{NURSE}/chamber")
+    nurse.ask(publish(TUNE, tune("mine"), access_model="whitelist"))
+    given = f"<affiliation jid='{ROMEO}' affiliation='publisher'/>"
+    nurse.ask(order(f"<affiliations node='{TUNE}'>{given}</affiliations>", owner="#owner"))
+    manager = network.server("capulet.lit").hosts["capulet.lit"].manager
+    monkeypatch.setattr(manager.accounts.get(juliet.jid.bare), "exists", False)
+    delete(network, ROMEO)
+    listed = nurse.ask(ask(f"<affiliations node='{TUNE}'/>", owner="#owner"))
+    assert listed.xpath(".//@jid") == [NURSE]

@@ -386,7 +386,7 @@ def test_who_cannot_be_reached_for_a_week_is_no_subscriber_any_more(
     lives: bool,
     left: list[str],
 ) -> None:
-    """§12.3; a sign of life makes it begin anew."""
+    """§12.4; a sign of life makes it begin anew."""
     monkeypatch.setattr("jabberd.pubsub.bounces._LONG", 7)  # seconds are soon over
     create(juliet)
     subscribe(romeo)

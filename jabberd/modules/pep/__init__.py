@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast, runtime_checkable
 
 from msgspec import Meta
@@ -169,7 +170,8 @@ class Pep(Module, xep=163, version="1.2.2"):
         await self._gone.add(event.jid)
 
     async def _forget(self, owner: JID, who: JID) -> None:
-        await self.pubsub.nodes.forget(self.venue(await self.domain.account(owner)), who)
+        with suppress(StanzaError):  # the owner is gone, too, and so are those nodes
+            await self.pubsub.nodes.forget(self.venue(await self.domain.account(owner)), who)
 
     def options(self, node: Node) -> Options:
         """The options of a node."""

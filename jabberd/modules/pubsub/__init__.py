@@ -69,8 +69,8 @@ class PubSubService(Module, xep=60, version="1.30.0"):
     """Serves a domain with publish-subscribe; its admins own every node.
 
     Nodes that wait for approval ask their owners.  Who cannot be reached for a week is no subscriber any more
-    (§12.3), nor is who is told to be there no more.  Presence of those who cannot be notified as
-    they or the node want without it is asked for (§12.5), and they need not show it; who subscribes to a node
+    (§12.4), nor is who is told to be there no more.  Presence of those who cannot be notified as
+    they or the node want without it is asked for (§12.6), and they need not show it; who subscribes to a node
     that sends the last item to whoever comes (§4.3) may show it.
 
     There are no access models ``presence`` and ``roster`` (§4.5: a service may support some of them): owners
