@@ -195,6 +195,23 @@ async def test_who_has_subscribed_hears_it_unasked_as_long_as_it_may(server: Run
 
 
 @played
+async def test_who_becomes_a_contact_hears_the_last_then(server: Running) -> None:
+    """Romeo sees Juliet first, and what her client listens to; she sees him later."""
+    romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony", "urn:news")
+    juliet.client_roster.auto_subscribe = False
+    async with entered(romeo, juliet):
+        await romeo.plugin["xep_0060"].publish(
+            ROMEO, "urn:news", id="1", payload=element("<n xmlns='urn:n'/>")
+        )
+        romeo.send_presence_subscription(pto=JULIET)
+        await romeo.receives("presence", from_=f"{JULIET}/balcony")
+        assert juliet.heard.empty()
+        juliet.send_presence_subscription(pto=ROMEO)
+        items = await heard(juliet)
+        assert (items["node"], items["item"]["id"]) == ("urn:news", "1")
+
+
+@played
 async def test_a_device_list_is_open_and_its_bundles_can_be_fetched_by_strangers(server: Running) -> None:
     """OMEMO (XEP-0384) as Conversations and Dino publish it."""
     romeo, juliet = client(server, f"{ROMEO}/orchard"), client(server, f"{JULIET}/balcony")
