@@ -54,4 +54,4 @@ def served(folder: Path, text: str) -> Path:
 def jabberctl(config: Path, *words: str, said: str = "") -> str:
     """Run a verb, which has to succeed; what it prints."""
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), *words]
-    return subprocess.run(command, input=said, text=True, check=True, capture_output=True, timeout=30).stdout
+    return subprocess.run(command, input=said, text=True, check=True, capture_output=True, timeout=90).stdout

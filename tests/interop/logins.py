@@ -66,6 +66,6 @@ def serving(folder: Path, more: str = "", *domains: str) -> Iterator[Running]:
     config.write_text(CONFIG + more)
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "--password-stdin"]
     create = [*command, "accounts", "create", f"romeo@{DOMAIN}"]
-    subprocess.run(create, input=SECRET, text=True, check=True, capture_output=True, timeout=30)
+    subprocess.run(create, input=SECRET, text=True, check=True, capture_output=True, timeout=90)
     with running(config) as server:
         yield server

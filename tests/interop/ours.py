@@ -96,7 +96,7 @@ def served(
         "create",
         "romeo@montague.lit",
     ]
-    subprocess.run(command, input=PASSWORD, text=True, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, input=PASSWORD, text=True, check=True, capture_output=True, timeout=90)
     try:
         with running(config) as server:
             yield Ours(server)

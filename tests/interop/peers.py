@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 HERE = Path(__file__).parent
-PATIENCE = 30.0  # seconds that a start may take
+PATIENCE = 90.0  # seconds that a start may take on a busy machine: for ejabberd 30 were too few
 HOST = "localhost"  # the one name that ejabberd, which asks the C library for addresses, finds without DNS
 COTURN = shutil.which("turnserver")
 PROSODY = shutil.which("prosody")

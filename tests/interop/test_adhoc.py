@@ -55,7 +55,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
             text=True,
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=90,
         )
     with running(config) as server:
         yield server
@@ -334,4 +334,4 @@ def test_the_prince_restarts_the_server(server: Running) -> None:
 
 def jabberctl(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [str(JABBERCTL), "--config", str(config), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)

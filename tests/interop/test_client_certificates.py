@@ -55,7 +55,7 @@ socket = "control"
 
 def jabberctl(folder: Path, *words: str) -> None:
     command = [*JABBERCTL, "--config", str(folder / "montague.toml"), *words]
-    subprocess.run(command, input=PASSWORD, text=True, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, input=PASSWORD, text=True, check=True, capture_output=True, timeout=90)
 
 
 def certify(ca: Issued, account: str, *, expired: bool = False) -> Issued:
@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("montague")
     (folder / "certificates").mkdir()  # of the guide's certificate for a trial
     for command in re.findall(r"^\$ (openssl (?:.*\\\n)*.*)$", GUIDE.read_text(), re.MULTILINE):
-        subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True, timeout=90)
     ours = Issued(
         x509.load_pem_x509_certificate((folder / "clients.pem").read_bytes()),
         serialization.load_pem_private_key((folder / "clients.key").read_bytes(), None),  # type: ignore[arg-type]  # it is one of a curve

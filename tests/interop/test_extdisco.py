@@ -172,4 +172,4 @@ async def pushed(actor: Any) -> dict[str, str]:
 
 def jabberctl(server: Running, *words: str) -> str:
     line = [str(JABBERCTL), "--config", str(server.log.with_suffix(".toml")), *words]
-    return subprocess.run(line, text=True, check=True, capture_output=True, timeout=30).stdout
+    return subprocess.run(line, text=True, check=True, capture_output=True, timeout=90).stdout

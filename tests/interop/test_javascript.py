@@ -81,7 +81,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
     config.write_text(CONFIG)
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "--password-stdin"]
     create = [*command, "accounts", "create", "romeo@montague.lit"]
-    subprocess.run(create, input=PASSWORD, text=True, check=True, capture_output=True, timeout=30)
+    subprocess.run(create, input=PASSWORD, text=True, check=True, capture_output=True, timeout=90)
     with running(config) as server:
         yield server
 

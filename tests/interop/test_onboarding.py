@@ -138,7 +138,7 @@ def test_a_newcomer_answers_and_comes_in(server: Running) -> None:
 def operate(config: Path, *words: str) -> str:
     """What jabberctl prints."""
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), *words]
-    return subprocess.run(command, text=True, check=True, capture_output=True, timeout=30).stdout
+    return subprocess.run(command, text=True, check=True, capture_output=True, timeout=90).stdout
 
 
 def preauth(uri: str) -> str:

@@ -62,7 +62,7 @@ def accounts(config: Path) -> None:
     for account in (ROMEO, JULIET):
         command = [JABBERCTL, "--config", config, "--password-stdin", "accounts", "create", account]
         subprocess.run(
-            [*map(str, command)], input=PASSWORD, text=True, check=True, capture_output=True, timeout=30
+            [*map(str, command)], input=PASSWORD, text=True, check=True, capture_output=True, timeout=90
         )
 
 

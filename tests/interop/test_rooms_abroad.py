@@ -88,7 +88,7 @@ def verona(tmp_path: Path) -> Iterator[Verona]:
             config.write_text(CONFIG.format(port=port, domain=domain, services=services[domain], hosts=hosts))
             for jid in accounts[domain]:
                 command = [JABBERCTL, "--config", config, "--password-stdin", "accounts", "create", jid]
-                subprocess.run(list(map(str, command)), input=PASSWORD, text=True, check=True, timeout=30)
+                subprocess.run(list(map(str, command)), input=PASSWORD, text=True, check=True, timeout=90)
             servers.append(stack.enter_context(running(config)))
         yield Verona(servers[0], servers[1], certificates / "ca.crt")
 

@@ -144,7 +144,7 @@ def change(config: Path, *changes: tuple[str, str]) -> None:
 
 def jabberctl(server: Running, *words: str) -> str:
     line = [str(JABBERCTL), "--config", str(server.log.with_suffix(".toml")), *words]
-    return subprocess.run(line, text=True, check=True, capture_output=True, timeout=30).stdout
+    return subprocess.run(line, text=True, check=True, capture_output=True, timeout=90).stdout
 
 
 @played
@@ -446,7 +446,7 @@ async def test_the_host_meta_file_is_where_it_should_be(config: Path) -> None:
 def test_what_is_missing_for_files_is_told(config: Path) -> None:
     change(config, ('"files"', '"nowhere/files"'))
     line = [str(JABBERCTL), "--config", str(config), "check"]
-    run = subprocess.run(line, text=True, check=False, capture_output=True, timeout=30)
+    run = subprocess.run(line, text=True, check=False, capture_output=True, timeout=90)
     told = (
         f"folder {config.parent}/nowhere/files cannot be used; make it, for the user that the server runs as"
     )
@@ -454,7 +454,7 @@ def test_what_is_missing_for_files_is_told(config: Path) -> None:
     assert told in run.stderr
     assert re.search(r"montague\.toml:\d+: domains\.\"montague\.lit\"\.modules\.upload: ", run.stderr)
     change(config, ("nowhere/", ""))
-    run = subprocess.run(line, text=True, check=False, capture_output=True, timeout=30)
+    run = subprocess.run(line, text=True, check=False, capture_output=True, timeout=90)
     said = run.stdout + run.stderr
     assert "pages montague.lit: FAILED: https://montague.lit:" in said
     assert "publish addresses of montague.lit, or say with url where others reach them" in said

@@ -64,6 +64,14 @@ def test_each_of_several_has_a_report_of_its_own_and_the_oldest_goes(romeo: Clie
     ]
 
 
+def test_of_many_the_newest_are_listed(
+    romeo: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jabberd.modules.reports._SHOWN", 1)
+    assert block(romeo, "a@evil.example", "b@evil.example") == "result"
+    assert [each["reported"] for each in done(reports(network).list())] == ["b@evil.example"]
+
+
 @pytest.mark.parametrize("report", ["", "<report xmlns='urn:xmpp:reporting:1'/>", "<report xmlns='urn:x'/>"])
 def test_without_a_reason_it_is_no_report_but_blocks(romeo: Client, network: Network, report: str) -> None:
     assert block(romeo, "tybalt@evil.example", report=report) == "result"

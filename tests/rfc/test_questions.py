@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import inspect
 import pkgutil
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
     Draw = Callable[[st.SearchStrategy[Any]], Any]
 
+FILES = tempfile.mkdtemp(prefix="jabberd-questions-")  # not where this machine keeps those of its users
+atexit.register(shutil.rmtree, FILES, ignore_errors=True)
 NAMES_OF_MODULES = [module.name for module in pkgutil.iter_modules(jabberd.modules.__path__)]
 #: Those that serve a whole domain, each its own here.
 SERVICES = [name for name in NAMES_OF_MODULES if "@serves" in inspect.getsource(module_class(name))]
@@ -76,7 +81,8 @@ def fill(draw: Draw, element: Any, namespace: str, depth: int) -> None:
 def served(network: Network) -> Network:
     """Serve all domains; romeo may administer them."""
     for domain, modules in DOMAINS.items():
-        network.serve(domain, modules={name: {} for name in modules}, admins=["romeo@montague.lit"])
+        configured = {name: {"folder": FILES} if name == "upload" else {} for name in modules}
+        network.serve(domain, modules=configured, admins=["romeo@montague.lit"])
     return network
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from contextlib import contextmanager, suppress
@@ -206,6 +207,11 @@ class Raw:
 def little_room(peer: Peer) -> None:
     """Have the kernel take little of what it writes."""
     peer.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 30_000)
+
+
+def is_full(peer: Peer) -> bool:
+    """Whether the kernel takes no more of what it writes, and goes on so."""
+    return not select.select([], [peer.transport.socket], [], 0.05)[1]
 
 
 @contextmanager
@@ -538,7 +544,7 @@ def test_while_openssl_has_to_write_first_nothing_is_read_and_no_turn_is_wasted(
     client.transport.pauseProducing()
     little_room(server)
     server.transport.write(bytes(2_000_000))
-    ours.turn()
+    ours.until(lambda: is_full(server))
     tls = server.transport._tls
     reads = []
 
