@@ -243,6 +243,17 @@ def test_who_comes_while_a_message_is_being_stored_gets_it(stage: Rehearsal) -> 
     assert bodies(romeo) == ["hi!"]
 
 
+def test_who_is_deleted_while_it_is_counted_what_waits_leaves_nothing_to_who_gets_the_name(
+    stage: Rehearsal,
+) -> None:
+    archive = slow(stage)
+    write(stage, "hi!")
+    done(stage.domain.account(JID(ROMEO))).exists = False  # as whoever deletes it says first
+    archive.release()
+    assert b"<service-unavailable" in stage.abroad[0].payload
+    assert done(stage.storage.archive("offline").count(ROMEO)) == 0
+
+
 def test_two_resources_that_come_at_once_do_not_both_get_it(stage: Rehearsal) -> None:
     write(stage, "hi!")
     archive = slow(stage)

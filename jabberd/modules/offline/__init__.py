@@ -134,6 +134,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         return account.jid in self._under_way and stanza in self._under_way[account.jid]
 
     def _store(self, load: Load, stanza: Stanza, account: Account) -> Deferred[None]:
+        if not account.exists:  # any more: whoever gets its name later is somebody else
+            return fail(StanzaError("service-unavailable"))
         size = len(stanza.payload)
         if load.count >= self.config.limit or load.size + size > self.config.size:
             self.met["limit" if load.count >= self.config.limit else "size"] += 1

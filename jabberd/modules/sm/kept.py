@@ -51,7 +51,7 @@ class Acknowledged:
         self._outlet: Outlet | None = session.outlet
         self._last = (session.outlet.security, session.outlet.address)
         self._queue: deque[Sent] = deque()
-        self._behind: deque[Sent] = deque()  # the end of the queue, until a resumed stream takes it
+        self._behind: deque[Sent] | None = None  # the end of the queue, until a resumed stream takes it
         self._size = 0  # of their payloads
         self._acknowledged = 0  # by the client, all in all
         self._asked = False  # an <r/> of ours has no answer yet
@@ -95,7 +95,7 @@ class Acknowledged:
         self._queue.append(sent)
         self._size += len(stanza.payload)
         home = sent.home
-        if self._behind:
+        if self._behind:  # in its turn
             self._behind.append(sent)
         elif self._outlet is not None:
             self._outlet.send(stanza)
@@ -207,7 +207,7 @@ class Acknowledged:
         self._last = (stream.security, stream.address)
         self._outlet = None
         self._asked = False
-        self._behind.clear()
+        self._behind = None
         if not self.id:
             return False
         self._timer = self._module.domain.clock.callLater(self._resumable, self._given_up)
@@ -240,8 +240,8 @@ class Acknowledged:
     def resend(self) -> None:
         """Send what the client has not got (§5), no faster than it reads: a stream may not hold as much."""
         self._asked = False
-        self._behind = deque(self._queue)
-        if self._behind and self._outlet is not None:
+        if self._queue and self._outlet is not None:
+            self._behind = deque(self._queue)
             Deferred.fromCoroutine(self._catch_up(self._outlet))
         self._module.domain.fire(SessionResumed(self.session.account, self.session))
 
@@ -251,6 +251,7 @@ class Acknowledged:
             if self._behind:
                 await outlet.drained()
         if self._outlet is outlet:
+            self._behind = None
             self._ask()
 
     def ended(self) -> None:
@@ -263,5 +264,5 @@ class Acknowledged:
             self._timer = None
         self._module.forget(self, handled=handled)
         left, self._queue, self._size = list(self._queue), deque(), 0
-        self._behind.clear()
+        self._behind = None
         self._module.redeliver(left, self.session)
