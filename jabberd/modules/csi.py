@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 NS: Final = "urn:xmpp:csi:0"
+_STANZA_ID: Final = "{urn:xmpp:sid:0}stanza-id"
 _CHAT_STATES: Final = "{http://jabber.org/protocol/chatstates}"
 
 
@@ -41,7 +42,8 @@ class Held(NamedTuple):
 class ClientState(Module, xep=352, version="1.0.0"):
     """Holds back, in order, what nobody need see at once, until a client is active or gets something urgent.
 
-    Of somebody's presence, and of what somebody is just doing in a chat, only the last is sent.
+    Of somebody's presence, and of what somebody is just doing in a chat, only the last is sent.  What must
+    not be lost waits only where the account's archive has it, too.
     """
 
     stream_features = (E(NS, "csi"),)
@@ -97,7 +99,7 @@ class ClientState(Module, xep=352, version="1.0.0"):
         waiting = self._inactive.get(session)
         if waiting is None:
             return stanza
-        if _urgent(stanza):
+        if _urgent(stanza) or _is_nowhere_else(stanza, session):
             self._flush(session)
             return stanza
         key = _key(stanza)
@@ -120,6 +122,14 @@ def _urgent(stanza: Stanza) -> bool:
     if stanza.name == "presence":
         return stanza.type not in ("", "unavailable")
     return stanza.name == "iq" or treatment(_content(stanza)).urgent
+
+
+def _is_nowhere_else(stanza: Stanza, session: Session) -> bool:
+    """Whether a power cut would take what must not be lost: it is not in the account's archive, either."""
+    if stanza.name != "message" or not treatment(stanza).waits or not COPIES.isdisjoint(stanza.children):
+        return False
+    ids = stanza.element().iterfind(_STANZA_ID) if _STANZA_ID in stanza.children else ()
+    return not any(each.get("by") == session.jid.bare for each in ids)
 
 
 def _content(message: Stanza) -> Stanza:

@@ -19,9 +19,8 @@ STATES = "http://jabber.org/protocol/chatstates"
 
 @pytest.fixture
 def romeo(network: Network) -> Client:
-    network.serve(
-        "montague.lit", modules={"csi": {"most": 20}, "sm": {}, "offline": {}, "carbons": {}, "ping": {}}
-    )
+    modules = ("sm", "offline", "sid", "archive", "carbons", "ping")
+    network.serve("montague.lit", modules={"csi": {"most": 20}, **{name: {} for name in modules}})
     romeo = network.client(f"{ROMEO}/orchard")
     romeo.send(INACTIVE)
     return romeo
@@ -90,6 +89,15 @@ def test_what_says_nothing_waits(romeo: Client, network: Network, inside: str, t
     assert romeo.hears_nothing()
     romeo.send(ACTIVE)
     assert len(romeo.heard) == 1
+
+
+def test_what_is_in_no_archive_does_not_wait_where_a_power_cut_would_take_it(network: Network) -> None:
+    network.serve("montague.lit", modules={"csi": {}, "sm": {}, "offline": {}})
+    romeo = network.client(f"{ROMEO}/orchard")
+    romeo.send(INACTIVE)
+    message(network, f"<composing xmlns='{STATES}'/>")
+    message(network, "<received xmlns='urn:xmpp:receipts' id='1'/>")
+    assert [each[0].tag for each in romeo.heard] == [f"{{{STATES}}}composing", "{urn:xmpp:receipts}received"]
 
 
 def test_only_what_somebody_does_last_in_a_chat_is_sent(romeo: Client, network: Network) -> None:
