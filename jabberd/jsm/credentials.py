@@ -158,8 +158,9 @@ class Accounts:
         """
         known = await self.record(localpart)
         keys = await self._derived(password)  # somebody else may have got the name meanwhile
-        made = known.created if known else None
-        await self._change(localpart, lambda record: replace(record, keys=keys), made)
+        if known is None:
+            raise NoSuchAccount(self._owner(localpart))
+        await self._change(localpart, lambda record: replace(record, keys=keys), known.created)
 
     async def disable(self, localpart: str) -> None:
         """Let nobody log in any more, and keep everything.

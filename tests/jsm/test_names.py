@@ -175,6 +175,12 @@ def test_a_password_that_is_set_too_late_is_not_that_of_the_next_of_that_name(ti
     waiting.pop()()
     assert [failure.type for failure in failed] == [NoSuchAccount]
     assert done(accounts.check("romeo", PASSWORD))
+    done(accounts.delete("romeo"))
+    Deferred.fromCoroutine(slow.set_password("romeo", "of the one before")).addErrback(failed.append)
+    done(accounts.create("romeo", PASSWORD))
+    waiting.pop()()
+    assert [failure.type for failure in failed] == [NoSuchAccount] * 2
+    assert done(accounts.check("romeo", PASSWORD))
 
 
 # --- what others see of it --------------------------------------------------------------------------
