@@ -182,8 +182,8 @@ class Accounts:
         :raises NoSuchAccount:
         """
         owner = self._owner(localpart)
-        await self.names.sweep()
         async with self._changing:
+            await self.names.sweep()
             if await self._store.get(owner) is None:
                 raise NoSuchAccount(owner)
             await self._storage.save(owner, self.names.left(), anew=True)

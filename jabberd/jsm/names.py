@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import DeferredList
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from jabberd.interfaces import Storage
     from jabberd.xmpp.jid import JID
@@ -85,23 +87,25 @@ class Names:
 
     async def list(self) -> list[HeldName]:
         """All that are kept back, by name."""
-        judged = [self.judged(owner, known) for owner, known in (await self._all()).items()]
+        judged = [self.judged(*each) async for page in self._pages() for each in page.items()]
         return sorted(filter(None, judged), key=lambda held: held.jid)
 
     async def sweep(self) -> None:
-        """Forget those whose time is up, unless that was done within a day."""
+        """Forget those whose time is up, unless that was done within a day.
+
+        Meanwhile no account may be made or deleted: its name would be forgotten that was just kept back.
+        """
         now = self._now()
         if self._swept is not None and now - self._swept < _SWEPT_AFTER:
             return
         self._swept = now
-        for owner, known in (await self._all()).items():
-            if self.judged(owner, known) is None:
-                await self._store.change(owner, {"": None})
+        async for page in self._pages():
+            over = [owner for owner, known in page.items() if self.judged(owner, known) is None]
+            changes = [self._store.change(owner, {"": None}) for owner in over]
+            await DeferredList(changes, consumeErrors=True)  # what is not forgotten now is another time
 
-    async def _all(self) -> dict[str, DeletedName]:
-        found: dict[str, DeletedName] = {}
+    async def _pages(self) -> AsyncIterator[dict[str, DeletedName]]:
         page = await self._store.page(self._domain)
         while page:
-            found |= page
+            yield page
             page = await self._store.page(self._domain, after=[*page][-1])
-        return found

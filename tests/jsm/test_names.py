@@ -125,6 +125,43 @@ async def test_names_whose_time_is_up_are_forgotten_with_a_later_deletion(time: 
     assert "paris@montague.lit" in done(store.owners("montague.lit"))  # not twice within a day
 
 
+def test_a_name_that_is_kept_back_anew_while_old_ones_are_forgotten_is_kept_back(
+    accounts: Accounts, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(deleted(accounts, "romeo"))
+    done(accounts.create("tybalt", PASSWORD))
+    time.moment += 61 * DAY
+    page, waiting = accounts.names._store.page, Deferred[None]()
+
+    def slow(domain: str, *after: str, **how: Any) -> Any:
+        found = done(page(domain, *after, **how))
+        return waiting.addCallback(lambda _: found)
+
+    monkeypatch.setattr(accounts.names._store, "page", slow)
+    first = Deferred.fromCoroutine(accounts.delete("tybalt"))
+    second = Deferred.fromCoroutine(deleted(accounts, "romeo"))
+    monkeypatch.undo()
+    waiting.callback(None)
+    done(first)
+    done(second)
+    assert done(is_taken(accounts))
+
+
+async def test_old_names_that_cannot_be_forgotten_keep_nobody_from_deleting_an_account(
+    accounts: Accounts, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deleted(accounts, "romeo", "paris")
+    time.moment += 61 * DAY
+    with monkeypatch.context() as broken:
+        broken.setattr(accounts.names._store, "change", lambda *_: fail(StorageError("away")))
+        await deleted(accounts, "tybalt")
+    time.moment += DAY
+    await deleted(accounts, "mercutio")
+    assert done(accounts.names._store.owners("montague.lit")) == [
+        f"{name}@montague.lit" for name in ("mercutio", "tybalt")
+    ]
+
+
 async def test_more_names_than_a_page_has_are_listed(accounts: Accounts) -> None:
     for number in range(1001):
         await accounts.names._store.put(f"{number}@montague.lit", "", DeletedName(THEN))
