@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from jabberd import hosting
 from jabberd.config import Config, ConfigError
+from jabberd.operating.examine import examine
 from jabberd.router import Router
 from jabberd.storage import open_storage
 from jabberd.testing import Network
@@ -65,6 +66,21 @@ def test_certificates_that_the_server_may_not_read_are_to_be_made_readable(
     monkeypatch.setattr(Path, at, refuse)
     with pytest.raises(ConfigError, match=r": Permission denied; let the user that jabberd runs as read it$"):
         certificates(source)
+
+
+def test_a_log_in_a_folder_that_the_server_may_not_enter_is_told_with_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = IN_THE_CLEAR.replace("KIND", "s2s").replace("direct_tls = true\n", "")
+    config = Config("montague.toml", f"{source}[log]\nfile = 'closed/log'\n", Path("/nowhere"))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(ConfigError, match=r":14: log\.file: cannot be written: Permission denied; choose"):
+        examine(config)
+        config.check()
 
 
 def test_without_direct_tls_a_domain_in_the_clear_needs_no_certificate() -> None:

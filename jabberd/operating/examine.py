@@ -51,15 +51,22 @@ def _examine_log(config: Config) -> None:
     path = config.settings.log.file
     if path is None:
         return
-    error = 0
-    if not path.parent.is_dir():
-        error = errno.ENOENT
-    elif path.is_dir():
-        error = errno.EISDIR
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        error = errno.EACCES
+    error = _not_written(path)
     if error:
         config.problem(("log", "file"), f"cannot be written: {os.strerror(error)}; choose another")
+
+
+def _not_written(path: Path) -> int:
+    """Why a file cannot be written or made, as an errno; 0: it can."""
+    try:
+        if not path.parent.is_dir():
+            return errno.ENOENT
+        if path.is_dir():
+            return errno.EISDIR
+        there = path.exists()
+    except OSError:  # a folder on the way may not be entered
+        return errno.EACCES
+    return 0 if os.access(path if there else path.parent, os.W_OK) else errno.EACCES
 
 
 def examined(path: Path | None) -> str:

@@ -15,6 +15,9 @@ from jabberd.testing.local import local_server
 
 def main(accounts: list[str]) -> None:
     """Run a server with these accounts until nobody needs it any more."""
+    for account in accounts:
+        if ":" not in account:
+            sys.exit(f"{account} is not NAME:PASSWORD; usage: python -m jabberd.testing [NAME:PASSWORD ...]")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the server is ended on the way out
     with local_server() as server:
         for account in accounts:

@@ -83,6 +83,13 @@ def test_a_test_in_another_language_starts_one_and_ends_it(end: str) -> None:
         socket.create_connection((told["host"], told["port"]))
 
 
+def test_what_is_no_account_is_told_how_to_write_one() -> None:
+    command = [sys.executable, "-m", "jabberd.testing", "--help"]
+    said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    usage = "usage: python -m jabberd.testing [NAME:PASSWORD ...]"
+    assert (said.returncode, said.stdout, said.stderr) == (1, "", f"--help is not NAME:PASSWORD; {usage}\n")
+
+
 def test_its_domain_and_settings_may_be_others_and_it_leaves_nothing() -> None:
     more = '[domains."capulet.lit".modules]\narchive = true\n'
     with started("capulet.lit", more) as server:
