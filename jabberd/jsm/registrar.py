@@ -73,7 +73,8 @@ class Registrar:
         for session in [each for each in account.sessions.values() if each is not last]:
             session.close(_DELETED)
         try:
-            await self._accounts.delete(jid.localpart)
+            with refusals(jid):
+                await self._accounts.delete(jid.localpart)
         except BaseException:
             account.exists = True
             raise
