@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from jabberd.xmpp.stanza import Stanza
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from jabberd import api
     from jabberd.jsm.account import Account
@@ -41,6 +41,9 @@ class Registrar:
 
     async def create(self, jid: JID, password: str, *, registered: bool = False) -> None:
         """See `jabberd.api.Registrar`."""
+        await _to_its_end(self._create(jid, password, registered=registered))
+
+    async def _create(self, jid: JID, password: str, *, registered: bool) -> None:
         with refusals(jid):
             created = await self._accounts.create(jid.localpart, password, registered=registered)
         self._manager.accounts.drop(created)  # it was known not to exist
@@ -64,6 +67,9 @@ class Registrar:
 
     async def delete(self, jid: JID, last: api.Session | None = None) -> None:
         """See `jabberd.api.Registrar`."""
+        await _to_its_end(self._delete(jid, last))
+
+    async def _delete(self, jid: JID, last: api.Session | None) -> None:
         known = await self._accounts.exists(jid.localpart)
         account = await self._manager.account(jid)
         if not known or not account.exists:  # it is being deleted
@@ -102,6 +108,13 @@ class Registrar:
             loaded.exists = False
             for session in list(loaded.sessions.values()):
                 session.close(_DELETED)
+
+
+def _to_its_end(work: Coroutine[Any, Any, None]) -> Deferred[None]:
+    """Whoever cancels it stops waiting for it: what is being stored cannot be called back."""
+    result: Deferred[None] = Deferred()
+    Deferred.fromCoroutine(work).chainDeferred(result)
+    return result
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lxml import etree
-from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.defer import CancelledError, Deferred, execute, fail
 
 from jabberd.api import JID, Refused, StorageError
 from jabberd.jsm.credentials import AccountExists, Accounts, NoSuchAccount
@@ -343,3 +343,35 @@ def test_of_two_who_delete_an_account_at_once_one_is_told_that_there_is_none(
     done(first)
     with pytest.raises(Refused, match="there is no account"):
         done(second)
+
+
+@pytest.mark.parametrize("verb", ["create", "delete"])
+def test_an_operator_who_does_not_wait_for_the_storage_leaves_no_account_half_made_or_half_deleted(
+    network: Network, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    server = network.serve("montague.lit")
+    manager = server.hosts["montague.lit"].manager
+    registrar = manager.registrar
+    if verb == "delete":
+        done(registrar.create(ROMEO, PASSWORD))
+    assert done(manager.account(ROMEO)).exists is (verb == "delete")
+    told: list[object] = []
+    monkeypatch.setattr(manager, "fire", told.append)
+    monkeypatch.setattr(manager, "fire_everywhere", told.append)
+    save, waiting = server.storage.save, Deferred[None]()
+
+    def slow(*args: Any, **how: Any) -> Deferred[None]:
+        written: Deferred[None] = Deferred()  # what is on its way to the disk cannot be called back
+        waiting.addCallback(lambda _: save(*args, **how)).addCallback(written.callback)
+        return written
+
+    monkeypatch.setattr(server.storage, "save", slow)
+    work = registrar.create(ROMEO, PASSWORD) if verb == "create" else registrar.delete(ROMEO)
+    asked = Deferred.fromCoroutine(work)
+    asked.cancel()
+    with pytest.raises(CancelledError):
+        done(asked)
+    waiting.callback(None)
+    exists = server.hosts["montague.lit"].accounts.exists("romeo")
+    assert done(manager.account(ROMEO)).exists is done(exists) is (verb == "create")
+    assert len(told) == 1
