@@ -80,7 +80,6 @@ def test_a_log_in_a_folder_that_the_server_may_not_enter_is_told_with_its_line(
     monkeypatch.setattr(Path, "is_dir", refuse)
     with pytest.raises(ConfigError, match=r":14: log\.file: cannot be written: Permission denied; choose"):
         examine(config)
-        config.check()
 
 
 def test_without_direct_tls_a_domain_in_the_clear_needs_no_certificate() -> None:

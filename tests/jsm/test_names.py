@@ -133,8 +133,8 @@ def test_a_name_that_is_kept_back_anew_while_old_ones_are_forgotten_is_kept_back
     time.moment += 61 * DAY
     page, waiting = accounts.names._store.page, Deferred[None]()
 
-    def slow(domain: str, *after: str, **how: Any) -> Any:
-        found = done(page(domain, *after, **how))
+    def slow(domain: str, after: str = "") -> Any:
+        found = done(page(domain, after))
         return waiting.addCallback(lambda _: found)
 
     monkeypatch.setattr(accounts.names._store, "page", slow)
