@@ -1,7 +1,7 @@
 """``python -m jabberd.testing [NAME:PASSWORD ...]``: a `local_server` for tests in any language.
 
 One line of JSON says where it is, as soon as clients may come.  It ends, and forgets everything, when its
-standard input is closed, or by SIGTERM.
+standard input is closed, or by SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def main(accounts: list[str]) -> None:
     for account in accounts:
         if ":" not in account:
             sys.exit(f"{account} is not NAME:PASSWORD; usage: python -m jabberd.testing [NAME:PASSWORD ...]")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the server is ended on the way out
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit())  # the server is ended on the way out
     with local_server() as server:
         for account in accounts:
             server.account(*account.split(":", 1))

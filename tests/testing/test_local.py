@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -54,12 +55,14 @@ def test_what_is_refused_says_why(local_server: LocalServer) -> None:
     assert "operator: accounts create" in refused.value.__notes__[0]
 
 
-@pytest.mark.parametrize("end", ["input", "signal"])
-def test_a_test_in_another_language_starts_one_and_ends_it(end: str) -> None:
+@pytest.mark.parametrize("end", [None, signal.SIGTERM, signal.SIGINT], ids=["input", "term", "int"])
+def test_a_test_in_another_language_starts_one_and_ends_it(end: signal.Signals | None) -> None:
     command = [sys.executable, "-m", "jabberd.testing", "romeo:art thou: romeo"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        assert process.stderr is not None
         told = json.loads(process.stdout.readline())
         listed = [
             sys.executable,
@@ -73,11 +76,12 @@ def test_a_test_in_another_language_starts_one_and_ends_it(end: str) -> None:
         ]
         assert subprocess.check_output(listed) == b"romeo@montague.lit\n"
         with socket.create_connection((told["host"], told["direct_port"])):
-            if end == "input":
+            if end is None:
                 process.stdin.close()
             else:
-                process.terminate()
+                process.send_signal(end)
             assert process.wait(PATIENCE) == 0
+            assert process.stderr.read() == b""
     assert not os.path.lexists(Path(told["log"]).parent)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((told["host"], told["port"]))
