@@ -146,6 +146,8 @@ def rename(room: Room, occupant: Occupant, visit: Visit, to: JID) -> None:
     """Give an occupant another nickname: the old one goes (§7.6)."""
     news, before = News(UNAVAILABLE, codes=(303,), nick=to.resourcepart), occupant.jid
     _tell_those_who_know(room, occupant, visit, news)
+    if not occupant.visits:
+        return  # it is gone by now, under the name that it had
     del room.occupants[fold(occupant.nick)]
     occupant.jid = to  # before it hears of it: who is gone at that moment goes by the name that others know
     room.occupants[fold(occupant.nick)] = occupant

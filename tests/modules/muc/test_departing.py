@@ -262,6 +262,22 @@ def test_who_is_gone_when_it_hears_of_its_other_nickname_goes_by_that(
     ]
 
 
+def test_who_is_gone_before_it_hears_of_its_other_nickname_never_had_it(
+    network: Network, staying: list[Client], turns: Turns
+) -> None:
+    guest, _ = abroad(network, turns, 2)
+    staying[1].forget()
+    vanish(network)
+    send(guest, f"<presence xmlns='jabber:client' to='{ROOM}/Rose'/>")
+    turns.all()
+    assert len(turns.room.visits) == len(turns.room.occupants) == len(staying)
+    assert [(nick(each), codes(each)) for each in heard_by(staying[1])] == [
+        ("u0", ["303"]),
+        ("u1", ["333"]),
+        ("u0", ["333"]),
+    ]
+
+
 @pytest.mark.usefixtures("narrow")
 def test_who_vanishes_while_waiting_for_another_nickname_is_out_at_once(
     network: Network, staying: list[Client], turns: Turns
