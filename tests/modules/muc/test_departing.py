@@ -262,19 +262,42 @@ def test_who_is_gone_when_it_hears_of_its_other_nickname_goes_by_that(
     ]
 
 
-def test_who_is_gone_before_it_hears_of_its_other_nickname_never_had_it(
-    network: Network, staying: list[Client], turns: Turns
+@pytest.fixture
+def late(network: Network, staying: list[Client], turns: Turns) -> Client:
+    """Somebody who is told everything after two of another server."""
+    assert staying
+    abroad(network, turns, 2)
+    late = network.client("friar@montague.lit/cell")
+    enter(late, "Friar")
+    late.forget()
+    return late
+
+
+def test_who_is_put_out_while_all_hear_of_its_other_nickname_goes_by_that(
+    network: Network, staying: list[Client], turns: Turns, late: Client
 ) -> None:
-    guest, _ = abroad(network, turns, 2)
+    guest = network._strangers[JID.parse("u0@verona.lit")]
     staying[1].forget()
     vanish(network)
     send(guest, f"<presence xmlns='jabber:client' to='{ROOM}/Rose'/>")
     turns.all()
-    assert len(turns.room.visits) == len(turns.room.occupants) == len(staying)
-    assert [(nick(each), codes(each)) for each in heard_by(staying[1])] == [
-        ("u0", ["303"]),
-        ("u1", ["333"]),
-        ("u0", ["333"]),
+    assert len(turns.room.visits) == len(turns.room.occupants) == len(staying) + 1
+    for each in (staying[1], late):
+        told = [(nick(one), codes(one)) for one in heard_by(each)]
+        assert told == [("u0", ["303"]), ("u1", ["333"]), ("Rose", ["333"])]
+
+
+def test_who_is_put_out_by_what_it_says_itself_is_heard_before_all_hear_that(
+    network: Network, turns: Turns, late: Client
+) -> None:
+    guest = network._strangers[JID.parse("u0@verona.lit")]
+    vanish(network)
+    say(guest, "Adieu")
+    turns.all()
+    assert [(nick(one), one.get("type", "")) for one in heard_by(late)] == [
+        ("u0", "groupchat"),
+        ("u0", "unavailable"),
+        ("u1", "unavailable"),
     ]
 
 
