@@ -260,11 +260,13 @@ class SessionManager(HostedDomain):
             await self._undeliverable(Failure(), stanza)
 
     def _undeliverable(self, why: Failure, stanza: Stanza, again: Again | None = None) -> Deferred[None]:
-        """Send it back; its home is that of its bounce.  A message waits, if it may be better soon."""
+        """Send it back; its home is that of its bounce.  What is for an account waits, if that may help."""
         error = why.value
         if not isinstance(error, StanzaError):
             log.failure("cannot deliver a {name} to {to!r}", why, name=stanza.name, to=stanza.to)
             if isinstance(error, StorageError):
+                if self.registry.serves is not None:
+                    return self._put_off(stanza)
                 return self._unstored.refused(stanza, again or self._retry)
             error = StanzaError("internal-server-error")
         return self._router.bounce(stanza, error) or succeed(None)

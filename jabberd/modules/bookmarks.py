@@ -141,9 +141,9 @@ class Bookmarks(Module, xep=402, version="1.2.0"):
             for jid, payload in wanted.items()
             if jid not in known or _told(known[jid]) != _told(payload)
         }
+        await self._configure(account)
         self._replacing.add(account.jid)
         try:
-            await self._configure(account)
             await self._change(account, gone, new)
         finally:
             self._replacing.discard(account.jid)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from jabberd.interfaces import LoginPolicy
+from jabberd.modules.pep import Pep
 from jabberd.testing import Network
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
@@ -48,6 +50,17 @@ def bookmark(juliet: Client, jid: str, inside: str = "", autojoin: str = "true")
         f"<conference xmlns='{NEW}' name='Here' autojoin='{autojoin}'><nick>J</nick>{inside}</conference>"
     )
     assert juliet.ask(publish(NEW, payload, jid, **PRIVATE)).get("type") == "result"
+
+
+def bookmark_as_it_is(juliet: Client, jid: str) -> None:
+    """Whatever the options of the node are."""
+    assert juliet.ask(publish(NEW, f"<conference xmlns='{NEW}'/>", jid)).get("type") == "result"
+
+
+def pep(network: Network) -> Pep:
+    found = network.server("capulet.lit").hosts["capulet.lit"].manager.module("pep")
+    assert isinstance(found, Pep)
+    return found
 
 
 def private(juliet: Client) -> _Element:
@@ -148,6 +161,30 @@ def test_a_list_that_is_kept_as_a_whole_is_told_once(network: Network, juliet: C
     assert len(rooms(told)) == 2
     juliet.ask(query("set", storage(STREET, "court@rooms.montague.lit")))
     assert events(old) == []
+
+
+def test_what_another_client_changes_while_nothing_is_to_be_replaced_is_told(
+    network: Network, juliet: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = network.client(f"{JULIET}/garden", presence="")
+    listen(old, OLD)
+    payload = f"<conference xmlns='{NEW}' name='Here' autojoin='true'><nick>J</nick></conference>"
+    juliet.ask(publish(NEW, payload, ORCHARD, max_items="max"))
+    old.forget()
+    nodes, reached, going_on = pep(network).pubsub.nodes, list[object](), Deferred[None]()
+    configure = nodes.configure
+
+    async def slow(*args: Any) -> None:
+        reached.append(args)
+        await going_on
+        await configure(*args)
+
+    monkeypatch.setattr(nodes, "configure", slow)
+    old.send(query("set", storage(ORCHARD)).replace("<iq ", "<iq id='b' "))
+    assert reached
+    bookmark_as_it_is(juliet, STREET)
+    going_on.callback(None)
+    assert [len(rooms(each)) for each in events(old)] == [2]
 
 
 def test_a_list_has_no_more_rooms_than_there_may_be_items(network: Network) -> None:

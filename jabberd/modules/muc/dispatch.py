@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 
 from jabberd.api import JID, E, Stanza, StanzaError
 from jabberd.archive.pages import NS as MAM
@@ -116,22 +116,13 @@ class Dispatch:
                 if room is None:
                     return
                 room.users += 1
-                work = self._begun(room, stanza, to)
+                work = Deferred.fromCoroutine(_done(self._do, room, stanza, to))
             try:
                 await work
             finally:
                 await self._left(room)
         except StanzaError as error:
             self._refuse(stanza, error)
-
-    def _begun(self, room: Room, stanza: Stanza, to: JID) -> Deferred[Any]:
-        try:
-            work = self._do(room, stanza, to)
-        except StanzaError:
-            return fail()
-        if inspect.iscoroutine(work):
-            return Deferred.fromCoroutine(work)
-        return succeed(None) if work is None else cast("Deferred[Any]", work)
 
     async def _worked(self, room: Room, stanza: Stanza, work: Awaitable[Any]) -> None:
         room.users += 1
@@ -263,9 +254,7 @@ class Dispatch:
             if room.coming.get(sender) is behind:
                 del room.coming[sender]
             for said, home in behind:
-                work = self.take(said) or succeed(None)
-                taken = Deferred.fromCoroutine(work) if inspect.iscoroutine(work) else work
-                cast("Deferred[Any]", taken).chainDeferred(home)
+                Deferred.fromCoroutine(_done(self.take, said)).chainDeferred(home)
 
     def _failed(self, room: Room, stanza: Stanza, to: JID) -> None:
         """Somebody did not get what the room has sent: a ghost is put out (§11.1, §19.1.2)."""
@@ -322,6 +311,13 @@ class Dispatch:
         told = None if given.then is None else given.then()
         if told is not None:
             await told
+
+
+async def _done(do: Callable[..., Awaitable[Any] | None], *args: Any) -> None:
+    """Do something, and what is left of it to wait for."""
+    work = do(*args)
+    if work is not None:
+        await work
 
 
 def _moves(room: Room, stanza: Stanza, to: JID) -> bool:

@@ -49,14 +49,25 @@ class Doorway:
     all inside know who has left: so nobody hears of a newcomer before whoever had that nickname has gone, or
     of somebody leaving whom they never saw.  So many wait to enter as streams may have stanzas that have no
     home yet, and no more leave than have entered.
+
+    As a context it keeps together what all in a room are told at once: who goes for it is out, and told of
+    afterwards, so that nobody hears of somebody, or from somebody, who has left.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._told = 0  # stanzas since the last time that somebody had to wait
         self._full: IDelayedCall | None = None  # until the next turn
-        self._serving = False  # what is told may put somebody out, who has to wait, then
+        self._serving = 0  # or telling, how deep: what is told may put somebody out, who has to wait, then
         self._lines: dict[Room, _Line] = {}
+
+    def __enter__(self) -> None:
+        self._serving += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._serving -= 1
+        if self._lines:
+            self._go_on()
 
     def turn(self, room: Room) -> Deferred[None] | None:
         """Fires when somebody may enter that room; None: now.
@@ -101,13 +112,13 @@ class Doorway:
     def _go_on(self) -> None:
         if self._serving:
             return
-        self._serving = True
+        self._serving += 1
         try:
             while self._lines and self._full is None:
                 room = next(iter(self._lines))
                 self._serve(room, self._lines.pop(room))
         finally:
-            self._serving = False
+            self._serving -= 1
             if self._lines and self._full is None:
                 self._next_turn()  # one that failed is no reason for the others to wait for ever
 

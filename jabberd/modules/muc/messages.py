@@ -88,7 +88,8 @@ def _signed(room: Room, id: str) -> bytes:
 
 def reflect(room: Room, occupant: Occupant, stanza: Stanza) -> None:
     """Send a message of an occupant to all who are in the room."""
-    room.service.spread(stanza.copies(occupant.jid, tuple(room.visits)))
+    with room.service.doorway:
+        room.service.spread(stanza.copies(occupant.jid, tuple(room.visits)))
 
 
 def keep(room: Room, occupant: Occupant, said: Stanza, id: int, now: datetime) -> Deferred[Any]:

@@ -138,18 +138,22 @@ def broadcast(room: Room, occupant: Occupant, visit: Visit, news: News, id: str 
 
     :param id: of the presence that its client sent, for the client.
     """
-    _tell_those_who_know(room, occupant, visit, news)
-    _tell_itself(room, occupant, visit, news, id)
+    with room.service.doorway:
+        _tell_those_who_know(room, occupant, visit, news)
+        _tell_itself(room, occupant, visit, news, id)
 
 
 def rename(room: Room, occupant: Occupant, visit: Visit, to: JID) -> None:
     """Give an occupant another nickname: the old one goes (§7.6)."""
     news, before = News(UNAVAILABLE, codes=(303,), nick=to.resourcepart), occupant.jid
-    _tell_those_who_know(room, occupant, visit, news)
-    del room.occupants[fold(occupant.nick)]
-    occupant.jid = to  # before it hears of it: who is gone at that moment goes by the name that others know
-    room.occupants[fold(occupant.nick)] = occupant
-    _tell_itself(room, occupant, visit, news, "", before)
+    with room.service.doorway:
+        _tell_those_who_know(room, occupant, visit, news)
+        del room.occupants[fold(occupant.nick)]
+        occupant.jid = (
+            to  # before it hears of it: who is gone at that moment goes by the name that others know
+        )
+        room.occupants[fold(occupant.nick)] = occupant
+        _tell_itself(room, occupant, visit, news, "", before)
 
 
 def _tell_those_who_know(room: Room, occupant: Occupant, visit: Visit, news: News) -> None:

@@ -50,7 +50,9 @@ async def query(request: RoomRequest) -> RoomAnswer:
 
 
 async def _caught_up(room: Room) -> None:
-    """Wait until all is in the archive that was said before."""
+    """Wait until all is in the archive that was said before, and what was taken back is not any more."""
+    async with room.changing():
+        pass  # whoever changes something has done it
     await room.service.archive.mark(room.jid, [], waiting=False)
 
 

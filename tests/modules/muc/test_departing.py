@@ -262,6 +262,45 @@ def test_who_is_gone_when_it_hears_of_its_other_nickname_goes_by_that(
     ]
 
 
+@pytest.fixture
+def late(network: Network, staying: list[Client], turns: Turns) -> Client:
+    """Somebody who is told everything after two of another server."""
+    assert staying
+    abroad(network, turns, 2)
+    late = network.client("friar@montague.lit/cell")
+    enter(late, "Friar")
+    late.forget()
+    return late
+
+
+def test_who_is_put_out_while_all_hear_of_its_other_nickname_goes_by_that(
+    network: Network, staying: list[Client], turns: Turns, late: Client
+) -> None:
+    guest = network._strangers[JID.parse("u0@verona.lit")]
+    staying[1].forget()
+    vanish(network)
+    send(guest, f"<presence xmlns='jabber:client' to='{ROOM}/Rose'/>")
+    turns.all()
+    assert len(turns.room.visits) == len(turns.room.occupants) == len(staying) + 1
+    for each in (staying[1], late):
+        told = [(nick(one), codes(one)) for one in heard_by(each)]
+        assert told == [("u0", ["303"]), ("u1", ["333"]), ("Rose", ["333"])]
+
+
+def test_who_is_put_out_by_what_it_says_itself_is_heard_before_all_hear_that(
+    network: Network, turns: Turns, late: Client
+) -> None:
+    guest = network._strangers[JID.parse("u0@verona.lit")]
+    vanish(network)
+    say(guest, "Adieu")
+    turns.all()
+    assert [(nick(one), one.get("type", "")) for one in heard_by(late)] == [
+        ("u0", "groupchat"),
+        ("u0", "unavailable"),
+        ("u1", "unavailable"),
+    ]
+
+
 @pytest.mark.usefixtures("narrow")
 def test_who_vanishes_while_waiting_for_another_nickname_is_out_at_once(
     network: Network, staying: list[Client], turns: Turns

@@ -30,8 +30,10 @@ from tests.modules.muc.play import (
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+    from jabberd.api import Stanza
     from jabberd.modules.muc import Rooms
     from jabberd.testing.client import Client, Hearer
+    from tests.conftest import LoggedErrors
 
 GUESTS = [f"guest{number}" for number in range(8)]
 
@@ -212,6 +214,30 @@ def test_so_much_waits_behind_somebody_and_no_more_but_a_goodbye(
     let_all_in(turns)
     assert bodies(heard_by(romeo)) == [f"line {number}" for number in range(64)]
     assert [each.get("type") for each in heard_by(stranger)][-1] == "unavailable"
+
+
+def test_what_cannot_be_handled_keeps_nothing_that_stands_behind_it(
+    network: Network,
+    stranger: Hearer,
+    romeo: Client,
+    turns: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    logged_errors: LoggedErrors,
+) -> None:
+    class Deaf:
+        def hears(self, room: object, occupant: object, stanza: Stanza) -> Stanza:
+            if b"thunder" in stanza.payload:
+                raise ZeroDivisionError
+            return stanza
+
+    monkeypatch.setattr(rooms(network).service.seam, "hearing", [Deaf()])
+    for text in ("First", "thunder", "Last"):
+        say(stranger, text)
+    let_all_in(turns)
+    assert bodies(heard_by(romeo)) == ["First", "Last"]
+    failed = [condition(each) for each in heard_by(stranger) if each.get("type") == "error"]
+    assert failed == ["internal-server-error"]
+    logged_errors.take(ZeroDivisionError)
 
 
 def test_who_leaves_before_its_turn_and_said_nothing_does_not_enter(

@@ -13,6 +13,7 @@ from jabberd.modules.muc import Rooms
 from jabberd.testing.client import condition
 from jabberd.testing.outcome import done
 from tests.modules.muc.play import (
+    MUC,
     ROOM,
     ROOMS,
     affiliate,
@@ -127,3 +128,28 @@ def test_a_room_that_cannot_be_stored_is_as_before(
     join(juliet, "Juliet")
     assert [condition(each) for each in heard_by(juliet)] == ["item-not-found"]
     assert configure(romeo, roomowners=[ROMEO, JULIET]).get("type") == "result"
+
+
+def test_what_is_said_behind_an_invitation_that_cannot_be_stored_is_heard(
+    network: Network,
+    romeo: Client,
+    juliet: Client,
+    nurse: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    logged_errors: Any,
+) -> None:
+    """A room is no account: nothing waits for it until the storage is well again."""
+    create(romeo, "Romeo", roomowners=[ROMEO, JULIET], membersonly="1")
+    enter(juliet, "Juliet")
+    romeo.forget()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(rooms(network).belongings), "change", full)
+        invite = f"<x xmlns='{MUC}#user'><invite to='{NURSE}'/></x><body>Come</body>"
+        romeo.send(f"<message to='{ROOM}' id='i'>{invite}</message>")
+        say(romeo, "Nurse?")
+    logged_errors.take(StorageError)
+    refused, said = heard_by(romeo)
+    assert (refused.get("id"), condition(refused)) == ("i", "resource-constraint")
+    assert said.findtext("{*}body") == "Nurse?"
+    assert [each.findtext("{*}body") for each in heard_by(juliet)][-1] == "Nurse?"
+    assert not heard_by(nurse)

@@ -5,9 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
+from jabberd.modules.muc import Rooms
 from jabberd.testing.client import condition
-from tests.modules.muc.play import ROOM, ask, configure, create, enter, find, give_role, heard_by, say, send
+from tests.modules.muc.play import (
+    ROOM,
+    ROOMS,
+    ask,
+    configure,
+    create,
+    enter,
+    find,
+    give_role,
+    heard_by,
+    say,
+    send,
+)
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -228,6 +242,31 @@ def test_an_author_takes_back_what_he_said(romeo: Client, juliet: Client) -> Non
     assert path(stone, "string(r:retracted/@id)") == "r1"
     assert path(stone, "c:body | r:retracted/m:moderated") == []
     assert path(retraction, "string(r:retract/@id)") == id
+
+
+def test_who_has_heard_that_something_is_taken_back_does_not_read_it_any_more(
+    romeo: Client, juliet: Client, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(romeo, "Romeo")
+    enter(juliet, "Juliet")
+    romeo.forget()
+    id = said(juliet, "Deny thy father", romeo)
+    rooms = network.server("montague.lit").hosts[ROOMS].manager.module("muc")
+    assert isinstance(rooms, Rooms)
+    found, rows = Deferred[Any](), rooms.service.archive.rows
+
+    def slow(*args: Any, **named: Any) -> Deferred[Any]:
+        return found.addCallback(lambda _: rows(*args, **named))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rooms.service.archive, "rows", slow)
+        take_back(juliet, id)
+    assert path(heard_by(romeo)[-1], "r:retract")
+    romeo.send(f"<iq type='set' id='q' to='{ROOM}'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    found.callback(None)
+    first = next(each for each in heard_by(romeo) if each.tag == "{jabber:client}message")
+    assert path(first, ".//r:retracted")
+    assert not path(first, ".//c:body")
 
 
 def test_nobody_takes_back_by_himself_what_another_one_said(romeo: Client, juliet: Client) -> None:
