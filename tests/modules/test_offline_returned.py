@@ -119,6 +119,23 @@ def test_what_could_not_be_removed_in_time_is_not_lost_when_it_comes_back(
     assert logged_errors.take(StorageError)
 
 
+def test_a_copy_that_comes_back_does_not_hold_up_what_waits(network: Network) -> None:
+    network.serve("montague.lit", modules=WAITING | {"carbons": {}})
+    romeo = network.client("romeo@montague.lit/orchard")
+    balcony, tomb = (network.client(f"{JULIET}/{place}") for place in ("balcony", "tomb"))
+    enabled(tomb)
+    tomb.ask("<iq type='set' id='1'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+    romeo.send(to_all("a").replace(JULIET, f"{JULIET}/balcony"))
+    balcony.close()
+    tomb.drop()
+    assert rows(network) == 1
+    network.client(f"{JULIET}/phone", presence="<presence><priority>-1</priority></presence>")
+    enter(network).drop()
+    say(network, romeo, "b")
+    assert rows(network) == 2
+    assert "b" in waiting(network)
+
+
 # -- rows under way ---------------------------------------------------------------------------------
 
 
@@ -135,7 +152,6 @@ def test_a_row_that_is_just_being_removed_does_not_stay() -> None:
     stanza = given(under_way)
     assert [row.id for row in under_way.remove()] == [1]
     assert not under_way.returned(stanza)
-    under_way.left()
     assert [row.id for row in under_way.remove()] == [1]  # it is stored anew: the old one still has to go
     under_way.removed()
     assert not under_way
@@ -146,7 +162,6 @@ def test_a_row_whose_mark_is_just_being_removed_is_marked_anew_and_stays_so() ->
     stanza = given(under_way, waits=True)
     under_way.remove()
     assert not under_way.returned(stanza)
-    under_way.left()
     assert under_way.remove() == []
     assert not under_way
 

@@ -313,15 +313,20 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
     def _not_spooled(self, why: Failure, row: Row) -> None:
         """Try again, unless it has found a home: its sender waits for one."""
         self.log.failure("a message cannot be spooled", why)
-        del self._rows[id(row.stanza)]
+        self._unshared(row)
         for sent in row.sharers:
             sent.row, sent.spooling = None, False
 
     def left(self, row: Row) -> None:
         """A message in the spool may have better homes now, everywhere."""
         if row.id is not None and not row.sharers:
-            self._rows.pop(id(row.stanza), None)
+            self._unshared(row)
             self._unspool([row.id])
+
+    def _unshared(self, row: Row) -> None:
+        """Nobody shares it from now on; what the last process left is not shared, but may be sent anew."""
+        if self._rows.get(id(row.stanza)) is row:
+            del self._rows[id(row.stanza)]
 
     def _unspool(self, rows: list[int]) -> None:
         self.spool.remove(self.domain.jid, rows).addErrback(self._not_removed, rows)
