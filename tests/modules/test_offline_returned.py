@@ -10,7 +10,10 @@ from twisted.internet.defer import fail
 
 from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.modules import offline
+from jabberd.modules.offline import Offline
 from jabberd.modules.offline.under_way import UnderWay
+from jabberd.modules.sm import StreamManagement
+from jabberd.operating.change import Change
 from jabberd.storage.memory import MemoryArchive
 from jabberd.testing.outcome import done
 from jabberd.xmpp.stanza import Stanza
@@ -99,6 +102,26 @@ def test_it_waits_for_no_second_process_in_the_spool(network: Network, romeo: Cl
     say(network, romeo, "a")
     enter(network, " resume='true'")
     network.advance(20)
+    assert done(network.server("montague.lit").storage.archive("spool").count("montague.lit")) == 0
+    assert rows(network) == 1
+
+
+def test_nor_where_the_server_runs_since_before_messages_wait(network: Network) -> None:
+    network.serve("montague.lit", modules={"sm": {}})
+    host = network.server("montague.lit").hosts["montague.lit"]
+    romeo = network.client("romeo@montague.lit/orchard")
+    juliet = enter(network)
+    note = "<delay xmlns='urn:xmpp:delay' from='mantua.lit' stamp='2002-09-10T23:08:25Z'/>"
+    romeo.send(to_all("a").replace("</body>", f"</body>{note}"))
+    network.advance(1)
+    juliet.send(f"<a xmlns='{NS}' h='2'/>")
+    juliet.close()
+    change = Change(host, {"sm": StreamManagement.Config(), "offline": Offline.Config()})
+    done(change.start())
+    change.commit()
+    say(network, romeo, "b")
+    enter(network, " resume='true'")
+    network.advance(1)
     assert done(network.server("montague.lit").storage.archive("spool").count("montague.lit")) == 0
     assert rows(network) == 1
 

@@ -9,7 +9,6 @@ resource or waits for the account.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Final, Protocol, runtime_checkable
 
 from msgspec import Meta
@@ -285,13 +284,11 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
             if not self._still_stored(sent.stanza, account):
                 self._spool(sent, account)
 
-    @cached_property
-    def _stores(self) -> list[Stores]:
-        return [each for each in self.domain.modules if isinstance(each, Stores)]
-
     def _still_stored(self, stanza: Stanza, account: Account) -> bool:
         """What had waited stays there until it has a home; in the spool, too, it would come twice."""
-        return _DELAY in stanza.children and any(each.still_stored(stanza, account) for each in self._stores)
+        return _DELAY in stanza.children and any(
+            each.still_stored(stanza, account) for each in self.domain.having(Stores)
+        )
 
     def _spool(self, sent: Sent, account: Account) -> None:
         known = self._rows.get(id(sent.stanza))
