@@ -57,7 +57,7 @@ class UnderWay:
         return False
 
     def remove(self) -> list[ArchiveRow]:
-        """Those that have another home, until they are `removed`: some may be already if that failed before."""
+        """Those that have another home, until they are `removed`; some may be, if that failed in between."""
         over = {key: given for key, given in self._given.items() if given.over}
         for key in over:
             del self._given[key]
