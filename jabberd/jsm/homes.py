@@ -88,10 +88,12 @@ def others_have(account: Account, stanza: Stanza, since: float, *, alone: bool |
     """
     if stanza.name == "presence":
         return True
+    if alone:
+        return False
     if not COPIES.isdisjoint(stanza.children) and stanza.attrs.get("from") == account.jid:
         return any(each.since <= since for each in account.sessions.values())
     if stanza.to is None or stanza.to.resourcepart:
         return False
-    if _DELAY in stanza.children if alone is None else alone:
+    if alone is None and _DELAY in stanza.children:
         return False  # what had waited was for the one session that came
     return any(each.was_reachable(since) for each in account.sessions.values())

@@ -414,6 +414,46 @@ def test_what_is_delivered_again_keeps_the_note_of_when_it_came_first(stage: Reh
     assert OURS in again
 
 
+def test_what_was_removed_and_comes_back_is_sent_again_and_no_second_copy(stage: Rehearsal) -> None:
+    for body in "ab":
+        message = f"<message type='chat' from='{JULIET}' to='{ROMEO}' id='{body}'>"
+        stage.receive(f"{message}<body>{body}</body></message>")
+    first = stage.login(f"{ROMEO}/orchard")
+    first.ear.reads = False
+    first.say("<presence/>")
+    [once] = [stanza for stanza in first.heard if stanza.name == "message"]
+    first.say("<presence type='unavailable'/>")
+    slow = Acknowledging()
+    second = stage.login(f"{ROMEO}/cell", slow)
+    second.say("<presence/>")
+    first.ear.read_on()
+    assert bodies(second) == ["b"]
+    home = slow.homes[-1]
+    second.say("<presence type='unavailable'/>")
+    stage.domain.redeliver(once)  # it had never reached the first
+    third = enter(stage, f"{ROMEO}/street")
+    home.callback(None)
+    assert bodies(third) == ["a"]
+
+
+def test_what_was_removed_only_in_part_and_comes_back_waits(
+    logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Rehearsal({"sid": {}, "archive": {}, "offline": {}}) as stage:
+        stage.create(ROMEO)
+        own: Any = stage.domain.module("offline").stores["messages"]
+        write(stage, "hi!")
+        with monkeypatch.context() as broken:
+            broken.setattr(own, "remove", lambda *_: fail(StorageError("the disk is full")))
+            client = enter(stage)
+            [once] = [stanza for stanza in client.heard if stanza.name == "message"]
+            client.leave()
+            stage.domain.redeliver(once)  # it had never reached that client
+        stage.clock.advance(2)
+        assert bodies(enter(stage)) == ["hi!"]
+    assert logged_errors.take(StorageError)
+
+
 def test_a_message_that_cannot_be_stored_for_long_is_bounced(
     stage: Rehearsal, logged_errors: LoggedErrors, monkeypatch: pytest.MonkeyPatch
 ) -> None:

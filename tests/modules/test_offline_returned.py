@@ -10,7 +10,10 @@ from twisted.internet.defer import fail
 
 from jabberd.interfaces import ArchiveRow, Span, StorageError
 from jabberd.modules import offline
+from jabberd.modules.offline import Offline
 from jabberd.modules.offline.under_way import UnderWay
+from jabberd.modules.sm import StreamManagement
+from jabberd.operating.change import Change
 from jabberd.storage.memory import MemoryArchive
 from jabberd.testing.outcome import done
 from jabberd.xmpp.stanza import Stanza
@@ -103,6 +106,26 @@ def test_it_waits_for_no_second_process_in_the_spool(network: Network, romeo: Cl
     assert rows(network) == 1
 
 
+def test_nor_where_the_server_runs_since_before_messages_wait(network: Network) -> None:
+    network.serve("montague.lit", modules={"sm": {}})
+    host = network.server("montague.lit").hosts["montague.lit"]
+    romeo = network.client("romeo@montague.lit/orchard")
+    juliet = enter(network)
+    note = "<delay xmlns='urn:xmpp:delay' from='mantua.lit' stamp='2002-09-10T23:08:25Z'/>"
+    romeo.send(to_all("a").replace("</body>", f"</body>{note}"))
+    network.advance(1)
+    juliet.send(f"<a xmlns='{NS}' h='2'/>")
+    juliet.close()
+    change = Change(host, {"sm": StreamManagement.Config(), "offline": Offline.Config()})
+    done(change.start())
+    change.commit()
+    say(network, romeo, "b")
+    enter(network, " resume='true'")
+    network.advance(1)
+    assert done(network.server("montague.lit").storage.archive("spool").count("montague.lit")) == 0
+    assert rows(network) == 1
+
+
 def test_what_could_not_be_removed_in_time_is_not_lost_when_it_comes_back(
     network: Network, romeo: Client, monkeypatch: pytest.MonkeyPatch, logged_errors: LoggedErrors
 ) -> None:
@@ -117,6 +140,23 @@ def test_what_could_not_be_removed_in_time_is_not_lost_when_it_comes_back(
     network.advance(2)
     assert waiting(network) == [*"cd"]
     assert logged_errors.take(StorageError)
+
+
+def test_a_copy_that_comes_back_does_not_hold_up_what_waits(network: Network) -> None:
+    network.serve("montague.lit", modules=WAITING | {"carbons": {}})
+    romeo = network.client("romeo@montague.lit/orchard")
+    balcony, tomb = (network.client(f"{JULIET}/{place}") for place in ("balcony", "tomb"))
+    enabled(tomb)
+    tomb.ask("<iq type='set' id='1'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+    romeo.send(to_all("a").replace(JULIET, f"{JULIET}/balcony"))
+    balcony.close()
+    tomb.drop()
+    assert rows(network) == 1
+    network.client(f"{JULIET}/phone", presence="<presence><priority>-1</priority></presence>")
+    enter(network).drop()
+    say(network, romeo, "b")
+    assert rows(network) == 2
+    assert "b" in waiting(network)
 
 
 # -- rows under way ---------------------------------------------------------------------------------
@@ -135,7 +175,6 @@ def test_a_row_that_is_just_being_removed_does_not_stay() -> None:
     stanza = given(under_way)
     assert [row.id for row in under_way.remove()] == [1]
     assert not under_way.returned(stanza)
-    under_way.left()
     assert [row.id for row in under_way.remove()] == [1]  # it is stored anew: the old one still has to go
     under_way.removed()
     assert not under_way
@@ -146,7 +185,6 @@ def test_a_row_whose_mark_is_just_being_removed_is_marked_anew_and_stays_so() ->
     stanza = given(under_way, waits=True)
     under_way.remove()
     assert not under_way.returned(stanza)
-    under_way.left()
     assert under_way.remove() == []
     assert not under_way
 

@@ -282,6 +282,41 @@ def test_what_is_in_the_spool_and_what_comes_later_waits_for_somebody_absent(
     assert storage.rows("offline", "juliet@montague.lit") == 2
 
 
+def test_what_comes_from_the_spool_and_cannot_go_there_again_is_tried_again(
+    romeo: Client,
+    network: Network,
+    storage: FragileStorage,
+    logged_errors: LoggedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away(network)
+    note = "<delay xmlns='urn:xmpp:delay' from='mantua.lit' stamp='2002-09-10T23:08:25Z'/>"
+    romeo.send(message("hi").replace("</body>", f"</body>{note}"))
+    network.advance(1)
+    storage.fill("offline")
+    again = Network()
+    again.clock.rightNow = network.clock.seconds() + 60
+    again.serve("montague.lit", storage=storage, modules={"sm": {}, "offline": {}})
+    balcony, tomb = (again.client(f"juliet@montague.lit/{place}") for place in ("balcony", "tomb"))
+    for each in (balcony, tomb):
+        enabled(each)
+    writing: list[Deferred[int]] = []
+
+    def slowly(*_: object) -> Deferred[int]:
+        writing.append(Deferred())
+        return writing[-1]
+
+    monkeypatch.setattr(storage.archive("spool"), "append", slowly)
+    again.advance(1)
+    assert len(writing) == 1
+    balcony.send(f"<a xmlns='{NS}' h='1'/>")
+    assert storage.rows("spool", "montague.lit") == 0
+    writing[0].errback(StorageError("full"))
+    assert logged_errors.take(StorageError)
+    again.advance(1)
+    assert len(writing) == 2  # the other one may never get it
+
+
 # -- counting ---------------------------------------------------------------------------------------
 
 

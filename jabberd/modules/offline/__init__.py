@@ -119,6 +119,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         owner = account.jid
         if owner in self._under_way and self._under_way[owner].returned(stanza):
             return succeed(None)
+        if owner in self._news:  # its row may be gone by now: then this is no second copy
+            self._news[owner] = True
         load = self._loads.get(owner)
         if load is None:
             counted = self._loads.counted(owner)  # perhaps it is known until now that nothing waits
@@ -219,6 +221,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         await self._remove(account)
         seen: dict[bytes, int] = {}  # row, by the hash of a stanza with the note of when it came
         while _receiver(account) and (rows := await self._waiting(account)):
+            if self._news[account.jid]:
+                return
             sent: list[tuple[Given, Deferred[None] | None]] = []
             for row in rows:
                 session = _receiver(account)
@@ -268,13 +272,9 @@ class Offline(Module, xep=160, version="1.0.1"):
         if under_way is None:
             return
         if rows := under_way.remove():
-            try:
-                for each in self._others:
-                    await each.taken(account, [row.id for row in rows if row.waiting])
-                await self.messages.remove(account.jid, [row.id for row in rows if not row.waiting])
-            except BaseException:
-                under_way.left()
-                raise
+            for each in self._others:
+                await each.taken(account, [row.id for row in rows if row.waiting])
+            await self.messages.remove(account.jid, [row.id for row in rows if not row.waiting])
             under_way.removed()
         if not under_way:
             del self._under_way[account.jid]

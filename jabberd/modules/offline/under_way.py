@@ -57,17 +57,13 @@ class UnderWay:
         return False
 
     def remove(self) -> list[ArchiveRow]:
-        """Those that have another home: they are going to be `removed`, or `left`."""
-        self._removing = {key: given for key, given in self._given.items() if given.over}
-        for key in self._removing:
+        """Those that have another home, until they are `removed`; some may be, if that failed in between."""
+        over = {key: given for key, given in self._given.items() if given.over}
+        for key in over:
             del self._given[key]
+        self._removing |= over
         return [given.row for given in self._removing.values()]
 
     def removed(self) -> None:
         """They are."""
-        self._removing = {}
-
-    def left(self) -> None:
-        """They could not be: that is to be tried again."""
-        self._given |= self._removing
         self._removing = {}

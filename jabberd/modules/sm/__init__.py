@@ -9,7 +9,6 @@ resource or waits for the account.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Final, Protocol, runtime_checkable
 
 from msgspec import Meta
@@ -285,13 +284,11 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
             if not self._still_stored(sent.stanza, account):
                 self._spool(sent, account)
 
-    @cached_property
-    def _stores(self) -> list[Stores]:
-        return [each for each in self.domain.modules if isinstance(each, Stores)]
-
     def _still_stored(self, stanza: Stanza, account: Account) -> bool:
         """What had waited stays there until it has a home; in the spool, too, it would come twice."""
-        return _DELAY in stanza.children and any(each.still_stored(stanza, account) for each in self._stores)
+        return _DELAY in stanza.children and any(
+            each.still_stored(stanza, account) for each in self.domain.having(Stores)
+        )
 
     def _spool(self, sent: Sent, account: Account) -> None:
         known = self._rows.get(id(sent.stanza))
@@ -313,15 +310,20 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
     def _not_spooled(self, why: Failure, row: Row) -> None:
         """Try again, unless it has found a home: its sender waits for one."""
         self.log.failure("a message cannot be spooled", why)
-        del self._rows[id(row.stanza)]
+        self._unshared(row)
         for sent in row.sharers:
             sent.row, sent.spooling = None, False
 
     def left(self, row: Row) -> None:
         """A message in the spool may have better homes now, everywhere."""
         if row.id is not None and not row.sharers:
-            self._rows.pop(id(row.stanza), None)
+            self._unshared(row)
             self._unspool([row.id])
+
+    def _unshared(self, row: Row) -> None:
+        """Nobody shares it from now on; what the last process left is not shared, but may be sent anew."""
+        if self._rows.get(id(row.stanza)) is row:
+            del self._rows[id(row.stanza)]
 
     def _unspool(self, rows: list[int]) -> None:
         self.spool.remove(self.domain.jid, rows).addErrback(self._not_removed, rows)
