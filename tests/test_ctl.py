@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -198,14 +199,21 @@ TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sy
 def typed(config: Path, lines: list[str]) -> str:
     """What a terminal shows while somebody types these lines, one at each prompt."""
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "accounts", "create", ROMEO]
-    left = list(lines)
+    left, line = list(lines), ""
     shown = ""
     with subprocess.Popen(
         [sys.executable, "-c", TERMINAL, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as terminal:
         assert terminal.stdin is not None
         assert terminal.stdout is not None
-        while data := os.read(terminal.stdout.fileno(), 1024):
+        while True:
+            if not select.select([terminal.stdout], [], [], 5)[0]:
+                if line == "\x03":  # Python does not see it just before it reads: one presses the key again
+                    os.write(terminal.stdin.fileno(), line.encode())
+                continue
+            data = os.read(terminal.stdout.fileno(), 1024)
+            if not data:
+                break
             shown += data.decode()
             if shown.endswith(": ") and left:
                 line = left.pop(0)
