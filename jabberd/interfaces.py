@@ -149,6 +149,9 @@ class Keeper(Protocol):
     def lost(self, stream: Outlet) -> bool:
         """That stream is gone: whether the session goes on without it."""
 
+    def keep(self, stanza: Stanza, since: float) -> None:
+        """Send, when the client is back, what was to be sent then (by the clock) and did not leave."""
+
     def ended(self) -> None:
         """The session is over."""
 

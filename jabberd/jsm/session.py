@@ -171,8 +171,8 @@ class Session:
         if goodbye or self.closing or not self.keeper.lost(stream):
             self._end(early)
         else:
-            for stanza, _ in early:
-                self.outlet.send(stanza)
+            for stanza, since in early:
+                self.keeper.keep(stanza, since)
 
     def _end(self, unsent: Sequence[tuple[Stanza, float]] = ()) -> None:
         if not self.closed:

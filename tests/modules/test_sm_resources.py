@@ -150,3 +150,22 @@ def test_who_was_away_just_then_gets_it(romeo: Client, network: Network) -> None
     assert bodies(tomb) == []
     balcony.drop()
     assert bodies(tomb) == ["hi"]
+
+
+def test_what_had_not_left_when_acknowledgements_began_goes_to_who_came_later(
+    romeo: Client, network: Network
+) -> None:
+    balcony = network.client("juliet@montague.lit/balcony")
+    balcony.transport.pauseProducing()
+    said = [f"{number}{'x' * 50_000}" for number in range(8)]
+    for body in said:
+        romeo.send(to_all(body))
+    balcony.send(f"<enable xmlns='{NS}' resume='true'/>")
+    network.advance(1)
+    tomb = network.client("juliet@montague.lit/tomb")
+    network.advance(1)
+    balcony.drop()
+    network.advance(601)
+    left = bodies(tomb)
+    assert len(left) > 4
+    assert left == said[-len(left) :]

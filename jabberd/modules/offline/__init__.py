@@ -98,6 +98,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         self._loads = Loads(self._count)
         self._emptied = Emptied()
         self._news: dict[str, bool] = {}  # of accounts being delivered to: whether to look again
+        #: Of these accounts: row and identity of the payload, by the hash of a stanza with its note.
+        self._seen: dict[str, dict[bytes, tuple[int, int]]] = {}
         self._under_way: defaultdict[str, UnderWay] = defaultdict(UnderWay)
 
     @cached_property
@@ -119,8 +121,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         owner = account.jid
         if owner in self._under_way and self._under_way[owner].returned(stanza):
             return succeed(None)
-        if owner in self._news:  # its row may be gone by now: then this is no second copy
-            self._news[owner] = True
+        if owner in self._seen:
+            self._unseen(stanza, self._seen[owner])
         load = self._loads.get(owner)
         if load is None:
             counted = self._loads.counted(owner)  # perhaps it is known until now that nothing waits
@@ -130,6 +132,13 @@ class Offline(Module, xep=160, version="1.0.1"):
             self._emptied.storing(owner)
             kept = self._store(load, stanza, account)
         return kept.addBoth(self._stored, owner)
+
+    @staticmethod
+    def _unseen(stanza: Stanza, seen: dict[bytes, tuple[int, int]]) -> None:
+        """What comes back though its row is gone is no second copy, when it is read again."""
+        digest = _digest(stanza)
+        if digest in seen and seen[digest][1] == id(stanza.payload):
+            del seen[digest]
 
     def still_stored(self, stanza: Stanza, account: Account) -> bool:
         """See `jabberd.modules.sm.Stores`."""
@@ -211,6 +220,7 @@ class Offline(Module, xep=160, version="1.0.1"):
             self.domain.clock.callLater(_AGAIN, self._appended, None, account)
         finally:
             del self._news[owner]
+            self._seen.pop(owner, None)
 
     async def _empty(self, account: Account) -> None:
         """Send in order, no faster than the client reads, and remove only what has another home.
@@ -219,10 +229,8 @@ class Offline(Module, xep=160, version="1.0.1"):
         twice is sent once: a power cut came when it was stored here and not yet removed from the spool.
         """
         await self._remove(account)
-        seen: dict[bytes, int] = {}  # row, by the hash of a stanza with the note of when it came
+        seen = self._seen[account.jid] = {}
         while _receiver(account) and (rows := await self._waiting(account)):
-            if self._news[account.jid]:
-                return
             sent: list[tuple[Given, Deferred[None] | None]] = []
             for row in rows:
                 session = _receiver(account)
@@ -230,8 +238,10 @@ class Offline(Module, xep=160, version="1.0.1"):
                     break
                 stanza = self._delayed(row)
                 given = self._under_way[account.jid].give(row, stanza)
-                given.over = bool(stanza.id) and seen.setdefault(_digest(stanza), row.id) != row.id
+                digest = _digest(stanza)
+                given.over = bool(stanza.id) and seen.get(digest, (row.id,))[0] != row.id
                 if not given.over:
+                    seen[digest] = row.id, id(stanza.payload)
                     sent.append((given, session.send(stanza)))
                     await session.drained()
             await self._settled(account, sent)

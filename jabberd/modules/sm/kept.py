@@ -91,7 +91,16 @@ class Acknowledged:
 
     def send(self, stanza: Stanza) -> Deferred[None] | None:
         """Send it now or when the client is back, and keep it until it is acknowledged."""
+        return self._send(Sent(self._module, stanza))
+
+    def keep(self, stanza: Stanza, since: float) -> None:
+        """See `jabberd.interfaces.Keeper`."""
         sent = Sent(self._module, stanza)
+        sent.at = since
+        self._send(sent)
+
+    def _send(self, sent: Sent) -> Deferred[None] | None:
+        stanza = sent.stanza
         self._queue.append(sent)
         self._size += len(stanza.payload)
         home = sent.home
