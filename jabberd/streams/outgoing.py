@@ -329,15 +329,14 @@ class OutgoingStream(ManagedStream):
         """
         if not self._offered.sm:
             return
-        resumes = before is not None and before.resumable
-        if resumes and before is not None:
+        if before is not None and before.resumable:
             await self.homes(before)
-            before.resumed()
         if self.ended:
             raise LinkError("remote-server-timeout", "it left", passing=True)
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
-        if resumes and before is not None:
+        if before is not None and before.resumable:  # nothing of it was sent back meanwhile
+            before.resumed()
             self._before = before
             self.write(serialize(E(ns.SM, "resume", {"previd": before.id, "h": str(before.handled)})))
         else:

@@ -301,6 +301,26 @@ def test_a_connection_that_breaks_while_a_resumption_waits_is_followed_by_anothe
     assert montague.bodies == ["m2"]
 
 
+def test_what_went_back_while_a_resumption_waited_is_not_resumed(world: World) -> None:
+    listening = Listening(world)
+    montague = world.serve("montague.lit")
+    montague.message(ROMEO, TYBALT, "m1")
+    both_ways(listening.peers[0])
+    listening.peers[0].say(f"<enabled xmlns='{ns.SM}' id='x1' resume='true'/>")
+    montague.home["m2"] = Deferred()
+    listening.peers[0].say(said("m2"))
+    lose(listening.peers[0])
+    world.advance(2)
+    assert both_ways(listening.peers[1]) == ""  # what came before has no home yet
+    link = only_link(montague)
+    link.sweep(0, world.clock.seconds())  # as when the stanzas have waited for too long
+    assert link.unacknowledged == 0
+    montague.home.pop("m2").callback(None)
+    world.internet.flush()
+    assert "<enable " in listening.peers[1].heard
+    assert "<resume " not in listening.peers[1].heard
+
+
 def test_a_stream_is_taken_over_by_whoever_resumes_it_with_all_that_goes_back(world: World) -> None:
     montague = world.serve("montague.lit")
     peer = proved(world, montague)
