@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import socket
 import stat
@@ -193,27 +192,24 @@ def test_who_thinks_better_of_it_leaves_nothing_behind(config: Path, key: str) -
     assert jabberctl("--config", config, "accounts", "list", "montague.lit").out == ""
 
 
-TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+TERMINAL = """
+import os, pty, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored in what runs behind it
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
 
 
 def typed(config: Path, lines: list[str]) -> str:
     """What a terminal shows while somebody types these lines, one at each prompt."""
     command = [sys.executable, "-m", "jabberd.ctl", "--config", str(config), "accounts", "create", ROMEO]
-    left, line = list(lines), ""
+    left = list(lines)
     shown = ""
     with subprocess.Popen(
         [sys.executable, "-c", TERMINAL, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as terminal:
         assert terminal.stdin is not None
         assert terminal.stdout is not None
-        while True:
-            if not select.select([terminal.stdout], [], [], 5)[0]:
-                if line == "\x03":  # Python does not see it just before it reads: one presses the key again
-                    os.write(terminal.stdin.fileno(), line.encode())
-                continue
-            data = os.read(terminal.stdout.fileno(), 1024)
-            if not data:
-                break
+        while data := os.read(terminal.stdout.fileno(), 1024):
             shown += data.decode()
             if shown.endswith(": ") and left:
                 line = left.pop(0)
