@@ -149,9 +149,8 @@ def rename(room: Room, occupant: Occupant, visit: Visit, to: JID) -> None:
     with room.service.doorway:
         _tell_those_who_know(room, occupant, visit, news)
         del room.occupants[fold(occupant.nick)]
-        occupant.jid = (
-            to  # before it hears of it: who is gone at that moment goes by the name that others know
-        )
+        # before it hears of it: who is gone at that moment goes by the name that others know
+        occupant.jid = to
         room.occupants[fold(occupant.nick)] = occupant
         _tell_itself(room, occupant, visit, news, "", before)
 
