@@ -55,7 +55,7 @@ class Carbons(Module, xep=280, version="1.0.1"):
 
     async def ready(self) -> None:
         """See who archives."""
-        self._archives = [each for each in self.domain.modules if isinstance(each, Identifies)]
+        self._archives = self.domain.having(Identifies)
 
     @answers.set(NS, "enable", to=ACCOUNT)
     def enable(self, request: IQ) -> None:

@@ -60,7 +60,7 @@ class HostMeta(Module, xep=156, version="1.4.0"):
     config: Config
 
     def _all(self) -> list[tuple[str, str]]:
-        offered = [link for each in self.domain.modules if isinstance(each, Linked) for link in each.links()]
+        offered = [link for each in self.domain.having(Linked) for link in each.links()]
         return [*offered, *self.config.links.items()]
 
     @page(PATH)

@@ -58,8 +58,9 @@ class PrivateStorage(Module, xep=49, version="1.2"):
 
     async def ready(self) -> None:
         """See who keeps elements itself."""
-        keepers = [each for each in self.domain.modules if isinstance(each, KeepsPrivate)]
-        self._keepers = {name: each for each in keepers for name in each.private_names}
+        self._keepers = {
+            name: each for each in self.domain.having(KeepsPrivate) for name in each.private_names
+        }
 
     @answers.get(NS, "query", to=ACCOUNT)
     async def get(self, request: IQ) -> Element:

@@ -68,7 +68,7 @@ class VCards(Module, xep=54, version="1.3.0"):
 
     async def ready(self) -> None:
         """See who knows photos."""
-        self._photos = [each for each in self.domain.modules if isinstance(each, HasPhotos)]
+        self._photos = self.domain.having(HasPhotos)
 
     @answers.get(NS, "vCard", to=ACCOUNT, by=ANYONE)
     async def get(self, request: IQ) -> Element:

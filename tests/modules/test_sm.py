@@ -45,6 +45,18 @@ def resuming(network: Network, jid: str, previd: str, h: int) -> Client:
     return client
 
 
+def slowly_resuming(network: Network, romeo: Client, previd: str, *, missed: int) -> tuple[Client, list[str]]:
+    """Juliet, who has asked to resume and reads nothing of so many messages of 20 kB yet, and these."""
+    said = [f"{number}{'x' * 20_000}" for number in range(missed)]
+    for body in said:
+        romeo.send(message(body))
+        network.advance(1)
+    client, _ = authenticated(network, "juliet@montague.lit/balcony")
+    client.transport.pauseProducing()
+    client.send(f"<resume xmlns='{NS}' previd='{previd}' h='0'/>")
+    return client, said
+
+
 def waiting(network: Network) -> list[str]:
     """The bodies of what waited for juliet, when she comes back."""
     back = network.client("juliet@montague.lit/tomb", presence="")
@@ -246,13 +258,7 @@ def test_who_has_missed_more_than_a_stream_holds_for_it_gets_it_as_it_reads(
 ) -> None:
     id = enabled(juliet, " resume='true'")
     juliet.drop()
-    said = [f"{number}{'x' * 20_000}" for number in range(100)]
-    for body in said:
-        romeo.send(message(body))
-        network.advance(1)
-    back, _ = authenticated(network, "juliet@montague.lit/balcony")
-    back.transport.pauseProducing()
-    back.send(f"<resume xmlns='{NS}' previd='{id}' h='0'/>")
+    back, said = slowly_resuming(network, romeo, id, missed=100)
     romeo.send(message("meanwhile"))
     back.transport.resumeProducing()
     back.flush()
@@ -266,13 +272,7 @@ def test_who_is_lost_again_while_it_gets_what_it_missed_goes_on_where_it_was(
 ) -> None:
     id = enabled(juliet, " resume='true'")
     juliet.drop()
-    said = [f"{number}{'x' * 20_000}" for number in range(30)]
-    for body in said:
-        romeo.send(message(body))
-        network.advance(1)
-    back, _ = authenticated(network, "juliet@montague.lit/balcony")
-    back.transport.pauseProducing()
-    back.send(f"<resume xmlns='{NS}' previd='{id}' h='0'/>")
+    back, said = slowly_resuming(network, romeo, id, missed=30)
     back.drop()
     romeo.send(message("meanwhile"))
     again = resuming(network, "juliet@montague.lit/balcony", id, 3)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
-from functools import cached_property
 from hashlib import sha256
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar, runtime_checkable
@@ -40,7 +39,7 @@ from jabberd.xmpp.element import escape_attribute
 from jabberd.xmpp.timestamp import to_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from twisted.python.failure import Failure
 
@@ -102,10 +101,10 @@ class Offline(Module, xep=160, version="1.0.1"):
         self._seen: dict[str, dict[bytes, tuple[int, int]]] = {}
         self._under_way: defaultdict[str, UnderWay] = defaultdict(UnderWay)
 
-    @cached_property
-    def _others(self) -> list[Waits]:
-        """Where else messages may wait; the first may come while other modules are getting ready."""
-        return [each for each in self.domain.modules if isinstance(each, Waits)]
+    @property
+    def _others(self) -> Sequence[Waits]:
+        """Where else messages may wait, as it is now: modules come and go."""
+        return self.domain.having(Waits)
 
     # -- while nobody is there ----------------------------------------------------------------------
 

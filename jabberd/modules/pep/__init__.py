@@ -155,8 +155,7 @@ class Pep(Module, xep=163, version="1.2.2"):
 
     async def ready(self) -> None:
         """See who answers for nodes, and go on forgetting."""
-        answering = [each for each in self.domain.modules if isinstance(each, AnswersNode)]
-        self._answering = {each.answered_node: each for each in answering}
+        self._answering = {each.answered_node: each for each in self.domain.having(AnswersNode)}
         looking = Deferred.fromCoroutine(self._gone.look())
         looking.addErrback(lambda why: self.log.failure("nodes still name who is gone", why))
 

@@ -30,7 +30,7 @@ from jabberd.xmpp.forms import Field, Form, X
 from jabberd.xmpp.jid import InvalidJID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from jabberd.interfaces import Security
@@ -161,8 +161,8 @@ class Registration(Module, xep=77, version="2.4"):
         return E(NS, "query", {}, *fields, _form(told, username, challenge).element())
 
     @property
-    def _vouching(self) -> list[Vouches]:
-        return [each for each in self.domain.modules if isinstance(each, Vouches)]
+    def _vouching(self) -> Sequence[Vouches]:
+        return self.domain.having(Vouches)
 
     def _voucher(self, newcomer: Newcomer) -> Voucher | None:
         shown = (each.voucher(newcomer) for each in self._vouching)
@@ -206,7 +206,7 @@ class Registration(Module, xep=77, version="2.4"):
             if jid.localpart != reserved:
                 raise StanzaError("not-acceptable", f"the invitation is for {reserved}")
             return jid
-        if any(each.reserves(jid) for each in self.domain.modules if isinstance(each, Reserves)):
+        if any(each.reserves(jid) for each in self.domain.having(Reserves)):
             raise StanzaError("conflict", _TAKEN)
         if jid.localpart in self.config.reserved or jid in self.domain.operators.anywhere:
             raise StanzaError("conflict", _TAKEN)

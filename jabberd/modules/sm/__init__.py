@@ -87,9 +87,8 @@ class StreamManagement(Module, xep=198, version="1.6.3"):
         """Look after what is late."""
         self._kept: dict[str, Acknowledged] = {}
         self._all: set[Acknowledged] = set()
-        self._past: OrderedDict[str, tuple[str, int]] = (
-            OrderedDict()
-        )  # username and count of who came too late
+        #: Username and count, by id, of sessions whose clients may come too late.
+        self._past: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._homeless: list[Sent] = []  # the storage could not take them where they belong
         self._rows: dict[int, Row] = {}  # by identity of the stanza
         self._needless: list[int] = []  # rows of the spool that could not be removed yet
